@@ -1,0 +1,116 @@
+//! E-mail addresses as people see them: one mailbox, one spelling, one account.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A normalised address: trimmed, lower case, an internationalised domain in its ASCII form.
+///
+/// RFC 5321 lets a mailbox's local part be case-sensitive; no provider that people use does so, and treating
+/// `Ann@example.com` and `ann@example.com` as two accounts would give one mailbox two of every limit.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct EmailAddress(String);
+
+/// Text that is no e-mail address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be an e-mail address such as ann@example.com")]
+pub struct EmailAddressError;
+
+/// RFC 5321 §4.5.3.1, less the angle brackets.
+const MAX_LENGTH: usize = 254;
+const MAX_LOCAL_LENGTH: usize = 64;
+
+impl EmailAddress {
+    /// The normalised address.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for EmailAddress {
+    type Err = EmailAddressError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (local, domain) = text.trim().rsplit_once('@').ok_or(EmailAddressError)?;
+        let local = local.to_lowercase();
+        let domain = idna::domain_to_ascii_strict(domain).map_err(|_| EmailAddressError)?;
+        let address = format!("{local}@{domain}");
+        let well_formed = is_dot_atom(&local)
+            && local.len() <= MAX_LOCAL_LENGTH
+            && is_host_name(&domain)
+            && address.len() <= MAX_LENGTH;
+        if well_formed { Ok(Self(address)) } else { Err(EmailAddressError) }
+    }
+}
+
+/// RFC 5322's dot-atom, and letters outside ASCII (RFC 6532). Quoted local parts are legal and used by nobody but
+/// attackers.
+fn is_dot_atom(local: &str) -> bool {
+    let allowed = |c: char| c.is_alphanumeric() || "!#$%&'*+/=?^_`{|}~-".contains(c);
+    local.split('.').all(|atom| !atom.is_empty() && atom.chars().all(allowed))
+}
+
+fn is_host_name(domain: &str) -> bool {
+    let label = |label: &str| !label.is_empty() && label.len() <= 63;
+    // A last label of digits is an IPv4 address in disguise.
+    let top_level = domain.rsplit('.').next().unwrap_or_default();
+    domain.contains('.') && domain.split('.').all(label) && !top_level.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+impl fmt::Display for EmailAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spellings_of_one_mailbox_are_one_address() {
+        let address: EmailAddress = "ann@example.com".parse().unwrap();
+        for text in ["Ann@Example.COM", "  ann@example.com\n", "ANN@EXAMPLE.com"] {
+            assert_eq!(text.parse(), Ok(address.clone()), "{text:?}");
+        }
+        assert_eq!("a@BÜCHER.example".parse::<EmailAddress>(), "a@xn--bcher-kva.example".parse());
+    }
+
+    #[test]
+    fn usual_addresses_pass() {
+        for text in ["a@b.co", "first.last+tag@sub.example.org", "o'neil@example.com", "jürgen@example.de"] {
+            assert!(text.parse::<EmailAddress>().is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn others_are_refused() {
+        let long_local = format!("{}@example.com", "x".repeat(65));
+        let long_domain = format!("a@{}.com", "x".repeat(64));
+        for text in [
+            "",
+            "ann",
+            "@example.com",
+            "ann@",
+            "ann@localhost",
+            "a b@example.com",
+            "a@b@example.com",
+            "a..b@example.com",
+            ".a@example.com",
+            "a@example..com",
+            "a@-x.com",
+            "a@exa mple.com",
+            "a@example.com\r\nBcc: b@example.com",
+            "a\0@example.com",
+            "\"a\"@example.com",
+            "a@127.0.0.1",
+            "a@[127.0.0.1]",
+            "<a@example.com>",
+            "a@example.com.",
+            &long_local,
+            &long_domain,
+        ] {
+            assert_eq!(text.parse::<EmailAddress>(), Err(EmailAddressError), "{text:?}");
+        }
+    }
+}

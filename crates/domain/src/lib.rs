@@ -1,0 +1,27 @@
+//! What the words of this product mean: ids, the token grammar, names, scopes, e-mail addresses, one-time codes,
+//! limits, audit event types, time. Nothing here does I/O or waits; time and randomness are parameters.
+
+pub mod audit;
+mod base62;
+mod client;
+mod clock;
+mod code;
+mod digest;
+mod duration;
+mod email;
+mod id;
+mod limit;
+mod scope;
+pub mod token;
+mod token_name;
+
+pub use client::ClientInfo;
+pub use clock::{Clock, SystemClock, Timestamp, TimestampError};
+pub use code::{MalformedCode, OneTimeCode};
+pub use digest::{Digest, DigestKey, DigestKeyId};
+pub use duration::{DurationError, parse_duration};
+pub use email::{EmailAddress, EmailAddressError};
+pub use id::{AppId, AuthMethodId, CodeId, EventId, KeyId, MalformedId, SessionId, TokenId, TokenSecretId, UserId};
+pub use limit::{Limit, LimitError};
+pub use scope::{Scope, ScopeError, Scopes};
+pub use token_name::{TokenName, TokenNameError};
