@@ -1,0 +1,26 @@
+//! What goes over the wire between the two services and to clients of the auth service: request and reply types and
+//! error codes. Names and shapes are the contract's; nothing here decides anything.
+
+mod account;
+mod audit;
+mod error;
+mod service_jwt;
+mod sign_in;
+mod tokens;
+mod validate;
+
+pub use account::{Me, MeReply};
+pub use audit::{AuditActor, AuditEvent, AuditPage};
+pub use error::{ErrorBody, ErrorCode, FieldProblem};
+pub use service_jwt::{
+    AUTH_SERVICE, BACKEND_SERVICE, MAX_SERVICE_JWT_SECONDS, SERVICE_TO_SERVICE, ServiceClaims, ServiceMeta,
+};
+pub use sign_in::{
+    CodeSentReply, EmailRequest, EmailVerifyRequest, LogoutRequest, MessageReply, RefreshRequest, SessionReply,
+    SessionUser,
+};
+pub use tokens::{
+    CreateTokenRequest, CreatedToken, ExpiresAt, LegacyTokenCreatedReply, LimitsReply, RateLimit, RotateTokenRequest,
+    TokenCreatedReply, TokenLimit, TokenSummary, TokensReply,
+};
+pub use validate::{CredentialKind, InvalidReply, ValidClient, ValidReply, ValidateRequest};

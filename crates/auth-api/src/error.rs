@@ -1,0 +1,122 @@
+//! Errors as the world sees them.
+
+use std::fmt;
+
+use domain::Timestamp;
+use serde::{Deserialize, Serialize};
+
+macro_rules! error_codes {
+    ($($(#[$doc:meta])* $variant:ident = $status:literal $text:literal,)*) => {
+        /// The machine-readable half of an error. A client decides by this, never by the sentence.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+        pub enum ErrorCode {
+            $($(#[$doc])* #[serde(rename = $text)] $variant,)*
+        }
+
+        impl ErrorCode {
+            /// The HTTP status that goes with the code.
+            #[must_use]
+            pub const fn status(self) -> u16 {
+                match self { $(Self::$variant => $status,)* }
+            }
+
+            /// The code as it is on the wire.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+        }
+    };
+}
+
+error_codes! {
+    /// A field is missing, of the wrong type or outside its bounds.
+    ValidationError = 400 "VALIDATION_ERROR",
+    /// The body is not JSON.
+    InvalidJson = 400 "INVALID_JSON",
+    /// A token's name is outside its grammar.
+    InvalidTokenName = 400 "INVALID_TOKEN_NAME",
+    /// The user has as many active tokens as one may have.
+    MaxTokensExceeded = 400 "MAX_TOKENS_EXCEEDED",
+    /// A one-time code is wrong.
+    InvalidCode = 400 "INVALID_CODE",
+    /// A one-time code is too old.
+    CodeExpired = 400 "CODE_EXPIRED",
+    /// A one-time code was guessed at too often and is dead.
+    TooManyAttempts = 400 "TOO_MANY_ATTEMPTS",
+    /// No credential, or none that is accepted here.
+    Unauthorized = 401 "UNAUTHORIZED",
+    /// A credential that is malformed, unknown or revoked.
+    InvalidToken = 401 "INVALID_TOKEN",
+    /// A credential whose time is over.
+    TokenExpired = 401 "TOKEN_EXPIRED",
+    /// A credential of a session that was ended.
+    SessionRevoked = 401 "SESSION_REVOKED",
+    /// A refresh token that was used before; its session has been ended.
+    RefreshReused = 401 "REFRESH_REUSED",
+    /// A known caller who may not do this.
+    Forbidden = 403 "FORBIDDEN",
+    /// No such thing, or somebody else's.
+    NotFound = 404 "NOT_FOUND",
+    /// The path exists, the method does not.
+    MethodNotAllowed = 405 "METHOD_NOT_ALLOWED",
+    /// It contradicts what is already there.
+    Conflict = 409 "CONFLICT",
+    /// The body exceeds 64 KiB.
+    PayloadTooLarge = 413 "PAYLOAD_TOO_LARGE",
+    /// The body is not of a type that is read here.
+    UnsupportedMediaType = 415 "UNSUPPORTED_MEDIA_TYPE",
+    /// Too many in too short a time.
+    RateLimitExceeded = 429 "RATE_LIMIT_EXCEEDED",
+    /// Our fault; the cause is in the log under the request's id.
+    InternalError = 500 "INTERNAL_ERROR",
+    /// A mail or SMS service or a sign-in provider failed.
+    ProviderError = 502 "PROVIDER_ERROR",
+    /// A part that is needed cannot be reached now.
+    Unavailable = 503 "UNAVAILABLE",
+    /// The installation sends no e-mail.
+    EmailNotConfigured = 503 "EMAIL_NOT_CONFIGURED",
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The body of every error reply.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct ErrorBody {
+    /// A sentence for a person.
+    pub error: String,
+    /// What a program decides by.
+    pub code: ErrorCode,
+    /// The id under which the request is in the log.
+    pub request_id: String,
+    /// With `VALIDATION_ERROR`: which fields, and what would be right.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub details: Vec<FieldProblem>,
+    /// With `INVALID_CODE`: how many guesses are left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts_remaining: Option<u32>,
+    /// With `RATE_LIMIT_EXCEEDED`: seconds until it is worth trying again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u64>,
+    /// With `RATE_LIMIT_EXCEEDED`: the moment at which it is worth trying again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+    pub reset_at: Option<Timestamp>,
+}
+
+/// What is wrong with one field of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct FieldProblem {
+    /// Where: `scopes[2]`; empty for the body as a whole.
+    pub path: String,
+    /// What would be right.
+    pub message: String,
+}

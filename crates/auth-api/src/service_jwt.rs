@@ -1,0 +1,64 @@
+//! The service JWT (contract §4): how the backend proves to the auth service who is calling, and for whom.
+
+use domain::{SessionId, TokenId, UserId};
+use serde::{Deserialize, Serialize};
+
+/// The `type` claim of a service JWT.
+pub const SERVICE_TO_SERVICE: &str = "service-to-service";
+/// The `service` and `iss` claims of the backend's JWTs.
+pub const BACKEND_SERVICE: &str = "alternatefutures-backend";
+/// The `aud` claim of the backend's JWTs, and the auth service's own name.
+pub const AUTH_SERVICE: &str = "alternatefutures-auth";
+/// The longest life of a service JWT, in seconds; longer ones are refused whatever their signature.
+pub const MAX_SERVICE_JWT_SECONDS: i64 = 300;
+
+/// The claims of a service JWT, HS256 with `JWT_SECRET` (RFC 7519 names where it has them).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceClaims {
+    /// Always [`SERVICE_TO_SERVICE`]; a JWT of another type is never a service's.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The calling service.
+    pub service: String,
+    /// Seconds since the epoch.
+    pub iat: i64,
+    /// Seconds since the epoch, at most [`MAX_SERVICE_JWT_SECONDS`] after `iat`.
+    pub exp: i64,
+    /// The user on whose behalf the call is made; absent for validation.
+    #[serde(rename = "userId", default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<UserId>,
+    /// The personal access token by which that user called the backend. The auth service holds the call to this token's
+    /// scopes and expiry, so that a proxied call can do no more than a direct one.
+    #[serde(rename = "tokenId", default, skip_serializing_if = "Option::is_none")]
+    pub token_id: Option<TokenId>,
+    /// The session by which that user called the backend, for the audit log.
+    #[serde(rename = "sessionId", default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<SessionId>,
+    /// Issuer; checked when present.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iss: Option<String>,
+    /// Audience; checked when present.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aud: Option<String>,
+    /// A random id of this JWT.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jti: Option<String>,
+    /// The end user's call, which the audit log records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meta: Option<ServiceMeta>,
+}
+
+/// The end user's call as the calling service saw it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceMeta {
+    /// The request id of the end user's call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// The end user's address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ip: Option<String>,
+    /// The end user's `User-Agent`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<String>,
+}

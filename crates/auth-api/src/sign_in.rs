@@ -1,0 +1,99 @@
+//! Signing in by e-mail code, and sessions.
+
+use domain::UserId;
+use serde::{Deserialize, Serialize};
+
+/// `POST /auth/email/request`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct EmailRequest {
+    /// Where the code goes.
+    pub email: String,
+}
+
+/// The reply to a request for a code; the same for known and unknown addresses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct CodeSentReply {
+    /// Always true.
+    pub success: bool,
+    /// A sentence for a person.
+    pub message: String,
+    /// Seconds for which the code works.
+    pub expires_in: u64,
+}
+
+/// `POST /auth/email/verify`.
+#[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct EmailVerifyRequest {
+    /// The address the code was sent to.
+    pub email: String,
+    /// The six digits.
+    pub code: String,
+}
+
+/// The reply to every successful sign-in and refresh.
+#[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct SessionReply {
+    /// Always true.
+    pub success: bool,
+    /// An EdDSA JWT, short-lived; goes into `Authorization: Bearer`.
+    pub access_token: String,
+    /// A JWT for `POST /auth/refresh`, good for one use.
+    pub refresh_token: String,
+    /// Who signed in.
+    pub user: SessionUser,
+}
+
+/// The user as sign-in replies show it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct SessionUser {
+    /// The user's id.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub id: UserId,
+    /// The primary e-mail address.
+    pub email: Option<String>,
+    /// The phone number, E.164.
+    pub phone: Option<String>,
+    /// The name that others see.
+    pub display_name: Option<String>,
+    /// A picture.
+    pub avatar_url: Option<String>,
+    /// The wallet's address.
+    pub wallet_address: Option<String>,
+}
+
+/// `POST /auth/refresh`.
+#[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct RefreshRequest {
+    /// The refresh token of the last pair.
+    pub refresh_token: String,
+}
+
+/// `POST /auth/logout`; the body may be left out.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct LogoutRequest {
+    /// The session's refresh token. The session that the access token names ends either way.
+    #[serde(default)]
+    pub refresh_token: Option<String>,
+}
+
+/// A success that has nothing else to tell.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct MessageReply {
+    /// Always true.
+    pub success: bool,
+    /// A sentence for a person.
+    pub message: String,
+}

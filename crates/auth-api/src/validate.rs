@@ -1,0 +1,101 @@
+//! `POST /tokens/validate`: is this credential good, and whose is it?
+
+use domain::{Scopes, Timestamp, UserId};
+use serde::{Deserialize, Serialize};
+
+use crate::{ErrorCode, RateLimit};
+
+/// What to validate, and who presented it.
+#[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ValidateRequest {
+    /// A personal access token or an access JWT.
+    pub token: String,
+    /// The end user who presented it, for the audit log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<ValidClient>,
+}
+
+/// The end user's call as the asking service saw it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct ValidClient {
+    /// The end user's address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ip: Option<String>,
+    /// The end user's `User-Agent`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<String>,
+    /// The id of the end user's request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+}
+
+/// What kind of credential it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum CredentialKind {
+    /// A personal access token.
+    Pat,
+    /// An access JWT of a person's session.
+    Session,
+}
+
+/// 200: the credential is good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct ValidReply {
+    /// Always true.
+    pub valid: bool,
+    /// What kind of credential it was.
+    pub kind: CredentialKind,
+    /// Whose it is.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub user_id: UserId,
+    /// The token's id, or with `session` the session's.
+    pub token_id: String,
+    /// The token's name; null with `session`.
+    pub name: Option<String>,
+    /// What it may do.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
+    pub scopes: Scopes,
+    /// The owner's e-mail address.
+    pub email: Option<String>,
+    /// The owner's name.
+    pub display_name: Option<String>,
+    /// The owner's picture.
+    pub avatar_url: Option<String>,
+    /// When the credential ends; null when it does not.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+    pub expires_at: Option<Timestamp>,
+    /// The credential's own window, this call counted.
+    pub rate_limit: RateLimit,
+}
+
+/// 401 and 429: the credential is not good, or not now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct InvalidReply {
+    /// Always false.
+    pub valid: bool,
+    /// A sentence for a person.
+    pub error: String,
+    /// `INVALID_TOKEN` or `RATE_LIMIT_EXCEEDED`.
+    pub code: ErrorCode,
+    /// The id under which the request is in the log.
+    pub request_id: String,
+    /// With `RATE_LIMIT_EXCEEDED`: seconds until the next request is admitted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u64>,
+    /// With `RATE_LIMIT_EXCEEDED`: when the next request is admitted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+    pub reset_at: Option<Timestamp>,
+    /// With `RATE_LIMIT_EXCEEDED`: the credential's window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimit>,
+}
