@@ -3,6 +3,7 @@
 
 pub mod audit;
 mod base62;
+mod chance;
 mod client;
 mod clock;
 mod code;
@@ -15,6 +16,7 @@ mod scope;
 pub mod token;
 mod token_name;
 
+pub use chance::Chance;
 pub use client::ClientInfo;
 pub use clock::{Clock, SystemClock, Timestamp, TimestampError};
 pub use code::{MalformedCode, OneTimeCode};

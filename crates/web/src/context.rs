@@ -1,0 +1,144 @@
+//! What surrounds every request: its id, who is at the other end, the log line, the error's body.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use domain::{Chance, ClientInfo, Clock, EventId};
+use futures_util::FutureExt;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, header};
+
+use crate::{ApiError, Peer, TrustedProxies, Window};
+
+/// What a handler may want to know about its request, and what it tells the envelope about its reply.
+#[derive(Debug)]
+pub struct Context {
+    /// The request's id in replies and logs.
+    pub request_id: String,
+    /// Who is at the other end.
+    pub client: ClientInfo,
+    caller: OnceLock<&'static str>,
+    window: Mutex<Option<Window>>,
+}
+
+impl Context {
+    /// Notes for the log by what kind of credential the caller is known: `session`, `pat`, `service`.
+    pub fn note_caller(&self, kind: &'static str) {
+        let _ = self.caller.set(kind);
+    }
+
+    /// Shows the state of a limit in the reply's headers; the last one noted is shown.
+    pub fn note_window(&self, window: Window) {
+        *self.window.lock().unwrap_or_else(PoisonError::into_inner) = Some(window);
+    }
+}
+
+/// The request's [`Context`] as an extractor.
+pub type RequestContext = axum::Extension<Arc<Context>>;
+
+/// What the [`envelope`] needs.
+#[derive(Clone)]
+pub struct Envelope {
+    /// The time, for headers that count seconds.
+    pub clock: Arc<dyn Clock>,
+    /// Where request ids come from.
+    pub chance: Chance,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Arc<TrustedProxies>,
+    /// The service's name in the log.
+    pub service: &'static str,
+}
+
+/// The outermost layer of both services.
+///
+/// Gives the request its id and context, turns a panic into a 500 and an [`ApiError`] into its body, adds the headers
+/// that every reply carries, and writes one log line that reads alone. Neither query strings nor headers are logged:
+/// they can hold secrets.
+pub async fn envelope(State(envelope): State<Envelope>, mut request: Request, next: Next) -> Response {
+    #[expect(clippy::disallowed_methods, reason = "the duration is only logged")]
+    let started = std::time::Instant::now();
+    let context = Arc::new(envelope.context(&request));
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    request.extensions_mut().insert(Arc::clone(&context));
+
+    let outcome = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    let mut response = outcome.unwrap_or_else(|panic| {
+        let error = ApiError::internal(&panic_message(&*panic));
+        axum::response::IntoResponse::into_response(error)
+    });
+
+    if let Some(error) = response.extensions_mut().remove::<ApiError>() {
+        let headers = std::mem::take(response.headers_mut());
+        response = error.render(&context.request_id);
+        // What the router had to say about the failure (`Allow`) stays; the empty body's length does not.
+        for (name, value) in headers {
+            if let Some(name) = name.filter(|name| *name != header::CONTENT_LENGTH) {
+                response.headers_mut().entry(name).or_insert(value);
+            }
+        }
+    }
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::from_str(&context.request_id) {
+        headers.insert("x-request-id", id);
+    }
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Some(window) = context.window.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        window.write(headers, envelope.clock.now());
+    }
+
+    tracing::info!(
+        service = envelope.service,
+        request_id = context.request_id,
+        method = method.as_str(),
+        route = route.as_ref().map_or("unknown", MatchedPath::as_str),
+        status = response.status().as_u16(),
+        duration_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+        caller = context.caller.get().copied().unwrap_or("anonymous"),
+        ip = context.client.ip.map(tracing::field::display),
+        "request"
+    );
+    response
+}
+
+impl Envelope {
+    fn context(&self, request: &Request) -> Context {
+        let headers = request.headers();
+        let request_id = header_text(headers, "x-request-id")
+            .filter(|id| ClientInfo::is_sane_request_id(id))
+            .map_or_else(|| self.chance.with(|rng| EventId::generate(rng)).to_string(), str::to_owned);
+        let peer = request.extensions().get::<Peer>();
+        let client = ClientInfo {
+            ip: peer.map(|Peer(peer)| self.trusted_proxies.client_address(peer.ip(), headers)),
+            user_agent: header_text(headers, "user-agent").and_then(ClientInfo::clean_user_agent),
+            request_id: Some(request_id.clone()),
+        };
+        Context { request_id, client, caller: OnceLock::new(), window: Mutex::new(None) }
+    }
+}
+
+fn header_text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("panic: {}", text.unwrap_or("(no message)"))
+}
+
+/// The client's side of the request, straight from the context.
+pub struct Client(pub ClientInfo);
+
+impl<S: Sync> FromRequestParts<S> for Client {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let context = parts.extensions.get::<Arc<Context>>();
+        Ok(Self(context.map(|context| context.client.clone()).unwrap_or_default()))
+    }
+}

@@ -1,0 +1,16 @@
+//! What the HTTP sides of both services share, and what would otherwise drift apart: the request's context (id, real
+//! address, log line), the shape of errors, reading bodies, and serving until told to stop.
+
+mod address;
+mod body;
+mod context;
+mod error;
+mod rate_limit;
+mod serve;
+
+pub use address::TrustedProxies;
+pub use body::{Json, JsonOrDefault, MAX_BODY_BYTES, Query};
+pub use context::{Context, Envelope, RequestContext, envelope};
+pub use error::{ApiError, method_not_allowed, not_found};
+pub use rate_limit::Window;
+pub use serve::{Peer, serve};

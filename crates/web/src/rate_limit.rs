@@ -1,0 +1,38 @@
+//! The state of a limit in a reply's headers.
+
+use std::time::Duration;
+
+use domain::Timestamp;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+/// The state of one limit, as `X-RateLimit-*` and as the IETF's `RateLimit` and `RateLimit-Policy`
+/// (draft-ietf-httpapi-ratelimit-headers).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// How many are admitted in one window.
+    pub limit: u32,
+    /// How many are left.
+    pub remaining: u32,
+    /// When the first of those counted leaves the window.
+    pub reset_at: Timestamp,
+    /// The window's length.
+    pub length: Duration,
+}
+
+impl Window {
+    /// Writes the five fields.
+    pub fn write(&self, headers: &mut HeaderMap, now: Timestamp) {
+        let Self { limit, remaining, reset_at, length } = *self;
+        let wait = reset_at.since(now).as_millis().div_ceil(1000);
+        let mut set = |name: &'static str, value: String| {
+            if let Ok(value) = HeaderValue::try_from(value) {
+                headers.insert(HeaderName::from_static(name), value);
+            }
+        };
+        set("x-ratelimit-limit", limit.to_string());
+        set("x-ratelimit-remaining", remaining.to_string());
+        set("x-ratelimit-reset", reset_at.to_string());
+        set("ratelimit", format!("\"default\";r={remaining};t={wait}"));
+        set("ratelimit-policy", format!("\"default\";q={limit};w={}", length.as_secs()));
+    }
+}
