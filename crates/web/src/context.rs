@@ -4,12 +4,11 @@ use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use axum::extract::{FromRequestParts, MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use domain::{Chance, ClientInfo, Clock, EventId};
 use futures_util::FutureExt;
-use http::request::Parts;
 use http::{HeaderMap, HeaderValue, header};
 
 use crate::{ApiError, Peer, TrustedProxies, Window};
@@ -129,16 +128,4 @@ fn header_text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
 fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     format!("panic: {}", text.unwrap_or("(no message)"))
-}
-
-/// The client's side of the request, straight from the context.
-pub struct Client(pub ClientInfo);
-
-impl<S: Sync> FromRequestParts<S> for Client {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        let context = parts.extensions.get::<Arc<Context>>();
-        Ok(Self(context.map(|context| context.client.clone()).unwrap_or_default()))
-    }
 }

@@ -1,0 +1,77 @@
+//! What an operator decides; `afd` reads it from the environment and hands it over whole.
+
+use std::time::Duration;
+
+use domain::Limit;
+use http::HeaderValue;
+use secrecy::SecretString;
+use web::TrustedProxies;
+
+/// The auth service's configuration. All of it has been checked; nothing here is optional to save a check.
+pub struct Config {
+    /// Secrets, each of at least 32 bytes.
+    pub secrets: Secrets,
+    /// How long an access JWT lives.
+    pub access_lifetime: Duration,
+    /// How long a refresh JWT lives.
+    pub refresh_lifetime: Duration,
+    /// How long a session lives, however often it is refreshed.
+    pub session_max_lifetime: Duration,
+    /// Limits.
+    pub limits: Limits,
+    /// bcrypt's cost for new tokens.
+    pub bcrypt_cost: u32,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: TrustedProxies,
+    /// Origins whose pages may call the service.
+    pub cors_origins: Vec<HeaderValue>,
+    /// Whether `POST /tokens/validate` answers callers without a service JWT.
+    pub validate_allow_anonymous: bool,
+}
+
+/// The secrets of the auth service.
+pub struct Secrets {
+    /// `JWT_SECRET`: all verify service JWTs, the first seals while `seal` is unset.
+    pub service_jwt: Vec<SecretString>,
+    /// `JWT_REFRESH_SECRET`.
+    pub refresh_jwt: SecretString,
+    /// `TOKEN_SEAL_KEY`.
+    pub seal: Option<SecretString>,
+}
+
+impl Secrets {
+    /// The secret under which digests and seals are made, then those under which older ones may have been.
+    pub(crate) fn sealing(&self) -> impl Iterator<Item = &SecretString> {
+        self.seal.iter().chain(&self.service_jwt)
+    }
+}
+
+/// How much of what is granted.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Requests a minute for each credential.
+    pub token: Limit,
+    /// Creations a user may make in any 24 hours.
+    pub creations_per_day: u32,
+    /// Tokens a user may have that have not expired.
+    pub max_active_tokens: u32,
+    /// By address, for what can be guessed or costs money to send.
+    pub strict: Limit,
+    /// By user or address, for the rest of sign-in, account and tokens.
+    pub standard: Limit,
+    /// By address, for public reads.
+    pub relaxed: Limit,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            token: Limit::per_minute(1000),
+            creations_per_day: 50,
+            max_active_tokens: 500,
+            strict: Limit { count: 5, window: Duration::from_mins(15) },
+            standard: Limit::per_minute(60),
+            relaxed: Limit::per_minute(200),
+        }
+    }
+}

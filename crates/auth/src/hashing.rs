@@ -1,0 +1,81 @@
+//! bcrypt, which is slow by design, kept where its slowness hurts nobody else.
+
+use std::num::NonZero;
+use std::sync::Arc;
+
+use domain::Chance;
+use domain::token::TokenSecret;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::Semaphore;
+
+/// Makes and checks bcrypt hashes off the async threads, as many at a time as there are processors. More would only
+/// make each of them slower.
+pub(crate) struct Hasher {
+    places: Arc<Semaphore>,
+    cost: u32,
+    chance: Chance,
+}
+
+/// The hash could not be made or checked; the text is for the log.
+#[derive(Debug, thiserror::Error)]
+#[error("bcrypt: {0}")]
+pub(crate) struct HashError(String);
+
+impl Hasher {
+    pub(crate) fn new(cost: u32, chance: Chance) -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+        Self { places: Arc::new(Semaphore::new(processors)), cost, chance }
+    }
+
+    /// The verifier of record for a new token.
+    pub(crate) async fn hash(&self, token: &TokenSecret) -> Result<String, HashError> {
+        let token = token.clone();
+        let cost = self.cost;
+        let mut salt = [0u8; 16];
+        self.chance.with(|rng| rng.fill_bytes(&mut salt));
+        self.run(move || bcrypt::hash_with_salt(token.expose(), cost, salt).map(|parts| parts.to_string())).await
+    }
+
+    /// Whether the token is the one that was hashed. Takes as long as hashing; the comparison is constant-time.
+    pub(crate) async fn verify(&self, token: &str, hash: String) -> Result<bool, HashError> {
+        let token = SecretString::from(token);
+        self.run(move || bcrypt::verify(token.expose_secret(), &hash)).await
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, bcrypt::BcryptError> + Send + 'static,
+    ) -> Result<T, HashError> {
+        let place = Arc::clone(&self.places).acquire_owned().await.map_err(|error| HashError(error.to_string()))?;
+        let result = tokio::task::spawn_blocking(move || {
+            // Held by the thread that works, not by the request that waits: a caller who hangs up does not make room
+            // for another hash beside the one that still runs.
+            let _place = place;
+            work()
+        })
+        .await;
+        result.map_err(|error| HashError(error.to_string()))?.map_err(|error| HashError(error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::token::Kind;
+    use rand_chacha::ChaCha20Rng;
+    use rand_chacha::rand_core::SeedableRng;
+
+    #[tokio::test]
+    async fn a_hash_knows_its_token_and_no_other() {
+        let chance = Chance::new(ChaCha20Rng::seed_from_u64(1));
+        let hasher = Hasher::new(4, chance.clone());
+        let token = chance.with(|rng| TokenSecret::generate(Kind::Live, rng));
+        let other = chance.with(|rng| TokenSecret::generate(Kind::Live, rng));
+        let hash = hasher.hash(&token).await.unwrap();
+
+        assert!(hash.starts_with("$2b$04$"), "{hash}");
+        assert!(hasher.verify(token.expose(), hash.clone()).await.unwrap());
+        assert!(!hasher.verify(other.expose(), hash).await.unwrap());
+        assert!(hasher.verify(token.expose(), "no hash".to_owned()).await.is_err());
+    }
+}

@@ -1,0 +1,23 @@
+//! The keys of the auth service: who signs what, and under what secrets are kept.
+//!
+//! | key | from | for |
+//! |---|---|---|
+//! | service JWTs | `JWT_SECRET` (a list is a rotation) | HS256, verified here, signed by the backend |
+//! | access JWTs | key pairs kept sealed in the database | EdDSA |
+//! | refresh JWTs | `JWT_REFRESH_SECRET` | HS256 |
+//! | token and code digests | `TOKEN_SEAL_KEY`, else `JWT_SECRET` | finding and comparing secrets that are not kept |
+
+mod access;
+mod refresh;
+mod seal;
+mod service;
+
+pub(crate) use access::{AccessClaims, AccessKeys, ExpiredOrInvalid};
+pub(crate) use refresh::{RefreshClaims, RefreshKey};
+pub(crate) use seal::Seal;
+pub(crate) use service::{ServiceCall, ServiceKeys};
+
+/// The `iss` claim of all JWTs that this service signs.
+pub(crate) const ISSUER: &str = auth_api::AUTH_SERVICE;
+/// The `aud` claim of the JWTs of people's sessions.
+pub(crate) const SESSION_AUDIENCE: &str = "alternatefutures-app";

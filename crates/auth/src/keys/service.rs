@@ -1,0 +1,171 @@
+//! Service JWTs (contract §4): HS256 with `JWT_SECRET`, at most five minutes long.
+
+use auth_api::{AUTH_SERVICE, BACKEND_SERVICE, MAX_SERVICE_JWT_SECONDS, SERVICE_TO_SERVICE, ServiceClaims};
+use domain::{ClientInfo, SessionId, Timestamp, TokenId, UserId};
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use secrecy::{ExposeSecret, SecretString};
+
+/// The clocks of two machines may differ by this much before a fresh JWT looks as if it came from the future.
+const CLOCK_SKEW_SECONDS: i64 = 30;
+
+/// The secrets under which a service JWT is accepted.
+pub(crate) struct ServiceKeys(Vec<DecodingKey>);
+
+/// A call by a trusted service.
+#[derive(Debug, Clone)]
+pub(crate) struct ServiceCall {
+    pub(crate) service: String,
+    /// On whose behalf; a call without one may only validate.
+    pub(crate) user_id: Option<UserId>,
+    /// The credential by which that user called the service.
+    pub(crate) token_id: Option<TokenId>,
+    pub(crate) session_id: Option<SessionId>,
+    /// The end user's call, for the audit log; what the service did not say is unknown, not the service's own.
+    pub(crate) client: Option<ClientInfo>,
+}
+
+impl ServiceKeys {
+    pub(crate) fn new(secrets: &[SecretString]) -> Self {
+        Self(secrets.iter().map(|secret| DecodingKey::from_secret(secret.expose_secret().as_bytes())).collect())
+    }
+
+    /// The call that the JWT vouches for. `None` for everything else, without saying why: whoever forges one learns
+    /// nothing from the answer.
+    pub(crate) fn verify(&self, jwt: &str, now: Timestamp) -> Option<ServiceCall> {
+        // The times are checked below, against our clock; the library would ask the machine's.
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.validate_exp = false;
+        validation.validate_aud = false;
+        validation.set_required_spec_claims(&["exp"]);
+        let claims = self.0.iter().find_map(|key| jsonwebtoken::decode::<ServiceClaims>(jwt, key, &validation).ok())?.claims;
+
+        let now = now.as_seconds();
+        let lives = claims.exp.checked_sub(claims.iat)?;
+        let is_current = claims.iat <= now + CLOCK_SKEW_SECONDS && now < claims.exp;
+        let is_short = (1..=MAX_SERVICE_JWT_SECONDS).contains(&lives);
+        let is_ours = claims.kind == SERVICE_TO_SERVICE
+            && claims.service == BACKEND_SERVICE
+            && claims.iss.is_none_or(|issuer| issuer == BACKEND_SERVICE)
+            && claims.aud.is_none_or(|audience| audience == AUTH_SERVICE);
+        if !(is_current && is_short && is_ours) {
+            return None;
+        }
+        let client = claims.meta.map(|meta| ClientInfo {
+            ip: meta.ip.and_then(|ip| ip.parse().ok()),
+            user_agent: meta.user_agent.as_deref().and_then(ClientInfo::clean_user_agent),
+            request_id: meta.request_id.filter(|id| ClientInfo::is_sane_request_id(id)),
+        });
+        Some(ServiceCall {
+            service: claims.service,
+            user_id: claims.user_id,
+            token_id: claims.token_id,
+            session_id: claims.session_id,
+            client,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jsonwebtoken::{EncodingKey, Header};
+    use serde_json::{Value, json};
+
+    const SECRET: &str = "an example secret of at least 32 bytes";
+    const NOW: i64 = 1_762_603_200;
+
+    fn keys() -> ServiceKeys {
+        ServiceKeys::new(&["the next example secret, 32 bytes long".into(), SECRET.into()])
+    }
+
+    fn claims() -> Value {
+        json!({"type": "service-to-service", "service": "alternatefutures-backend", "iat": NOW, "exp": NOW + 300,
+               "userId": "u1", "jti": "j", "meta": {"requestId": "r1", "ip": "203.0.113.9", "userAgent": "ua"}})
+    }
+
+    fn sign(algorithm: Algorithm, secret: &str, claims: &Value) -> String {
+        jsonwebtoken::encode(&Header::new(algorithm), claims, &EncodingKey::from_secret(secret.as_bytes())).unwrap()
+    }
+
+    fn verify(claims: &Value) -> Option<ServiceCall> {
+        keys().verify(&sign(Algorithm::HS256, SECRET, claims), Timestamp::from_seconds(NOW))
+    }
+
+    #[test]
+    fn a_proper_one_is_accepted_under_every_secret_of_the_rotation() {
+        let call = verify(&claims()).unwrap();
+        assert_eq!(call.user_id.unwrap().as_str(), "u1");
+        assert_eq!(call.client.unwrap().ip.unwrap().to_string(), "203.0.113.9");
+
+        let next = sign(Algorithm::HS256, "the next example secret, 32 bytes long", &claims());
+        assert!(keys().verify(&next, Timestamp::from_seconds(NOW)).is_some());
+    }
+
+    #[test]
+    fn minimal_claims_suffice() {
+        let minimal = json!({"type": "service-to-service", "service": "alternatefutures-backend", "iat": NOW, "exp": NOW + 60});
+        assert!(verify(&minimal).unwrap().user_id.is_none());
+    }
+
+    #[test]
+    fn other_claims_are_refused() {
+        for (claim, value) in [
+            ("type", json!("access")),
+            ("type", json!("refresh")),
+            ("type", Value::Null),
+            ("service", json!("somebody-else")),
+            ("service", Value::Null),
+            ("iss", json!("somebody-else")),
+            ("aud", json!("somebody-else")),
+            ("exp", json!(NOW + 301)),
+            ("exp", json!(NOW)),
+            ("exp", json!((NOW + 60).to_string())),
+            ("exp", json!(u64::MAX)),
+            ("exp", json!(i64::MAX)),
+            ("exp", json!(1e300)),
+            ("exp", Value::Null),
+            ("iat", json!(NOW + 31)),
+            ("iat", json!(i64::MIN)),
+            ("iat", json!(NOW - 1)),
+            ("iat", Value::Null),
+            ("userId", json!(7)),
+            ("userId", json!("../u2")),
+        ] {
+            let mut claims = claims();
+            claims[claim] = value.clone();
+            assert!(verify(&claims).is_none(), "{claim}: {value}");
+        }
+        for claim in ["type", "service", "iat", "exp"] {
+            let mut claims = claims();
+            claims.as_object_mut().unwrap().remove(claim);
+            assert!(verify(&claims).is_none(), "without {claim}");
+        }
+    }
+
+    #[test]
+    fn other_signatures_are_refused() {
+        let now = Timestamp::from_seconds(NOW);
+        let good = sign(Algorithm::HS256, SECRET, &claims());
+        let (head, signature) = good.rsplit_once('.').unwrap();
+        let body = head.split_once('.').unwrap().1;
+        // {"alg":"none","typ":"JWT"}
+        let none = "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0";
+
+        for forged in [
+            sign(Algorithm::HS256, "not the secret, though long enough", &claims()),
+            sign(Algorithm::HS384, SECRET, &claims()),
+            sign(Algorithm::HS512, SECRET, &claims()),
+            format!("{none}.{body}."),
+            format!("{none}.{body}.{signature}"),
+            format!("{head}."),
+            head.to_owned(),
+            format!("{good}.{signature}"),
+            String::new(),
+            "...".to_owned(),
+            "ä.ö.ü".to_owned(),
+        ] {
+            assert!(keys().verify(&forged, now).is_none(), "{forged}");
+        }
+        assert!(keys().verify(&good, now).is_some());
+    }
+}

@@ -1,0 +1,59 @@
+//! Messages to people. Nothing here is written before what they are about has been committed.
+
+mod outbox;
+mod resend;
+mod smtp;
+mod templates;
+
+use std::fmt;
+
+use domain::{EmailAddress, OneTimeCode};
+use futures_util::future::BoxFuture;
+use secrecy::SecretString;
+
+pub use outbox::{Outbox, OutboxMail};
+pub use resend::Resend;
+pub use smtp::Smtp;
+pub use templates::{TemplateError, Templates};
+
+/// A mail ready to be sent. Its text carries a code, so it cannot be printed.
+pub struct Mail {
+    /// To whom.
+    pub to: EmailAddress,
+    /// The subject line; never carries a secret, since lock screens show it.
+    pub subject: String,
+    /// The text for readers that show no HTML.
+    pub text: SecretString,
+    /// The same as HTML.
+    pub html: SecretString,
+}
+
+impl fmt::Debug for Mail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Mail([REDACTED])")
+    }
+}
+
+/// A mail could not be handed over; the text is for the log and holds no part of the mail.
+#[derive(Debug, thiserror::Error)]
+#[error("mail was not accepted: {0}")]
+pub struct MailError(String);
+
+impl MailError {
+    fn new(cause: impl fmt::Display) -> Self {
+        Self(cause.to_string())
+    }
+}
+
+/// Hands mail over to whoever delivers it, within a bounded time.
+pub trait Mailer: Send + Sync + 'static {
+    /// Returns when the mail has been accepted for delivery.
+    fn send(&self, mail: Mail) -> BoxFuture<'_, Result<(), MailError>>;
+}
+
+/// What a sign-in mail says.
+pub(crate) struct SignInMail<'a> {
+    pub(crate) to: &'a EmailAddress,
+    pub(crate) code: &'a OneTimeCode,
+    pub(crate) minutes: u64,
+}

@@ -1,0 +1,115 @@
+//! The texts of messages, and an operator's own ones in their place.
+
+use std::path::Path;
+
+use minijinja::{Environment, context};
+use secrecy::ExposeSecret;
+use serde::Serialize;
+
+use super::{Mail, SignInMail};
+
+/// The templates of all messages: built-in ones, or files of the same name in the operator's folder.
+///
+/// A template sees `product`, `code` and `minutes`. Names ending in `.html` escape what they insert.
+pub struct Templates {
+    environment: Environment<'static>,
+    product: String,
+}
+
+/// A template of the operator's that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{name}: {problem}")]
+pub struct TemplateError {
+    name: &'static str,
+    problem: String,
+}
+
+const BUILT_IN: [(&str, &str); 3] = [
+    ("sign_in.subject.txt", include_str!("../../templates/sign_in.subject.txt")),
+    ("sign_in.txt", include_str!("../../templates/sign_in.txt")),
+    ("sign_in.html", include_str!("../../templates/sign_in.html")),
+];
+
+impl Templates {
+    /// Loads the templates and tries each once, so that a mistake shows at start and not at somebody's sign-in.
+    ///
+    /// # Errors
+    /// Names the first template that cannot be read, parsed or filled in.
+    pub fn load(folder: Option<&Path>, product: String) -> Result<Self, TemplateError> {
+        let mut environment = Environment::new();
+        for (name, built_in) in BUILT_IN {
+            let failed = |problem: String| TemplateError { name, problem };
+            let own = folder.map(|folder| folder.join(name)).filter(|path| path.exists());
+            let text = match own {
+                Some(path) => std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?,
+                None => built_in.to_owned(),
+            };
+            environment.add_template_owned(name, text).map_err(|error| failed(error.to_string()))?;
+        }
+        let templates = Self { environment, product };
+        for (name, _) in BUILT_IN {
+            let sample = context! { code => "012345", minutes => 10 };
+            templates.render(name, sample).map_err(|error| TemplateError { name, problem: error.to_string() })?;
+        }
+        Ok(templates)
+    }
+
+    fn render(&self, name: &str, values: impl Serialize) -> Result<String, minijinja::Error> {
+        let product = &self.product;
+        let values = minijinja::Value::from_serialize(values);
+        self.environment.get_template(name)?.render(context! { product, ..values })
+    }
+
+    pub(crate) fn sign_in(&self, mail: &SignInMail<'_>) -> Result<Mail, minijinja::Error> {
+        let values = context! { code => mail.code.expose(), minutes => mail.minutes };
+        Ok(Mail {
+            to: mail.to.clone(),
+            subject: self.render("sign_in.subject.txt", &values)?.trim().to_owned(),
+            text: self.render("sign_in.txt", &values)?.into(),
+            html: self.render("sign_in.html", &values)?.into(),
+        })
+    }
+}
+
+impl std::fmt::Debug for Templates {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Templates")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn render(templates: &Templates) -> Mail {
+        let to = "ann@example.com".parse().unwrap();
+        let code = "012345".parse().unwrap();
+        templates.sign_in(&SignInMail { to: &to, code: &code, minutes: 10 }).unwrap()
+    }
+
+    #[test]
+    fn the_code_is_in_the_bodies_and_nowhere_else() {
+        let mail = render(&Templates::load(None, "Example".to_owned()).unwrap());
+        assert!(mail.text.expose_secret().contains("012345"));
+        assert!(mail.html.expose_secret().contains("012345"));
+        assert_eq!(mail.subject, "Sign in to Example");
+        assert_eq!(format!("{mail:?}"), "Mail([REDACTED])");
+    }
+
+    #[test]
+    fn an_operators_template_takes_the_place_of_the_built_in_one() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("sign_in.txt"), "{{ product }}: {{ code }}").unwrap();
+        let mail = render(&Templates::load(Some(folder.path()), "<Acme>".to_owned()).unwrap());
+        assert_eq!(mail.text.expose_secret(), "<Acme>: 012345");
+        assert!(mail.html.expose_secret().contains("&lt;Acme&gt;"), "HTML escapes what it inserts");
+    }
+
+    #[test]
+    fn a_broken_template_is_named_at_start() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("sign_in.html"), "{{ code").unwrap();
+        let error = Templates::load(Some(folder.path()), "Acme".to_owned()).unwrap_err();
+        assert!(error.to_string().starts_with("sign_in.html: "), "{error}");
+    }
+}

@@ -1,0 +1,19 @@
+//! Personal access tokens: making, showing, changing, ending and, above all, validating them.
+
+mod cache;
+mod create;
+mod delete;
+mod limits;
+mod list;
+mod recovery;
+mod rotate;
+mod usage;
+mod validate;
+
+pub(crate) use cache::Credential;
+pub(crate) use create::{Wish, create};
+pub(crate) use delete::delete;
+pub(crate) use limits::limits;
+pub(crate) use list::list;
+pub(crate) use rotate::rotate;
+pub(crate) use validate::{Rejection, Validated, Validator};

@@ -1,0 +1,83 @@
+//! Tokens whose digest was made under a key that is no longer in force.
+//!
+//! The bcrypt hash is the verifier of record: it outlives every server key. While rows sealed under another key exist,
+//! a token that no digest matches is checked against the few rows that begin alike, and sealed anew if one of them is
+//! its own. That is slow by design, so nobody gets to make us do it often.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use domain::{ClientInfo, Digest, DigestKey, Limit, Timestamp, token};
+use limiter::Verdict;
+use store::{FoundToken, Store, StoreError};
+use tokio::sync::Mutex;
+
+use super::validate::{Rejection, Validator};
+use crate::address_key;
+use crate::hashing::Hasher;
+
+/// Failed recoveries that one address is granted; somebody whose tokens were all sealed anew never comes here again.
+const FAILURES: Limit = Limit { count: 20, window: Duration::from_mins(1) };
+
+/// Checks tokens by bcrypt while there are rows sealed under another key.
+pub(super) struct Recovery {
+    hasher: Arc<Hasher>,
+    needed: AtomicBool,
+    /// One recovery at a time: of many requests with the same token the first does the work and the others, when their
+    /// turn comes, find the digest it left.
+    turn: Mutex<()>,
+}
+
+impl Recovery {
+    pub(super) async fn new(store: &Store, key: &DigestKey, hasher: Arc<Hasher>) -> Result<Self, StoreError> {
+        let needed = store.has_tokens_sealed_otherwise(key.id()).await?;
+        if needed {
+            tracing::warn!("tokens sealed under another key exist; each is checked by bcrypt once, when it is next used");
+        }
+        Ok(Self { hasher, needed: AtomicBool::new(needed), turn: Mutex::new(()) })
+    }
+
+    /// The token that `presented` is the secret of, sealed anew under the key in force.
+    pub(super) async fn recover(
+        &self,
+        validator: &Validator,
+        presented: &str,
+        digest: &Digest,
+        client: &ClientInfo,
+        now: Timestamp,
+    ) -> Result<Option<FoundToken>, Rejection> {
+        let key = validator.token_digests.id();
+        if !self.needed.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let candidates = validator.store.token_candidates(token::prefix(presented), key).await?;
+        if candidates.is_empty() {
+            return Ok(None);
+        }
+        let failures = format!("recovery:{}", address_key(client.ip));
+        if validator.limiter.peek(&failures, FAILURES, now).remaining == 0 {
+            return Ok(None);
+        }
+
+        let _turn = self.turn.lock().await;
+        if let Some(found) = validator.store.find_token_by_digest(digest).await? {
+            return Ok(Some(found));
+        }
+        for candidate in candidates {
+            let is_it = self.hasher.verify(presented, candidate.hash).await.unwrap_or_else(|error| {
+                tracing::error!(%error, secret_id = %candidate.id, "a stored hash cannot be checked");
+                false
+            });
+            if is_it {
+                validator.store.reseal_token(&candidate.id, digest, key).await?;
+                self.needed.store(validator.store.has_tokens_sealed_otherwise(key).await?, Ordering::Relaxed);
+                return Ok(validator.store.find_token_by_digest(digest).await?);
+            }
+        }
+        if let Verdict::Refused { .. } = validator.limiter.admit(&failures, FAILURES, now) {
+            tracing::warn!(ip = ?client.ip, "too many unknown tokens that begin like existing ones");
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,242 @@
+//! Is this credential good? The one place that answers, for the validate route, for the service's own bearer
+//! extractor and for whatever comes later.
+
+use std::sync::Arc;
+
+use domain::{Chance, ClientInfo, Clock, DigestKey, Limit, Scopes, Timestamp, UserId, token};
+use limiter::{CredentialVerdict, MemoryLimiter, Quota, Verdict};
+use store::{FoundToken, Store, StoreError};
+
+use super::cache::{CacheKey, Credential, CredentialCache, CredentialId};
+use super::recovery::Recovery;
+use super::usage::{UsageLog, Use};
+use crate::hashing::Hasher;
+use crate::keys::{AccessKeys, ExpiredOrInvalid};
+
+/// Longer texts are no credential of ours and are not looked at.
+const MAX_PRESENTED_BYTES: usize = 4096;
+
+/// A good credential, and what its window has left after this request.
+pub(crate) struct Validated {
+    pub(crate) credential: Arc<Credential>,
+    pub(crate) quota: Quota,
+}
+
+/// Why a credential is not good, or not now.
+#[derive(Debug)]
+pub(crate) enum Rejection {
+    /// Malformed, unknown, deleted, forged, or its owner may not come in.
+    Invalid,
+    /// Its time is over.
+    Expired,
+    /// Its session was ended.
+    SessionEnded,
+    /// It is good, and over its limit.
+    Limited { quota: Quota, retry_at: Timestamp },
+    /// Nobody can say: the database does not answer.
+    Unavailable(StoreError),
+}
+
+impl From<StoreError> for Rejection {
+    fn from(error: StoreError) -> Self {
+        Self::Unavailable(error)
+    }
+}
+
+/// Validates credentials: access JWTs and personal access tokens.
+pub(crate) struct Validator {
+    pub(crate) store: Store,
+    pub(crate) limiter: Arc<MemoryLimiter>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) access_keys: AccessKeys,
+    pub(super) token_digests: DigestKey,
+    pub(super) limit: Limit,
+    pub(super) cache: CredentialCache,
+    pub(super) usage: UsageLog,
+    pub(super) recovery: Recovery,
+}
+
+impl Validator {
+    /// A validator with nothing learned yet.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub(crate) async fn new(
+        store: Store,
+        limiter: Arc<MemoryLimiter>,
+        clock: Arc<dyn Clock>,
+        access_keys: AccessKeys,
+        token_digests: DigestKey,
+        hasher: Arc<Hasher>,
+        limit: Limit,
+        chance: &Chance,
+    ) -> Result<Self, StoreError> {
+        let mut process_secret = [0u8; 32];
+        chance.with(|rng| rng.fill_bytes(&mut process_secret));
+        let recovery = Recovery::new(&store, &token_digests, hasher).await?;
+        Ok(Self {
+            store,
+            limiter,
+            clock,
+            access_keys,
+            token_digests,
+            limit,
+            cache: CredentialCache::new(&process_secret),
+            usage: UsageLog::default(),
+            recovery,
+        })
+    }
+
+    /// Whether `presented` is good and within its limit; counts the request if so.
+    ///
+    /// A warm credential is answered from memory: the copy is trusted because the same operation of the limiter that
+    /// counts the request also says whether the credential has been marked since. See `docs/decisions`.
+    pub(crate) async fn validate(&self, presented: &str, client: &ClientInfo) -> Result<Validated, Rejection> {
+        if presented.len() > MAX_PRESENTED_BYTES || (token::looks_like_token(presented) && !token::is_well_formed(presented)) {
+            return Err(Rejection::Invalid);
+        }
+        let now = self.clock.now();
+        let key = self.cache.key(presented);
+        let copy = self.cache.get(&key);
+        if let Some(copy) = copy.as_ref().filter(|copy| copy.is_fresh(now)) {
+            if copy.is_expired(now) {
+                return Err(Rejection::Expired);
+            }
+            let verdict = self.limiter.admit_credential(&copy.window_key, copy.version, self.limit, now);
+            if let CredentialVerdict::Counted(verdict) = verdict {
+                return self.conclude(copy, verdict, client, now);
+            }
+        }
+
+        let loaded = match self.load(presented, copy.as_deref(), client, now).await {
+            Ok(credential) => Arc::new(credential),
+            Err(rejection) => {
+                self.cache.forget(&key);
+                return Err(rejection);
+            }
+        };
+        if loaded.is_expired(now) {
+            return Err(Rejection::Expired);
+        }
+        self.remember(&key, &loaded);
+        // What was just read needs no trust: whatever mark there is, it asks for exactly this reading.
+        match self.limiter.admit_credential(&loaded.window_key, i64::MAX, self.limit, now) {
+            CredentialVerdict::Counted(verdict) => self.conclude(&loaded, verdict, client, now),
+            CredentialVerdict::Stale => Err(Rejection::Invalid),
+        }
+    }
+
+    fn remember(&self, key: &CacheKey, credential: &Arc<Credential>) {
+        self.cache.put(key, Arc::clone(credential));
+    }
+
+    fn conclude(
+        &self,
+        credential: &Arc<Credential>,
+        verdict: Verdict,
+        client: &ClientInfo,
+        now: Timestamp,
+    ) -> Result<Validated, Rejection> {
+        match verdict {
+            Verdict::Admitted(quota) => {
+                self.usage.used(credential, client, now);
+                Ok(Validated { credential: Arc::clone(credential), quota })
+            }
+            Verdict::Refused { quota, retry_at } => {
+                self.usage.limited(credential, client, now);
+                Err(Rejection::Limited { quota, retry_at })
+            }
+        }
+    }
+
+    async fn load(
+        &self,
+        presented: &str,
+        copy: Option<&Credential>,
+        client: &ClientInfo,
+        now: Timestamp,
+    ) -> Result<Credential, Rejection> {
+        if token::looks_like_token(presented) {
+            self.load_token(presented, client, now).await
+        } else {
+            self.load_session(presented, copy, now).await
+        }
+    }
+
+    async fn load_token(&self, presented: &str, client: &ClientInfo, now: Timestamp) -> Result<Credential, Rejection> {
+        let digest = self.token_digests.digest(&[presented]);
+        let found = match self.store.find_token_by_digest(&digest).await? {
+            Some(found) => found,
+            None => self.recovery.recover(self, presented, &digest, client, now).await?.ok_or(Rejection::Invalid)?,
+        };
+        if found.owner.disabled_at.is_some() {
+            return Err(Rejection::Invalid);
+        }
+        Ok(token_credential(found, now))
+    }
+
+    /// `copy` is what an earlier validation of this very text learned, if it did: the signature was checked then, and
+    /// stays right.
+    async fn load_session(&self, jwt: &str, copy: Option<&Credential>, now: Timestamp) -> Result<Credential, Rejection> {
+        let (session_id, user_id, expires_at) = match copy {
+            Some(Credential { id: CredentialId::Session(id), user_id, expires_at: Some(end), .. }) => {
+                (id.clone(), user_id.clone(), *end)
+            }
+            _ => {
+                let claims = self.access_keys.verify(jwt, now).map_err(|error| match error {
+                    ExpiredOrInvalid::Expired => Rejection::Expired,
+                    ExpiredOrInvalid::Invalid => Rejection::Invalid,
+                })?;
+                let expires_at = claims.expires_at();
+                (claims.session_id, claims.user_id, expires_at)
+            }
+        };
+        let (session, user) = self.store.find_session(&session_id).await?.ok_or(Rejection::SessionEnded)?;
+        if user.id != user_id || user.disabled_at.is_some() {
+            return Err(Rejection::Invalid);
+        }
+        if session.absolute_expires_at <= now {
+            return Err(Rejection::Expired);
+        }
+        let id = CredentialId::Session(session_id);
+        Ok(Credential {
+            window_key: id.window_key(),
+            id,
+            version: 0,
+            user_id: user.id,
+            name: None,
+            scopes: Scopes::all(),
+            email: user.email,
+            display_name: user.display_name,
+            avatar_url: user.avatar_url,
+            expires_at: Some(expires_at),
+            loaded_at: now,
+            last_use: Use::default(),
+        })
+    }
+
+    /// Writes down when and from where credentials were used since the last time.
+    pub(crate) async fn flush_usage(&self, chance: &Chance) -> Result<(), StoreError> {
+        self.usage.flush(&self.store, chance).await
+    }
+}
+
+fn token_credential(found: FoundToken, loaded_at: Timestamp) -> Credential {
+    let id = CredentialId::Pat(found.token.id);
+    let user_id: UserId = found.token.user_id;
+    let ends = [found.token.expires_at, found.secret.valid_until];
+    Credential {
+        window_key: id.window_key(),
+        id,
+        version: found.token.version,
+        user_id,
+        name: Some(found.token.name),
+        scopes: found.token.scopes,
+        email: found.owner.email,
+        display_name: found.owner.display_name,
+        avatar_url: found.owner.avatar_url,
+        expires_at: ends.into_iter().flatten().min(),
+        loaded_at,
+        last_use: Use::default(),
+    }
+}
