@@ -1,1 +1,48 @@
-fn main() {}
+//! The project's own chores. `cargo xtask help` lists them; `.ci/run` is the list of what has to pass.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "it talks to a terminal")]
+
+mod docs;
+mod packages;
+mod step;
+mod test;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+const HELP: &str = "\
+cargo xtask test            install the Debian packages that tests need, where missing, and run all tests
+cargo xtask docs            write openapi.json and schema.graphql anew from the code
+cargo xtask docs --check    fail, showing the difference, when they are not what the code says
+cargo xtask help            this text
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match arguments[..] {
+        ["test"] => test::run(),
+        ["docs"] => docs::write(),
+        ["docs", "--check"] => docs::check(),
+        ["help" | "--help" | "-h"] => {
+            print!("{HELP}");
+            Ok(())
+        }
+        _ => {
+            eprint!("{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The repository's root, wherever the command was started.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is a folder of the repository")
+}
