@@ -1,0 +1,23 @@
+//! On whose behalf a call is made.
+
+use domain::{ClientInfo, SessionId, TokenId, UserId};
+
+/// The credential by which a user called us. The auth service holds our calls for the user to what it may do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credential {
+    /// A personal access token.
+    Token(TokenId),
+    /// A person's session.
+    Session(SessionId),
+}
+
+/// A user whose credential was validated, and their call as we saw it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndUser {
+    /// Who.
+    pub id: UserId,
+    /// By what means.
+    pub credential: Credential,
+    /// From where, for the audit log.
+    pub client: ClientInfo,
+}

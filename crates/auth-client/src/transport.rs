@@ -1,0 +1,247 @@
+//! One call over the wire: sending, the bound on the reply, and what counts as the service being there.
+
+use std::time::Duration;
+
+use auth_api::{ErrorBody, ErrorCode};
+use http::{HeaderValue, Method, StatusCode, header};
+use reqwest::{Request, Response, Url};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::{AuthClient, EndUser};
+
+/// No reply of the service has a reason to be longer; a page of 100 audit events has a tenth of it.
+const MAX_REPLY_BYTES: usize = 1024 * 1024;
+
+/// Whoever asks whether we are ready wants to know now.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The auth service could not be asked, or what came back is not an answer. Nothing is known about the question.
+#[derive(Debug, thiserror::Error)]
+pub enum Unavailable {
+    /// It failed several times just now; it was not even asked.
+    #[error("the auth service has just failed repeatedly and is not asked for a moment")]
+    BreakerOpen,
+    /// No connection, no reply in time, or half of one.
+    #[error("the auth service cannot be reached")]
+    Transport(#[source] reqwest::Error),
+    /// A reply that the contract does not know.
+    #[error("the auth service sent a reply that cannot be understood (status {status})")]
+    Nonsense {
+        /// Its HTTP status.
+        status: u16,
+    },
+    /// The service answered that it cannot serve now, or does not trust us.
+    #[error("the auth service answered {code}")]
+    Failing {
+        /// Its error code.
+        code: ErrorCode,
+    },
+}
+
+/// Why a call for a user came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The service understood and said no; the body is fit for the user's eyes.
+    #[error("refused with {}", .0.code)]
+    Refused(Box<ErrorBody>),
+    /// There is no answer.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// A whole reply.
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Reply {
+    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, Unavailable> {
+        serde_json::from_slice(&self.body).map_err(|_| self.nonsense())
+    }
+
+    pub(crate) fn nonsense(&self) -> Unavailable {
+        Unavailable::Nonsense { status: self.status.as_u16() }
+    }
+}
+
+impl AuthClient {
+    /// One call on behalf of `user`.
+    pub(crate) async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        url: Url,
+        body: Option<&(impl Serialize + Sync)>,
+        user: &EndUser,
+    ) -> Result<T, CallError> {
+        let authorization = self.jwts.on_behalf_of(user, self.clock.now());
+        let request = request(method, url, authorization, user.client.request_id.as_deref(), body);
+        self.guarded(request, |reply| understand(reply)).await?
+    }
+
+    /// Sends `request` unless the breaker is open, and tells the breaker whether the reply was understood.
+    pub(crate) async fn guarded<T>(
+        &self,
+        request: Request,
+        understand: impl FnOnce(&Reply) -> Result<T, Unavailable>,
+    ) -> Result<T, Unavailable> {
+        let permit = self.breaker.admit(self.clock.now()).ok_or(Unavailable::BreakerOpen)?;
+        let path = request.url().path().to_owned();
+        let outcome = self.send(request).await.and_then(|reply| understand(&reply));
+        match &outcome {
+            Ok(_) => permit.succeeded(),
+            Err(error) => {
+                tracing::warn!(path, %error, cause = %cause(error), "call to the auth service failed");
+                permit.failed(self.clock.now());
+            }
+        }
+        outcome
+    }
+
+    /// Sends `request`, once more if no connection came about: then nothing was sent, so nothing happens twice.
+    async fn send(&self, request: Request) -> Result<Reply, Unavailable> {
+        let again = request.try_clone();
+        let response = match (self.http.execute(request).await, again) {
+            (Err(error), Some(again)) if error.is_connect() => self.http.execute(again).await,
+            (outcome, _) => outcome,
+        };
+        read(response.map_err(transport)?).await
+    }
+
+    /// Whether the auth service says that it lives. Asks it whatever the breaker thinks.
+    pub async fn is_healthy(&self) -> bool {
+        let response = self.http.get(self.url(&["health"])).timeout(HEALTH_TIMEOUT).send().await;
+        response.is_ok_and(|response| response.status() == StatusCode::OK)
+    }
+}
+
+pub(crate) fn request(
+    method: Method,
+    url: Url,
+    authorization: HeaderValue,
+    request_id: Option<&str>,
+    body: Option<&impl Serialize>,
+) -> Request {
+    let mut request = Request::new(method, url);
+    if let Some(body) = body {
+        let json = serde_json::to_vec(body).expect("requests of strings and numbers are JSON");
+        *request.body_mut() = Some(json.into());
+        request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+    request.headers_mut().insert(header::AUTHORIZATION, authorization);
+    request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+    // Both services log the call under one id.
+    if let Some(id) = request_id.and_then(|id| HeaderValue::from_str(id).ok()) {
+        request.headers_mut().insert("x-request-id", id);
+    }
+    request
+}
+
+async fn read(mut response: Response) -> Result<Reply, Unavailable> {
+    let status = response.status();
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(transport)? {
+        if body.len() + chunk.len() > MAX_REPLY_BYTES {
+            return Err(Unavailable::Nonsense { status: status.as_u16() });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Reply { status, body })
+}
+
+/// The innermost reason, "connection refused" for example; the outer ones only repeat what was attempted.
+fn cause(mut error: &dyn std::error::Error) -> &dyn std::error::Error {
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error
+}
+
+fn transport(error: reqwest::Error) -> Unavailable {
+    // Where the service lives is nobody's business who might see the error.
+    Unavailable::Transport(error.without_url())
+}
+
+/// What a reply to a call for a user says. The outer error is for a reply that is not an answer.
+fn understand<T: DeserializeOwned>(reply: &Reply) -> Result<Result<T, CallError>, Unavailable> {
+    if reply.status.is_success() {
+        return reply.json().map(Ok);
+    }
+    let body: ErrorBody = reply.json()?;
+    if body.code.status() != reply.status.as_u16() {
+        return Err(reply.nonsense());
+    }
+    match body.code {
+        // It is us whom the service does not know: our JWT, not the user's credential.
+        ErrorCode::Unauthorized => Err(Unavailable::Failing { code: body.code }),
+        // One request that the service trips over does not mean that it is down: whoever finds such a request must
+        // not be able to open the breaker for everybody.
+        ErrorCode::InternalError => Ok(Err(Unavailable::Failing { code: body.code }.into())),
+        code if code.status() >= 500 => Err(Unavailable::Failing { code }),
+        _ => Ok(Err(CallError::Refused(Box::new(body)))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::fake::{Answer, FakeAuth, ManualClock, T0, somebody};
+    use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+
+    /// Sends the first `dead` connections to an address where nobody listens, and the others to the fake.
+    struct FirstDead {
+        dead: usize,
+        lookups: Arc<AtomicUsize>,
+    }
+
+    impl Resolve for FirstDead {
+        fn resolve(&self, _: Name) -> Resolving {
+            let is_dead = self.lookups.fetch_add(1, Ordering::SeqCst) < self.dead;
+            let address = Ipv4Addr::new(127, 0, 0, if is_dead { 2 } else { 1 });
+            let addresses: Addrs = Box::new(std::iter::once(SocketAddr::new(IpAddr::V4(address), 0)));
+            Box::pin(std::future::ready(Ok(addresses)))
+        }
+    }
+
+    async fn client_whose_first_connections_fail(dead: usize) -> (FakeAuth, AuthClient, Arc<AtomicUsize>) {
+        let fake = FakeAuth::start(Answer::Reply(200, r#"{"tokens":[]}"#.to_owned())).await;
+        let lookups = Arc::<AtomicUsize>::default();
+        let mut client = fake.client(&ManualClock::at(T0));
+        let resolver = FirstDead { dead, lookups: lookups.clone() };
+        client.http = reqwest::Client::builder().no_proxy().dns_resolver(resolver).build().unwrap();
+        client.base_url = Url::parse(&format!("http://auth.test:{}", fake.address.port())).unwrap();
+        (fake, client, lookups)
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_did_not_come_about_is_tried_once_more() {
+        let (fake, client, lookups) = client_whose_first_connections_fail(1).await;
+        client.list_tokens(&somebody()).await.unwrap();
+        assert_eq!((lookups.load(Ordering::SeqCst), fake.asked().len()), (2, 1));
+    }
+
+    #[tokio::test]
+    async fn and_only_once() {
+        let (fake, client, lookups) = client_whose_first_connections_fail(2).await;
+        client.list_tokens(&somebody()).await.unwrap_err();
+        assert_eq!((lookups.load(Ordering::SeqCst), fake.asked().len()), (2, 0));
+    }
+
+    #[tokio::test]
+    async fn health_is_asked_whatever_the_breaker_thinks() {
+        let fake = FakeAuth::start(Answer::Reply(503, String::new())).await;
+        let client = fake.client(&ManualClock::at(T0));
+        for _ in 0..5 {
+            client.list_tokens(&somebody()).await.unwrap_err();
+        }
+        assert!(!client.is_healthy().await);
+        fake.answers(Answer::Reply(200, "{}".to_owned()));
+        assert!(client.is_healthy().await);
+        assert_eq!(fake.asked().last().unwrap().line, "GET /health HTTP/1.1");
+    }
+}
