@@ -73,11 +73,28 @@ pub struct DigestKey {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct DigestKeyId(String);
 
+const KEY_ID_LENGTH: usize = 16;
+
 impl DigestKeyId {
     /// The id's text, 16 hexadecimal characters.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// Text that is not 16 hexadecimal characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("is not the id of a digest key")]
+pub struct MalformedDigestKeyId;
+
+impl FromStr for DigestKeyId {
+    type Err = MalformedDigestKeyId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let well_formed = text.len() == KEY_ID_LENGTH
+            && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+        if well_formed { Ok(Self(text.to_owned())) } else { Err(MalformedDigestKeyId) }
     }
 }
 
@@ -95,7 +112,7 @@ impl DigestKey {
             hmac(secret).chain_update(b"alternatefutures/digest-key/v1/").chain_update(purpose).finalize().into_bytes();
         let keyed = hmac(&key);
         let mut id = Digest(keyed.clone().chain_update(b"key id").finalize().into_bytes().into()).to_string();
-        id.truncate(16);
+        id.truncate(KEY_ID_LENGTH);
         Self { keyed, id: DigestKeyId(id) }
     }
 
@@ -149,6 +166,15 @@ mod tests {
     fn parts_do_not_run_together() {
         let key = DigestKey::derive(SECRET, "codes");
         assert_ne!(key.digest(&["ab", "c"]), key.digest(&["a", "bc"]));
+    }
+
+    #[test]
+    fn the_keys_name_survives_its_text_form() {
+        let key = DigestKey::derive(SECRET, "codes");
+        assert_eq!(key.id().as_str().parse(), Ok(key.id().clone()));
+        for text in ["", "0123456789abcde", "0123456789abcdef0", "0123456789ABCDEF", "0123456789abcdeg"] {
+            assert_eq!(text.parse::<DigestKeyId>(), Err(MalformedDigestKeyId), "{text:?}");
+        }
     }
 
     #[test]

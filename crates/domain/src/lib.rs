@@ -20,7 +20,7 @@ pub use chance::Chance;
 pub use client::ClientInfo;
 pub use clock::{Clock, SystemClock, Timestamp, TimestampError};
 pub use code::{MalformedCode, OneTimeCode};
-pub use digest::{Digest, DigestKey, DigestKeyId};
+pub use digest::{Digest, DigestKey, DigestKeyId, MalformedDigest, MalformedDigestKeyId};
 pub use duration::{DurationError, parse_duration};
 pub use email::{EmailAddress, EmailAddressError};
 pub use id::{AppId, AuthMethodId, CodeId, EventId, KeyId, MalformedId, SessionId, TokenId, TokenSecretId, UserId};
