@@ -1,0 +1,36 @@
+//! What is kept: the database behind the auth service.
+//!
+//! Every change of state is one method of [`Store`] that runs one transaction and commits the audit events of the
+//! change together with it; where a method takes a [`NewEvent`], the event's time is the time of the change. A miss is
+//! `None` or an outcome, which the caller names; [`StoreError`] means that the database is broken or away. Whose a row
+//! is, is part of the query that finds it, so somebody else's is a miss.
+//!
+//! One SQL text serves SQLite and PostgreSQL: `$1` placeholders, TEXT and BIGINT columns, `UPDATE` of a row where a
+//! lock is due, no advisory locks.
+
+mod audit;
+mod chain;
+mod codes;
+mod error;
+mod housekeeping;
+mod open;
+mod rows;
+mod sessions;
+mod sign_in;
+mod signing_keys;
+mod token_secrets;
+mod tokens;
+mod transaction;
+mod users;
+
+pub use audit::{Cursor, Event, EventPage, MalformedCursor, NewEvent};
+pub use chain::{ChainProblem, ChainReport, Tampering};
+pub use codes::{CodeOutcome, CodePurpose, NewCode, Redemption};
+pub use error::StoreError;
+pub use open::{ForeignWrites, Options, Store};
+pub use sessions::{NewSession, Refresh, RefreshOutcome, Session};
+pub use sign_in::{MethodType, NewSignIn, SignedIn, WayIn};
+pub use signing_keys::SigningKey;
+pub use token_secrets::{FoundToken, TokenOwner, TokenSecret};
+pub use tokens::{CreationLimits, CreationOutcome, CreationState, NewToken, NewTokenSecret, Token, TokenUse};
+pub use users::User;

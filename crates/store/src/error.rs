@@ -1,0 +1,115 @@
+//! Failures of the database, as opposed to misses.
+
+/// The database is away or broken. What a caller asked for and is not there is never an error.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Busy, out of reach, or out of room. Trying again later can help: 503.
+    #[error("the database is busy or cannot be reached")]
+    Unavailable(#[source] sqlx::Error),
+    /// It refused or failed in a way that will not pass by itself: 500.
+    #[error("the database failed")]
+    Database(#[source] sqlx::Error),
+    /// A migration failed, or the database was written by a newer version of the program.
+    #[error("the database could not be brought to this version of the program")]
+    Migration(#[source] sqlx::migrate::MigrateError),
+    /// A row holds what this program never writes.
+    #[error("column {column} of a row cannot be read")]
+    Malformed {
+        /// The column.
+        column: &'static str,
+    },
+    /// `DATABASE_URL` names no database that this build can open.
+    #[error("DATABASE_URL {0}")]
+    Url(&'static str),
+    /// The database's file or its folder cannot be created.
+    #[error("the database file cannot be opened")]
+    File(#[from] std::io::Error),
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later without anybody repairing anything.
+    #[must_use]
+    pub const fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+
+    /// Whether the transaction lost against another one and is worth running again at once.
+    pub(crate) fn is_conflict(&self) -> bool {
+        matches!(self, Self::Unavailable(sqlx::Error::Database(error))
+            if error.code().is_some_and(|code| Cause::of(&code) == Cause::Conflict))
+    }
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        let passing = match &error {
+            sqlx::Error::Io(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed
+            | sqlx::Error::Tls(_) => true,
+            sqlx::Error::Database(error) => error.code().is_some_and(|code| Cause::of(&code) != Cause::Other),
+            _ => false,
+        };
+        if passing { Self::Unavailable(error) } else { Self::Database(error) }
+    }
+}
+
+/// What a database's error code says about trying again.
+#[derive(Debug, PartialEq, Eq)]
+enum Cause {
+    /// Another transaction was there first; at once again.
+    Conflict,
+    /// Not now.
+    Away,
+    /// Never.
+    Other,
+}
+
+impl Cause {
+    /// Reads a five-character SQLSTATE (PostgreSQL appendix A) or SQLite's extended result code in decimal.
+    fn of(code: &str) -> Self {
+        if code.len() == 5 {
+            return match (&code[..2], code) {
+                // serialization_failure, deadlock_detected
+                (_, "40001" | "40P01") => Self::Conflict,
+                // Connection exceptions, insufficient resources, operator intervention, system errors.
+                ("08" | "53" | "57" | "58", _) => Self::Away,
+                _ => Self::Other,
+            };
+        }
+        let Ok(code) = code.parse::<u32>() else { return Self::Other };
+        match (code & 0xff, code) {
+            // BUSY_RECOVERY and BUSY_SNAPSHOT are answered at once, without waiting for busy_timeout.
+            (_, 261 | 517) => Self::Conflict,
+            // BUSY, LOCKED, IOERR, FULL, CANTOPEN
+            (5 | 6 | 10 | 13 | 14, _) => Self::Away,
+            _ => Self::Other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_of_both_databases_are_told_apart() {
+        for code in ["40001", "40P01", "261", "517"] {
+            assert_eq!(Cause::of(code), Cause::Conflict, "{code}");
+        }
+        for code in ["08006", "53300", "57P01", "5", "6", "10", "266", "13", "14", "773"] {
+            assert_eq!(Cause::of(code), Cause::Away, "{code}");
+        }
+        for code in ["23505", "42P01", "1", "11", "19", "2067", "", "x"] {
+            assert_eq!(Cause::of(code), Cause::Other, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_full_queue_is_worth_waiting_for_and_a_wrong_column_is_not() {
+        assert!(StoreError::from(sqlx::Error::PoolTimedOut).is_unavailable());
+        assert!(!StoreError::from(sqlx::Error::ColumnNotFound("x".into())).is_unavailable());
+        assert!(!StoreError::Malformed { column: "x" }.is_unavailable());
+    }
+}

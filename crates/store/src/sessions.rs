@@ -1,0 +1,297 @@
+//! Sessions: signed-in devices, and the families of their refresh tokens.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use domain::audit::EventType;
+use domain::{ClientInfo, Digest, SessionId, Timestamp, UserId};
+use sqlx::AnyConnection;
+use sqlx::any::AnyRow;
+
+use crate::audit::{NewEvent, record};
+use crate::rows::{Columns, app, ip};
+use crate::transaction::transaction;
+use crate::users::{User, user_columns};
+use crate::{Store, StoreError};
+
+/// One signed-in device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// Its id; also the family of all refresh tokens that follow from one sign-in.
+    pub id: SessionId,
+    /// Whose it is.
+    pub user_id: UserId,
+    /// How often its tokens have been renewed.
+    pub generation: i64,
+    /// When the user signed in.
+    pub created_at: Timestamp,
+    /// When it was last used, a few seconds behind.
+    pub last_seen_at: Timestamp,
+    /// When its present refresh token was issued.
+    pub rotated_at: Timestamp,
+    /// When its present refresh token stops working.
+    pub expires_at: Timestamp,
+    /// When it ends however often it is renewed.
+    pub absolute_expires_at: Timestamp,
+    /// The address it was begun from.
+    pub ip: Option<IpAddr>,
+    /// The program it was begun with.
+    pub user_agent: Option<String>,
+}
+
+/// A session that is about to begin.
+#[derive(Debug, Clone)]
+pub struct NewSession {
+    /// Its id.
+    pub id: SessionId,
+    /// The keyed digest of its first refresh token, that of generation 0.
+    pub refresh_digest: Digest,
+    /// When that stops working.
+    pub expires_at: Timestamp,
+    /// When the session ends however often it is renewed.
+    pub absolute_expires_at: Timestamp,
+}
+
+/// A refresh token that was presented. Its signature has been checked, so it is one that was issued for this session.
+#[derive(Debug, Clone)]
+pub struct Refresh {
+    /// The session it names.
+    pub session_id: SessionId,
+    /// The user it names.
+    pub user_id: UserId,
+    /// Its keyed digest.
+    pub presented: Digest,
+    /// For how long the token before the present one is answered with the present pair, for clients that lost a reply.
+    pub grace: Duration,
+    /// When the next refresh token stops working, unless the session ends earlier.
+    pub expires_at: Timestamp,
+}
+
+/// What became of a refresh.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RefreshOutcome {
+    /// The session is of the next generation.
+    Rotated(Box<(Session, User)>),
+    /// The token before the present one, within the grace: issue the present pair again, nothing has changed.
+    Replayed(Box<(Session, User)>),
+    /// An older one: somebody holds a copy. The session is gone.
+    Reused,
+    /// The user is disabled.
+    Disabled,
+    /// The session's time is over.
+    Expired,
+    /// There is no such session of this user.
+    Gone,
+}
+
+macro_rules! session_columns {
+    () => {
+        "s.id, s.user_id, s.generation, s.created_at, s.last_seen_at, s.rotated_at, s.expires_at, \
+         s.absolute_expires_at, s.ip, s.user_agent, s.refresh_digest, s.previous_refresh_digest"
+    };
+}
+
+impl Session {
+    fn from_row(row: &AnyRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: row.parsed("id")?,
+            user_id: row.parsed("user_id")?,
+            generation: row.int("generation")?,
+            created_at: row.time("created_at")?,
+            last_seen_at: row.time("last_seen_at")?,
+            rotated_at: row.time("rotated_at")?,
+            expires_at: row.time("expires_at")?,
+            absolute_expires_at: row.time("absolute_expires_at")?,
+            ip: row.opt_parsed("ip")?,
+            user_agent: row.opt_text("user_agent")?,
+        })
+    }
+
+    /// Whether it is still on at this moment.
+    #[must_use]
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        now < self.expires_at && now < self.absolute_expires_at
+    }
+}
+
+impl Store {
+    /// The session with this id, ended by time or not, and its user, disabled or not.
+    pub async fn find_session(&self, id: &SessionId) -> Result<Option<(Session, User)>, StoreError> {
+        let row = sqlx::query(concat!(
+            "SELECT ",
+            session_columns!(),
+            ", ",
+            user_columns!(),
+            " FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.id = $1"
+        ))
+        .bind(id.as_str())
+        .fetch_optional(self.reader())
+        .await?;
+        row.map(|row| Ok((Session::from_row(&row)?, User::from_row(&row)?))).transpose()
+    }
+
+    /// Renews a session: of any number of parallel calls with one token, exactly one rotates. `digest_of` computes the
+    /// keyed digest of the refresh token that belongs to a session as it is after the rotation, from its id, generation
+    /// and `rotated_at`. Writes `session.refreshed` or `session.reuse_detected`.
+    pub async fn refresh_session(
+        &self,
+        refresh: &Refresh,
+        digest_of: impl Fn(&Session) -> Digest + Sync,
+        event: &NewEvent,
+    ) -> Result<RefreshOutcome, StoreError> {
+        let now = event.at;
+        transaction!(self, |tx| {
+            let Some(row) = lock(tx, refresh, now).await? else { return Ok(RefreshOutcome::Gone) };
+            let (mut session, user) = (Session::from_row(&row)?, User::from_row(&row)?);
+            let present: Digest = row.parsed("refresh_digest")?;
+            let previous: Option<Digest> = row.opt_parsed("previous_refresh_digest")?;
+            let event = event.clone().with("sessionId", session.id.as_str());
+
+            if user.disabled_at.is_some() {
+                return Ok(RefreshOutcome::Disabled);
+            }
+            if !session.is_live(now) {
+                return Ok(RefreshOutcome::Expired);
+            }
+            if refresh.presented == present {
+                session.generation += 1;
+                session.rotated_at = now;
+                session.expires_at = refresh.expires_at.min(session.absolute_expires_at);
+                store_rotation(tx, &session, &digest_of(&session), &present).await?;
+                record(tx, EventType::SessionRefreshed, Some(&user.id), &event).await?;
+                return Ok(RefreshOutcome::Rotated(Box::new((session, user))));
+            }
+            if previous == Some(refresh.presented) && now.since(session.rotated_at) <= refresh.grace {
+                return Ok(RefreshOutcome::Replayed(Box::new((session, user))));
+            }
+            delete(tx, &session.id).await?;
+            record(tx, EventType::SessionReuseDetected, Some(&user.id), &event).await?;
+            Ok(RefreshOutcome::Reused)
+        })
+    }
+
+    /// Ends a session of this user's and writes `session.ended`.
+    pub async fn end_session(
+        &self,
+        user_id: &UserId,
+        id: &SessionId,
+        event: &NewEvent,
+    ) -> Result<Option<Session>, StoreError> {
+        transaction!(self, |tx| {
+            let row = sqlx::query("DELETE FROM sessions WHERE id = $1 AND user_id = $2 RETURNING *")
+                .bind(id.as_str())
+                .bind(user_id.as_str())
+                .fetch_optional(&mut *tx)
+                .await?;
+            let Some(row) = row else { return Ok(None) };
+            let event = event.clone().with("sessionId", id.as_str());
+            record(tx, EventType::SessionEnded, Some(user_id), &event).await?;
+            Session::from_row(&row).map(Some)
+        })
+    }
+
+    /// Notes when sessions were last used. Never sets one back; those that are gone are passed over.
+    pub async fn touch_sessions(&self, seen: &[(SessionId, Timestamp)]) -> Result<(), StoreError> {
+        // In one order on every instance, so that two batches cannot wait for each other.
+        let mut seen: Vec<_> = seen.iter().collect();
+        seen.sort();
+        transaction!(self, |tx| {
+            for (id, at) in &seen {
+                sqlx::query("UPDATE sessions SET last_seen_at = $1 WHERE id = $2 AND last_seen_at < $1")
+                    .bind(at.as_millis())
+                    .bind(id.as_str())
+                    .execute(&mut *tx)
+                    .await?;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Begins a session for the user.
+pub(crate) async fn insert(
+    tx: &mut AnyConnection,
+    new: &NewSession,
+    user_id: &UserId,
+    at: Timestamp,
+    client: &ClientInfo,
+) -> Result<Session, StoreError> {
+    let session = Session {
+        id: new.id.clone(),
+        user_id: user_id.clone(),
+        generation: 0,
+        created_at: at,
+        last_seen_at: at,
+        rotated_at: at,
+        expires_at: new.expires_at.min(new.absolute_expires_at),
+        absolute_expires_at: new.absolute_expires_at,
+        ip: client.ip,
+        user_agent: client.user_agent.clone(),
+    };
+    sqlx::query(
+        "INSERT INTO sessions (id, app_id, user_id, generation, refresh_digest, created_at, last_seen_at, rotated_at, \
+         expires_at, absolute_expires_at, ip, user_agent) VALUES ($1, $2, $3, 0, $4, $5, $5, $5, $6, $7, $8, $9)",
+    )
+    .bind(session.id.as_str())
+    .bind(app())
+    .bind(user_id.as_str())
+    .bind(new.refresh_digest.to_string())
+    .bind(at.as_millis())
+    .bind(session.expires_at.as_millis())
+    .bind(session.absolute_expires_at.as_millis())
+    .bind(ip(client))
+    .bind(session.user_agent.as_deref())
+    .execute(tx)
+    .await?;
+    Ok(session)
+}
+
+/// The session's row and its user's; until the end of the transaction nobody else gets past here with the same session.
+async fn lock(tx: &mut AnyConnection, refresh: &Refresh, now: Timestamp) -> Result<Option<AnyRow>, StoreError> {
+    sqlx::query(
+        "UPDATE sessions SET last_seen_at = CASE WHEN last_seen_at < $1 THEN $1 ELSE last_seen_at END \
+         WHERE id = $2 AND user_id = $3",
+    )
+    .bind(now.as_millis())
+    .bind(refresh.session_id.as_str())
+    .bind(refresh.user_id.as_str())
+    .execute(&mut *tx)
+    .await?;
+    Ok(sqlx::query(concat!(
+        "SELECT ",
+        session_columns!(),
+        ", ",
+        user_columns!(),
+        " FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.id = $1 AND s.user_id = $2"
+    ))
+    .bind(refresh.session_id.as_str())
+    .bind(refresh.user_id.as_str())
+    .fetch_optional(tx)
+    .await?)
+}
+
+async fn store_rotation(
+    tx: &mut AnyConnection,
+    session: &Session,
+    digest: &Digest,
+    previous: &Digest,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE sessions SET generation = $1, rotated_at = $2, expires_at = $3, refresh_digest = $4, \
+         previous_refresh_digest = $5 WHERE id = $6",
+    )
+    .bind(session.generation)
+    .bind(session.rotated_at.as_millis())
+    .bind(session.expires_at.as_millis())
+    .bind(digest.to_string())
+    .bind(previous.to_string())
+    .bind(session.id.as_str())
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+async fn delete(tx: &mut AnyConnection, id: &SessionId) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM sessions WHERE id = $1").bind(id.as_str()).execute(tx).await?;
+    Ok(())
+}

@@ -1,0 +1,137 @@
+//! Finding a token by its secret.
+
+use domain::{Digest, DigestKeyId, Timestamp, TokenSecretId};
+use sqlx::any::AnyRow;
+
+use crate::rows::Columns;
+use crate::tokens::{Token, token_columns, tokens_with_present_secret};
+use crate::transaction::transaction;
+use crate::{Store, StoreError};
+
+/// A token found by one of its secrets. Neither need be valid any more: the caller checks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundToken {
+    /// The token.
+    pub token: Token,
+    /// The secret that led to it.
+    pub secret: TokenSecret,
+    /// Whose it is.
+    pub owner: TokenOwner,
+}
+
+/// A secret as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenSecret {
+    /// Its id.
+    pub id: TokenSecretId,
+    /// The bcrypt hash: the verifier of record.
+    pub hash: String,
+    /// The keyed digest.
+    pub digest: Digest,
+    /// The key of the digest.
+    pub seal_key: DigestKeyId,
+    /// When it stops working because a rotation replaced it; `None` for the present one.
+    pub valid_until: Option<Timestamp>,
+}
+
+/// What a valid token tells about its owner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenOwner {
+    /// The primary e-mail address.
+    pub email: Option<String>,
+    /// The name that others see.
+    pub display_name: Option<String>,
+    /// A picture.
+    pub avatar_url: Option<String>,
+    /// When an operator shut the account.
+    pub disabled_at: Option<Timestamp>,
+}
+
+macro_rules! found_token {
+    ($condition:literal) => {
+        concat!(
+            "SELECT ",
+            token_columns!(),
+            ", s.id AS secret_id, s.hash, s.digest, s.seal_key, s.valid_until, \
+             u.email, u.display_name, u.avatar_url, u.disabled_at",
+            tokens_with_present_secret!(),
+            "JOIN token_secrets s ON s.token_id = t.id JOIN users u ON u.id = t.user_id WHERE ",
+            $condition
+        )
+    };
+}
+
+impl FoundToken {
+    fn from_row(row: &AnyRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            token: Token::from_row(row)?,
+            secret: TokenSecret {
+                id: row.parsed("secret_id")?,
+                hash: row.text("hash")?,
+                digest: row.parsed("digest")?,
+                seal_key: row.parsed("seal_key")?,
+                valid_until: row.opt_time("valid_until")?,
+            },
+            owner: TokenOwner {
+                email: row.opt_text("email")?,
+                display_name: row.opt_text("display_name")?,
+                avatar_url: row.opt_text("avatar_url")?,
+                disabled_at: row.opt_time("disabled_at")?,
+            },
+        })
+    }
+}
+
+impl Store {
+    /// The token with a secret of this digest, in one query.
+    pub async fn find_token_by_digest(&self, digest: &Digest) -> Result<Option<FoundToken>, StoreError> {
+        let row =
+            sqlx::query(found_token!("s.digest = $1")).bind(digest.to_string()).fetch_optional(self.reader()).await?;
+        row.as_ref().map(FoundToken::from_row).transpose()
+    }
+
+    /// At most `limit` tokens whose secret begins like this and was sealed under another key than `present`. Whether
+    /// one of them is meant, only its hash can tell.
+    pub async fn find_token_candidates(
+        &self,
+        prefix: &str,
+        present: &DigestKeyId,
+        limit: u32,
+    ) -> Result<Vec<FoundToken>, StoreError> {
+        let rows = sqlx::query(found_token!("s.prefix = $1 AND s.seal_key <> $2 ORDER BY s.id LIMIT $3"))
+            .bind(prefix)
+            .bind(present.as_str())
+            .bind(i64::from(limit))
+            .fetch_all(self.reader())
+            .await?;
+        rows.iter().map(FoundToken::from_row).collect()
+    }
+
+    /// Whether any secret is still sealed under another key than `present`.
+    pub async fn has_foreign_seals(&self, present: &DigestKeyId) -> Result<bool, StoreError> {
+        // Two ranges of the index; `<>` would read the whole table when there is none.
+        let row = sqlx::query("SELECT id FROM token_secrets WHERE seal_key < $1 OR seal_key > $1 LIMIT 1")
+            .bind(present.as_str())
+            .fetch_optional(self.reader())
+            .await?;
+        Ok(row.is_some())
+    }
+
+    /// Seals a secret anew after its hash has been checked; false when it is gone.
+    pub async fn reseal_token_secret(
+        &self,
+        id: &TokenSecretId,
+        digest: &Digest,
+        seal_key: &DigestKeyId,
+    ) -> Result<bool, StoreError> {
+        transaction!(self, |tx| {
+            let updated = sqlx::query("UPDATE token_secrets SET digest = $1, seal_key = $2 WHERE id = $3")
+                .bind(digest.to_string())
+                .bind(seal_key.as_str())
+                .bind(id.as_str())
+                .execute(&mut *tx)
+                .await?;
+            Ok(updated.rows_affected() > 0)
+        })
+    }
+}

@@ -1,0 +1,435 @@
+//! Personal access tokens.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use domain::audit::{Actor, EventType};
+use domain::{
+    ClientInfo, Digest, DigestKeyId, EventId, Limit, Scopes, Timestamp, TokenId, TokenName, TokenSecretId, UserId,
+};
+use sqlx::AnyConnection;
+use sqlx::any::AnyRow;
+
+use crate::audit::{NewEvent, record};
+use crate::rows::{Columns, app, ip, millis};
+use crate::transaction::transaction;
+use crate::{Store, StoreError, users};
+
+/// A personal access token, without its secrets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token {
+    /// Its id; rotation keeps it.
+    pub id: TokenId,
+    /// Whose it is.
+    pub user_id: UserId,
+    /// The name its owner gave it.
+    pub name: TokenName,
+    /// What it may do.
+    pub scopes: Scopes,
+    /// The first characters of its present secret.
+    pub prefix: String,
+    /// When it ends.
+    pub expires_at: Option<Timestamp>,
+    /// When it was last used, a few seconds behind.
+    pub last_used_at: Option<Timestamp>,
+    /// From where it was last used.
+    pub last_used_ip: Option<IpAddr>,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When it was last changed; use is no change.
+    pub updated_at: Timestamp,
+    /// Counts the changes, from 1.
+    pub version: i64,
+}
+
+/// A token that is about to be created.
+#[derive(Debug, Clone)]
+pub struct NewToken {
+    /// Its id.
+    pub id: TokenId,
+    /// Whose it is.
+    pub user_id: UserId,
+    /// The name its owner gave it.
+    pub name: TokenName,
+    /// What it may do.
+    pub scopes: Scopes,
+    /// When it ends.
+    pub expires_at: Option<Timestamp>,
+    /// Its secret.
+    pub secret: NewTokenSecret,
+}
+
+/// A secret as it is kept.
+#[derive(Debug, Clone)]
+pub struct NewTokenSecret {
+    /// Its id.
+    pub id: TokenSecretId,
+    /// The bcrypt hash: the verifier of record.
+    pub hash: String,
+    /// The keyed digest by which it is found.
+    pub digest: Digest,
+    /// The key of the digest.
+    pub seal_key: DigestKeyId,
+    /// The first characters.
+    pub prefix: String,
+}
+
+/// How many tokens one user may create and have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CreationLimits {
+    /// Creations in any window; deleting gives none back.
+    pub creations: Limit,
+    /// Tokens that have not expired.
+    pub max_active: u32,
+}
+
+/// What became of a creation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CreationOutcome {
+    /// It exists.
+    Created(Box<Token>),
+    /// The user has created as many as one may.
+    CreationLimit {
+        /// When the next creation is admitted.
+        reset_at: Timestamp,
+    },
+    /// The user has as many active tokens as one may have.
+    TooManyActive,
+    /// There is no such user, or they are disabled.
+    NoUser,
+}
+
+/// Where a user stands with the limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CreationState {
+    /// Creations in the window that ends now.
+    pub used: u32,
+    /// The oldest of them.
+    pub oldest: Option<Timestamp>,
+    /// Tokens that have not expired.
+    pub active: u32,
+}
+
+/// A use of a token that was admitted some seconds ago.
+#[derive(Debug, Clone)]
+pub struct TokenUse {
+    /// The token.
+    pub token_id: TokenId,
+    /// When.
+    pub at: Timestamp,
+    /// From where.
+    pub client: ClientInfo,
+    /// The id of `token.used`, in case the address is a new one.
+    pub event_id: EventId,
+}
+
+/// The columns of [`Token`], of `personal_access_tokens t` and of its present secret `c`.
+macro_rules! token_columns {
+    () => {
+        "t.id, t.user_id, t.name, t.scopes, c.prefix, t.expires_at, t.last_used_at, t.last_used_ip, t.created_at, \
+         t.updated_at, t.version"
+    };
+}
+macro_rules! tokens_with_present_secret {
+    () => {
+        " FROM personal_access_tokens t JOIN token_secrets c ON c.token_id = t.id AND c.valid_until IS NULL "
+    };
+}
+pub(crate) use {token_columns, tokens_with_present_secret};
+
+impl Token {
+    pub(crate) fn from_row(row: &AnyRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: row.parsed("id")?,
+            user_id: row.parsed("user_id")?,
+            name: row.parsed("name")?,
+            scopes: row.parsed("scopes")?,
+            prefix: row.text("prefix")?,
+            expires_at: row.opt_time("expires_at")?,
+            last_used_at: row.opt_time("last_used_at")?,
+            last_used_ip: row.opt_parsed("last_used_ip")?,
+            created_at: row.time("created_at")?,
+            updated_at: row.time("updated_at")?,
+            version: row.int("version")?,
+        })
+    }
+}
+
+impl Store {
+    /// Creates a token if both limits allow it, exactly also under parallel calls, and writes `token.created`.
+    pub async fn create_token(
+        &self,
+        new: &NewToken,
+        limits: &CreationLimits,
+        event: &NewEvent,
+    ) -> Result<CreationOutcome, StoreError> {
+        let now = event.at;
+        transaction!(self, |tx| {
+            match users::lock(tx, &new.user_id).await? {
+                Some(user) if user.disabled_at.is_none() => {}
+                _ => return Ok(CreationOutcome::NoUser),
+            }
+            if let Some(reset_at) = creation_reset(tx, &new.user_id, limits.creations, now).await? {
+                return Ok(CreationOutcome::CreationLimit { reset_at });
+            }
+            if count_active(&mut *tx, &new.user_id, now).await? >= limits.max_active {
+                return Ok(CreationOutcome::TooManyActive);
+            }
+            insert(tx, new, now).await?;
+            let event = event.clone().with("tokenId", new.id.as_str()).with("name", new.name.as_str());
+            record(tx, EventType::TokenCreated, Some(&new.user_id), &event).await?;
+            Ok(find(&mut *tx, &new.user_id, &new.id)
+                .await?
+                .map_or(CreationOutcome::NoUser, |token| CreationOutcome::Created(Box::new(token))))
+        })
+    }
+
+    /// Where the user stands with the limits; reading consumes nothing.
+    pub async fn creation_state(
+        &self,
+        user_id: &UserId,
+        window: Duration,
+        now: Timestamp,
+    ) -> Result<CreationState, StoreError> {
+        // One statement, so that both numbers are of one moment.
+        let row = sqlx::query(
+            "SELECT COUNT(*) AS used, MIN(at) AS oldest, (SELECT COUNT(*) FROM personal_access_tokens \
+             WHERE user_id = $1 AND (expires_at IS NULL OR expires_at > $4)) AS active \
+             FROM audit_events WHERE user_id = $1 AND type = $2 AND at > $3",
+        )
+        .bind(user_id.as_str())
+        .bind(EventType::TokenCreated.as_str())
+        .bind(now.minus(window).as_millis())
+        .bind(now.as_millis())
+        .fetch_one(self.reader())
+        .await?;
+        Ok(CreationState { used: row.count("used")?, oldest: row.opt_time("oldest")?, active: row.count("active")? })
+    }
+
+    /// The user's tokens, newest first, expired ones included.
+    pub async fn list_tokens(&self, user_id: &UserId) -> Result<Vec<Token>, StoreError> {
+        let rows = sqlx::query(concat!(
+            "SELECT ",
+            token_columns!(),
+            tokens_with_present_secret!(),
+            "WHERE t.user_id = $1 ORDER BY t.created_at DESC, t.id DESC"
+        ))
+        .bind(user_id.as_str())
+        .fetch_all(self.reader())
+        .await?;
+        rows.iter().map(Token::from_row).collect()
+    }
+
+    /// The user's token with this id.
+    pub async fn find_token(&self, user_id: &UserId, id: &TokenId) -> Result<Option<Token>, StoreError> {
+        find(self.reader(), user_id, id).await
+    }
+
+    /// Gives the user's token a new secret. All earlier ones work until `grace` from now at the longest. Writes
+    /// `token.rotated`; it is neither a creation nor one more active token.
+    pub async fn rotate_token(
+        &self,
+        user_id: &UserId,
+        id: &TokenId,
+        secret: &NewTokenSecret,
+        grace: Duration,
+        event: &NewEvent,
+    ) -> Result<Option<Token>, StoreError> {
+        let now = event.at.as_millis();
+        transaction!(self, |tx| {
+            // First the token's row: of two parallel rotations the second waits here and cuts the first one's secret.
+            let updated = sqlx::query(
+                "UPDATE personal_access_tokens SET version = version + 1, updated_at = $1 WHERE id = $2 AND user_id = $3",
+            )
+            .bind(now)
+            .bind(id.as_str())
+            .bind(user_id.as_str())
+            .execute(&mut *tx)
+            .await?;
+            if updated.rows_affected() == 0 {
+                return Ok(None);
+            }
+            sqlx::query(
+                "UPDATE token_secrets SET valid_until = $1 \
+                 WHERE token_id = $2 AND (valid_until IS NULL OR valid_until > $1)",
+            )
+            .bind(event.at.plus(grace).as_millis())
+            .bind(id.as_str())
+            .execute(&mut *tx)
+            .await?;
+            sqlx::query("DELETE FROM token_secrets WHERE token_id = $1 AND valid_until <= $2")
+                .bind(id.as_str())
+                .bind(now)
+                .execute(&mut *tx)
+                .await?;
+            insert_secret(tx, id, secret, event.at).await?;
+            let Some(token) = find(&mut *tx, user_id, id).await? else { return Ok(None) };
+            let event = event.clone().with("tokenId", id.as_str()).with("name", token.name.as_str());
+            record(tx, EventType::TokenRotated, Some(user_id), &event).await?;
+            Ok(Some(token))
+        })
+    }
+
+    /// Deletes the user's token with all its secrets, writes `token.deleted`, and returns what it was.
+    pub async fn delete_token(
+        &self,
+        user_id: &UserId,
+        id: &TokenId,
+        event: &NewEvent,
+    ) -> Result<Option<Token>, StoreError> {
+        transaction!(self, |tx| {
+            let Some(token) = find(&mut *tx, user_id, id).await? else { return Ok(None) };
+            // Of two parallel deletions one finds the row gone.
+            let deleted = sqlx::query("DELETE FROM personal_access_tokens WHERE id = $1 AND user_id = $2")
+                .bind(id.as_str())
+                .bind(user_id.as_str())
+                .execute(&mut *tx)
+                .await?;
+            if deleted.rows_affected() == 0 {
+                return Ok(None);
+            }
+            let event = event.clone().with("tokenId", id.as_str()).with("name", token.name.as_str());
+            record(tx, EventType::TokenDeleted, Some(user_id), &event).await?;
+            Ok(Some(token))
+        })
+    }
+
+    /// Notes when and from where tokens were last used, and writes `token.used` where the address is not the last one.
+    /// Never sets a token back; those that are gone are passed over.
+    pub async fn record_token_uses(&self, uses: &[TokenUse]) -> Result<(), StoreError> {
+        // In one order on every instance, so that two batches cannot wait for each other.
+        let mut uses: Vec<_> = uses.iter().collect();
+        uses.sort_by(|a, b| (&a.token_id, a.at).cmp(&(&b.token_id, b.at)));
+        transaction!(self, |tx| {
+            for token_use in &uses {
+                record_use(tx, token_use).await?;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// When the next creation is admitted, if it is not now: when the `count`-th newest leaves the window.
+async fn creation_reset(
+    tx: &mut AnyConnection,
+    user_id: &UserId,
+    limit: Limit,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, StoreError> {
+    let row = sqlx::query(
+        "SELECT at FROM audit_events WHERE user_id = $1 AND type = $2 AND at > $3 \
+         ORDER BY at DESC LIMIT 1 OFFSET $4",
+    )
+    .bind(user_id.as_str())
+    .bind(EventType::TokenCreated.as_str())
+    .bind(now.minus(limit.window).as_millis())
+    .bind(i64::from(limit.count.saturating_sub(1)))
+    .fetch_optional(tx)
+    .await?;
+    row.map(|row| Ok(row.time("at")?.plus(limit.window))).transpose()
+}
+
+async fn count_active(tx: &mut AnyConnection, user_id: &UserId, now: Timestamp) -> Result<u32, StoreError> {
+    sqlx::query(
+        "SELECT COUNT(*) AS active FROM personal_access_tokens \
+         WHERE user_id = $1 AND (expires_at IS NULL OR expires_at > $2)",
+    )
+    .bind(user_id.as_str())
+    .bind(now.as_millis())
+    .fetch_one(tx)
+    .await?
+    .count("active")
+}
+
+async fn find(
+    executor: impl sqlx::AnyExecutor<'_>,
+    user_id: &UserId,
+    id: &TokenId,
+) -> Result<Option<Token>, StoreError> {
+    let row = sqlx::query(concat!(
+        "SELECT ",
+        token_columns!(),
+        tokens_with_present_secret!(),
+        "WHERE t.id = $1 AND t.user_id = $2"
+    ))
+    .bind(id.as_str())
+    .bind(user_id.as_str())
+    .fetch_optional(executor)
+    .await?;
+    row.as_ref().map(Token::from_row).transpose()
+}
+
+async fn insert(tx: &mut AnyConnection, new: &NewToken, at: Timestamp) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO personal_access_tokens (id, app_id, user_id, name, scopes, expires_at, created_at, updated_at, \
+         version) VALUES ($1, $2, $3, $4, $5, $6, $7, $7, 1)",
+    )
+    .bind(new.id.as_str())
+    .bind(app())
+    .bind(new.user_id.as_str())
+    .bind(new.name.as_str())
+    .bind(new.scopes.to_string())
+    .bind(millis(new.expires_at))
+    .bind(at.as_millis())
+    .execute(&mut *tx)
+    .await?;
+    insert_secret(tx, &new.id, &new.secret, at).await
+}
+
+async fn insert_secret(
+    tx: &mut AnyConnection,
+    token_id: &TokenId,
+    secret: &NewTokenSecret,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO token_secrets (id, token_id, hash, digest, seal_key, prefix, created_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+    )
+    .bind(secret.id.as_str())
+    .bind(token_id.as_str())
+    .bind(secret.hash.as_str())
+    .bind(secret.digest.to_string())
+    .bind(secret.seal_key.as_str())
+    .bind(secret.prefix.as_str())
+    .bind(at.as_millis())
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+async fn record_use(tx: &mut AnyConnection, token_use: &TokenUse) -> Result<(), StoreError> {
+    let at = token_use.at.as_millis();
+    let address = ip(&token_use.client);
+    // `last_used_ip` comes back as it was: the second statement changes it.
+    let row = sqlx::query(
+        "UPDATE personal_access_tokens \
+         SET last_used_at = CASE WHEN last_used_at > $1 THEN last_used_at ELSE $1 END \
+         WHERE id = $2 RETURNING user_id, name, last_used_at, last_used_ip",
+    )
+    .bind(at)
+    .bind(token_use.token_id.as_str())
+    .fetch_optional(&mut *tx)
+    .await?;
+    let Some(row) = row else { return Ok(()) };
+    if address.is_none() || address == row.opt_text("last_used_ip")? {
+        return Ok(());
+    }
+    if row.int("last_used_at")? == at {
+        sqlx::query("UPDATE personal_access_tokens SET last_used_ip = $1 WHERE id = $2")
+            .bind(address)
+            .bind(token_use.token_id.as_str())
+            .execute(&mut *tx)
+            .await?;
+    }
+    let event = NewEvent {
+        id: token_use.event_id.clone(),
+        at: token_use.at,
+        actor: Actor { token_id: Some(token_use.token_id.clone()), ..Actor::default() },
+        client: token_use.client.clone(),
+        metadata: std::collections::BTreeMap::new(),
+    }
+    .with("tokenId", token_use.token_id.as_str())
+    .with("name", &row.text("name")?);
+    record(tx, EventType::TokenUsed, Some(&row.parsed("user_id")?), &event).await
+}
