@@ -1,0 +1,26 @@
+//! The auth service as a library: people sign in, get sessions and mint personal access tokens; it hashes, validates,
+//! limits, revokes and audits them. `afd` composes it with a configuration, a database and a way to send mail.
+//!
+//! Start reading at [`http`] for the path of a request, at [`tokens`] for what the product is about.
+
+mod account;
+mod audit;
+mod background;
+mod config;
+mod hashing;
+mod http;
+mod keys;
+mod notify;
+mod principal;
+mod service;
+mod sessions;
+mod sign_in;
+mod tokens;
+
+pub use background::Background;
+pub use config::{Config, Limits, Secrets};
+pub use http::{openapi, router};
+pub use notify::{Mail, MailError, Mailer, Outbox, OutboxMail, Resend, Smtp, TemplateError, Templates};
+pub use service::{AuthService, Parts};
+
+pub(crate) use service::{address_key, internal};

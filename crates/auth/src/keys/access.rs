@@ -81,26 +81,27 @@ impl AccessKeys {
     ///
     /// # Errors
     /// When the database cannot be read or written.
-    pub(crate) async fn load(store: &Store, seals: &[Seal], chance: &Chance, now: Timestamp) -> Result<Self, StoreError> {
-        let mut known = store.signing_keys().await?;
+    pub(crate) async fn load(
+        store: &Store,
+        seals: &[Seal],
+        chance: &Chance,
+        now: Timestamp,
+    ) -> Result<Self, StoreError> {
+        let mut known = store.list_signing_keys().await?;
         let mut signing = known.iter().find_map(|key| open(key, seals));
         if signing.is_none() {
             if let Some(newest) = known.first() {
-                tracing::warn!(kid = %newest.kid, "the signing key was sealed under a secret that is gone; making a new one");
+                tracing::warn!(kid = %newest.id, "the signing key was sealed under a secret that is gone; making a new one");
             }
             let fresh = generate(&seals[0], chance, now);
-            known = store.add_signing_key(&fresh, known.first().map(|key| &key.kid)).await?;
+            known = store.add_first_signing_key(&fresh).await?;
             signing = known.iter().find_map(|key| open(key, seals));
         }
         // Another instance may have been quicker; then its key is now in the list and opens like ours.
-        let (kid, pkcs8) = signing.ok_or(StoreError::corrupt("no signing key can be opened"))?;
+        let (kid, pkcs8) = signing.ok_or(StoreError::Malformed { column: "sealed_private_key" })?;
         let mut header = Header::new(Algorithm::EdDSA);
         header.kid = Some(kid);
-        Ok(Self {
-            signing: EncodingKey::from_ed_der(pkcs8.expose_secret()),
-            header,
-            verifying: verifying(&known),
-        })
+        Ok(Self { signing: EncodingKey::from_ed_der(pkcs8.expose_secret()), header, verifying: verifying(&known) })
     }
 
     pub(crate) fn sign(&self, claims: &AccessClaims) -> String {
@@ -109,16 +110,16 @@ impl AccessKeys {
 
     /// The claims of a current access JWT of ours. Costs about 50 µs for the signature; callers remember the outcome.
     pub(crate) fn verify(&self, jwt: &str, now: Timestamp) -> Result<AccessClaims, ExpiredOrInvalid> {
-        let kid = jsonwebtoken::decode_header(jwt).ok().and_then(|header| header.kid).ok_or(ExpiredOrInvalid::Invalid)?;
+        let kid =
+            jsonwebtoken::decode_header(jwt).ok().and_then(|header| header.kid).ok_or(ExpiredOrInvalid::Invalid)?;
         let key = self.verifying.get(&kid).ok_or(ExpiredOrInvalid::Invalid)?;
 
         let mut validation = Validation::new(Algorithm::EdDSA);
         validation.validate_exp = false;
         validation.set_issuer(&[ISSUER]);
         validation.set_audience(&[SESSION_AUDIENCE]);
-        let claims = jsonwebtoken::decode::<AccessClaims>(jwt, key, &validation)
-            .map_err(|_| ExpiredOrInvalid::Invalid)?
-            .claims;
+        let claims =
+            jsonwebtoken::decode::<AccessClaims>(jwt, key, &validation).map_err(|_| ExpiredOrInvalid::Invalid)?.claims;
         if claims.kind != TYPE {
             return Err(ExpiredOrInvalid::Invalid);
         }
@@ -141,20 +142,20 @@ fn generate(seal: &Seal, chance: &Chance, now: Timestamp) -> SigningKey {
         sealed_private_key: seal.seal(kid.as_str(), &sealed),
         seal_key: seal.id().clone(),
         created_at: now,
-        kid,
+        id: kid,
     }
 }
 
 fn open(key: &SigningKey, seals: &[Seal]) -> Option<(String, SecretSlice<u8>)> {
-    let pkcs8 = seals.iter().find_map(|seal| seal.open(key.kid.as_str(), &key.sealed_private_key))?;
-    Some((key.kid.to_string(), pkcs8))
+    let pkcs8 = seals.iter().find_map(|seal| seal.open(key.id.as_str(), &key.sealed_private_key))?;
+    Some((key.id.to_string(), pkcs8))
 }
 
 fn verifying(keys: &[SigningKey]) -> HashMap<String, DecodingKey> {
     keys.iter()
         .filter_map(|key| {
             let verifying = DecodingKey::from_ed_components(&key.public_key).ok()?;
-            Some((key.kid.to_string(), verifying))
+            Some((key.id.to_string(), verifying))
         })
         .collect()
 }

@@ -30,7 +30,7 @@ pub(crate) struct RefreshClaims {
     aud: String,
     iat: i64,
     exp: i64,
-    /// Which pair of its session this is, counted from 1. Together with the signature it says everything about the
+    /// Which pair of its session this is, counted from 0. Together with the signature it says everything about the
     /// token, so the pair can be made again for a client that lost the reply.
     #[serde(rename = "jti")]
     generation: String,
@@ -92,8 +92,9 @@ impl RefreshKey {
         (claims.kind == TYPE).then_some(claims)
     }
 
-    /// What the database keeps of a refresh JWT.
-    pub(crate) fn digest(&self, jwt: &str) -> Digest {
-        self.digest.digest(&[jwt])
+    /// What the database keeps of a refresh JWT: a digest of what identifies it. The rest of its claims follow from its
+    /// session's row.
+    pub(crate) fn digest(&self, session_id: &SessionId, generation: i64) -> Digest {
+        self.digest.digest(&[session_id.as_str(), &generation.to_string()])
     }
 }

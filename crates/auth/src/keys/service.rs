@@ -37,7 +37,8 @@ impl ServiceKeys {
         validation.validate_exp = false;
         validation.validate_aud = false;
         validation.set_required_spec_claims(&["exp"]);
-        let claims = self.0.iter().find_map(|key| jsonwebtoken::decode::<ServiceClaims>(jwt, key, &validation).ok())?.claims;
+        let claims =
+            self.0.iter().find_map(|key| jsonwebtoken::decode::<ServiceClaims>(jwt, key, &validation).ok())?.claims;
 
         let now = now.as_seconds();
         let lives = claims.exp.checked_sub(claims.iat)?;
@@ -103,7 +104,8 @@ mod tests {
 
     #[test]
     fn minimal_claims_suffice() {
-        let minimal = json!({"type": "service-to-service", "service": "alternatefutures-backend", "iat": NOW, "exp": NOW + 60});
+        let minimal =
+            json!({"type": "service-to-service", "service": "alternatefutures-backend", "iat": NOW, "exp": NOW + 60});
         assert!(verify(&minimal).unwrap().user_id.is_none());
     }
 

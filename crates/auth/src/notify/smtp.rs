@@ -54,9 +54,7 @@ impl Smtp {
 
 impl Mailer for Smtp {
     fn send(&self, mail: Mail) -> BoxFuture<'_, Result<(), MailError>> {
-        async move {
-            tokio::time::timeout(TIMEOUT, self.deliver(mail)).await.map_err(|_| MailError::new("timed out"))?
-        }
-        .boxed()
+        async move { tokio::time::timeout(TIMEOUT, self.deliver(mail)).await.map_err(|_| MailError::new("timed out"))? }
+            .boxed()
     }
 }

@@ -3,8 +3,6 @@
 use std::path::Path;
 
 use minijinja::{Environment, context};
-use secrecy::ExposeSecret;
-use serde::Serialize;
 
 use super::{Mail, SignInMail};
 
@@ -48,25 +46,23 @@ impl Templates {
         }
         let templates = Self { environment, product };
         for (name, _) in BUILT_IN {
-            let sample = context! { code => "012345", minutes => 10 };
-            templates.render(name, sample).map_err(|error| TemplateError { name, problem: error.to_string() })?;
+            templates.render(name, "012345", 10).map_err(|error| TemplateError { name, problem: error.to_string() })?;
         }
         Ok(templates)
     }
 
-    fn render(&self, name: &str, values: impl Serialize) -> Result<String, minijinja::Error> {
+    fn render(&self, name: &str, code: &str, minutes: u64) -> Result<String, minijinja::Error> {
         let product = &self.product;
-        let values = minijinja::Value::from_serialize(values);
-        self.environment.get_template(name)?.render(context! { product, ..values })
+        self.environment.get_template(name)?.render(context! { product, code, minutes })
     }
 
     pub(crate) fn sign_in(&self, mail: &SignInMail<'_>) -> Result<Mail, minijinja::Error> {
-        let values = context! { code => mail.code.expose(), minutes => mail.minutes };
+        let render = |name| self.render(name, mail.code.expose(), mail.minutes);
         Ok(Mail {
             to: mail.to.clone(),
-            subject: self.render("sign_in.subject.txt", &values)?.trim().to_owned(),
-            text: self.render("sign_in.txt", &values)?.into(),
-            html: self.render("sign_in.html", &values)?.into(),
+            subject: render("sign_in.subject.txt")?.trim().to_owned(),
+            text: render("sign_in.txt")?.into(),
+            html: render("sign_in.html")?.into(),
         })
     }
 }
@@ -80,6 +76,7 @@ impl std::fmt::Debug for Templates {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use secrecy::ExposeSecret;
 
     fn render(templates: &Templates) -> Mail {
         let to = "ann@example.com".parse().unwrap();

@@ -65,7 +65,7 @@ const LIFETIME: Duration = Duration::from_secs(30);
 
 /// For how long a mark tells holders of copies to read the database: a copy's lifetime, and as much again and more for
 /// a commit that takes its time, since the mark is set before it.
-pub(crate) const MARK_LIFETIME: Duration = Duration::from_mins(5);
+pub(crate) const MARK_LIFETIME: Duration = Duration::from_mins(1);
 
 /// Copies kept at most; beyond, those used least make room.
 const CAPACITY: usize = 131_072;

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use auth_api::{CreateTokenRequest, ErrorCode};
-use domain::audit::EventType;
 use domain::token::{Kind, TokenSecret};
-use domain::{AppId, EventId, Scopes, Timestamp, TokenId, TokenName, TokenSecretId};
-use store::{CreateToken, NewSecret, NewToken, Quotas, Token, TokenCreation};
+use domain::{EventId, Limit, Scopes, Timestamp, TokenId, TokenName, TokenNameError, TokenSecretId};
+use store::{CreationLimits, CreationOutcome, NewToken, NewTokenSecret, Token};
 use web::ApiError;
 
 use crate::principal::Principal;
@@ -25,8 +24,10 @@ pub(crate) struct Wish {
 impl Wish {
     /// Checks the request, and that it asks for nothing that its caller does not have.
     pub(crate) fn read(request: CreateTokenRequest, caller: &Principal, now: Timestamp) -> Result<Self, ApiError> {
-        let name =
-            request.name.parse().map_err(|error: domain::TokenNameError| ApiError::new(ErrorCode::InvalidTokenName, error.to_string()))?;
+        let name = request
+            .name
+            .parse()
+            .map_err(|error: TokenNameError| ApiError::new(ErrorCode::InvalidTokenName, error.to_string()))?;
         let expires_at = request.expires_at.map(|expires_at| expires_at.0);
         if expires_at.is_some_and(|end| end <= now) {
             return Err(ApiError::validation("expiresAt", "must be in the future"));
@@ -36,70 +37,66 @@ impl Wish {
         }
         // Leaving scopes or expiry out asks for all there is; somebody who has less than all must say how much.
         let scopes = request.scopes.unwrap_or_else(Scopes::all);
-        if let Some(bounds) = &caller.bounds {
-            if !bounds.scopes.contain(&scopes) {
-                return Err(ApiError::new(ErrorCode::Forbidden, "A token cannot create one that may do more than itself"));
-            }
-            if bounds.expires_at.is_some_and(|end| expires_at.is_none_or(|wanted| wanted > end)) {
-                return Err(ApiError::new(ErrorCode::Forbidden, "A token cannot create one that lives longer than itself"));
-            }
-        }
+        caller.may_mint(&scopes, expires_at)?;
         Ok(Self { name, expires_at, scopes })
     }
 }
 
 /// Creates the token and returns its secret, which is kept nowhere.
-pub(crate) async fn create(auth: &AuthService, caller: &Principal, wish: Wish) -> Result<(Token, TokenSecret), ApiError> {
+pub(crate) async fn create(
+    auth: &AuthService,
+    caller: &Principal,
+    wish: Wish,
+) -> Result<(Token, TokenSecret), ApiError> {
     let now = auth.clock.now();
-    let quotas = Quotas {
-        creations_per_day: auth.config.limits.creations_per_day,
-        max_active: auth.config.limits.max_active_tokens,
-    };
-    // The database decides below; asking first spares those who are over their limit, and us, a bcrypt hash.
-    let state = auth.store.creation_state(&caller.user_id, now).await.map_err(internal)?;
-    if let Some(refusal) = state.refusal(&quotas) {
-        return Err(refused(refusal, now));
+    let limits = creation_limits(auth);
+    // The database decides below; asking first spares those who are over a limit, and us, a bcrypt hash.
+    let state = auth.store.creation_state(&caller.user_id, limits.creations.window, now).await.map_err(internal)?;
+    if state.active >= limits.max_active {
+        return Err(too_many_active());
     }
 
-    let (secret, new_secret) = new_secret(auth, now).await?;
+    let (secret, kept) = new_secret(auth).await?;
     let (token_id, event_id) = auth.chance.with(|rng| (TokenId::generate(rng), EventId::generate(rng)));
-    let event = caller
-        .event(event_id, EventType::TokenCreated, now)
-        .with("tokenId", token_id.as_str())
-        .with("name", wish.name.as_str())
-        .with("scopes", wish.scopes.to_string());
-    let creation = CreateToken {
-        token: NewToken {
-            id: token_id,
-            app_id: AppId::default_app(),
-            user_id: caller.user_id.clone(),
-            name: wish.name,
-            scopes: wish.scopes,
-            expires_at: wish.expires_at,
-            created_at: now,
-        },
-        secret: new_secret,
-        quotas,
-        event,
+    let event = caller.event(event_id, now);
+    let token = NewToken {
+        id: token_id,
+        user_id: caller.user_id.clone(),
+        name: wish.name,
+        scopes: wish.scopes,
+        expires_at: wish.expires_at,
+        secret: kept,
     };
-    match auth.store.create_token(creation).await.map_err(internal)? {
-        TokenCreation::Created(token) => Ok((token, secret)),
-        refusal => Err(refused(refusal, now)),
+    match auth.store.create_token(&token, &limits, &event).await.map_err(internal)? {
+        CreationOutcome::Created(token) => Ok((*token, secret)),
+        CreationOutcome::CreationLimit { reset_at } => {
+            Err(ApiError::rate_limited("You have created as many tokens as one may in a day", reset_at, now))
+        }
+        CreationOutcome::TooManyActive => Err(too_many_active()),
+        CreationOutcome::NoUser => Err(ApiError::unauthorized()),
     }
 }
 
+pub(super) fn creation_limits(auth: &AuthService) -> CreationLimits {
+    let limits = &auth.config.limits;
+    CreationLimits { creations: Limit::per_day(limits.creations_per_day), max_active: limits.max_active_tokens }
+}
+
+fn too_many_active() -> ApiError {
+    ApiError::new(ErrorCode::MaxTokensExceeded, "You have as many active tokens as one may have; delete one first")
+}
+
 /// A secret and what is kept of it.
-pub(super) async fn new_secret(auth: &AuthService, now: Timestamp) -> Result<(TokenSecret, NewSecret), ApiError> {
-    let (secret, id) =
-        auth.chance.with(|rng| (TokenSecret::generate(Kind::Live, rng), TokenSecretId::generate(rng)));
+pub(super) async fn new_secret(auth: &AuthService) -> Result<(TokenSecret, NewTokenSecret), ApiError> {
+    let (secret, id) = auth.chance.with(|rng| (TokenSecret::generate(Kind::Live, rng), TokenSecretId::generate(rng)));
     let hash = auth.hasher.hash(&secret).await.map_err(|error| ApiError::internal(&error))?;
-    let kept = NewSecret {
+    let digests = &auth.validator.token_digests;
+    let kept = NewTokenSecret {
         id,
         hash,
-        digest: auth.token_digests.digest(&[secret.expose()]),
-        seal_key: auth.token_digests.id().clone(),
+        digest: digests.digest(&[secret.expose()]),
+        seal_key: digests.id().clone(),
         prefix: secret.prefix().to_owned(),
-        created_at: now,
     };
     Ok((secret, kept))
 }

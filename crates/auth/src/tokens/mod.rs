@@ -10,10 +10,10 @@ mod rotate;
 mod usage;
 mod validate;
 
-pub(crate) use cache::Credential;
+pub(crate) use cache::{CredentialId, MARK_LIFETIME};
 pub(crate) use create::{Wish, create};
 pub(crate) use delete::delete;
 pub(crate) use limits::limits;
 pub(crate) use list::list;
-pub(crate) use rotate::rotate;
+pub(crate) use rotate::{grace, rotate};
 pub(crate) use validate::{Rejection, Validated, Validator};

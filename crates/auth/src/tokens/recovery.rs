@@ -20,6 +20,9 @@ use crate::hashing::Hasher;
 /// Failed recoveries that one address is granted; somebody whose tokens were all sealed anew never comes here again.
 const FAILURES: Limit = Limit { count: 20, window: Duration::from_mins(1) };
 
+/// Rows that begin alike and are checked; four random characters make more than one or two improbable.
+const MAX_CANDIDATES: u32 = 8;
+
 /// Checks tokens by bcrypt while there are rows sealed under another key.
 pub(super) struct Recovery {
     hasher: Arc<Hasher>,
@@ -31,9 +34,11 @@ pub(super) struct Recovery {
 
 impl Recovery {
     pub(super) async fn new(store: &Store, key: &DigestKey, hasher: Arc<Hasher>) -> Result<Self, StoreError> {
-        let needed = store.has_tokens_sealed_otherwise(key.id()).await?;
+        let needed = store.has_foreign_seals(key.id()).await?;
         if needed {
-            tracing::warn!("tokens sealed under another key exist; each is checked by bcrypt once, when it is next used");
+            tracing::warn!(
+                "tokens sealed under another key exist; each is checked by bcrypt once, when it is next used"
+            );
         }
         Ok(Self { hasher, needed: AtomicBool::new(needed), turn: Mutex::new(()) })
     }
@@ -51,7 +56,7 @@ impl Recovery {
         if !self.needed.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        let candidates = validator.store.token_candidates(token::prefix(presented), key).await?;
+        let candidates = validator.store.find_token_candidates(token::prefix(presented), key, MAX_CANDIDATES).await?;
         if candidates.is_empty() {
             return Ok(None);
         }
@@ -65,13 +70,13 @@ impl Recovery {
             return Ok(Some(found));
         }
         for candidate in candidates {
-            let is_it = self.hasher.verify(presented, candidate.hash).await.unwrap_or_else(|error| {
-                tracing::error!(%error, secret_id = %candidate.id, "a stored hash cannot be checked");
+            let is_it = self.hasher.verify(presented, candidate.secret.hash).await.unwrap_or_else(|error| {
+                tracing::error!(%error, secret_id = %candidate.secret.id, "a stored hash cannot be checked");
                 false
             });
             if is_it {
-                validator.store.reseal_token(&candidate.id, digest, key).await?;
-                self.needed.store(validator.store.has_tokens_sealed_otherwise(key).await?, Ordering::Relaxed);
+                validator.store.reseal_token_secret(&candidate.secret.id, digest, key).await?;
+                self.needed.store(validator.store.has_foreign_seals(key).await?, Ordering::Relaxed);
                 return Ok(validator.store.find_token_by_digest(digest).await?);
             }
         }

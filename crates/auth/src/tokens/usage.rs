@@ -3,9 +3,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use domain::audit::EventType;
-use domain::{Chance, ClientInfo, EventId, Timestamp};
-use store::{NewEvent, SessionUse, Store, StoreError, TokenUse};
+use domain::audit::{Actor, EventType};
+use domain::{Chance, ClientInfo, EventId, SessionId, Timestamp};
+use store::{NewEvent, Store, StoreError, TokenUse};
 
 use super::cache::{Credential, CredentialId};
 
@@ -60,50 +60,60 @@ impl UsageLog {
         }
     }
 
-    /// Writes down what has been noted since the last time. What cannot be written now stays noted.
+    /// Writes down what has been noted since the last time. What cannot be written stays noted for the next time.
     pub(super) async fn flush(&self, store: &Store, chance: &Chance) -> Result<(), StoreError> {
         let credentials = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut tokens = Vec::new();
-        let mut sessions = Vec::new();
-        let mut events = Vec::new();
+        let mut uses = Vec::new();
+        let mut seen = Vec::new();
+        let mut limited = Vec::new();
         for credential in &credentials {
             let mut state = credential.last_use.lock();
             state.queued = false;
-            if let Some((at, client)) = state.limited.take()
-                && let CredentialId::Pat(id) = &credential.id
-            {
-                let event_id = chance.with(|rng| EventId::generate(rng));
-                let event = NewEvent::new(event_id, EventType::TokenLimited, at)
-                    .of_user(credential.user_id.clone())
-                    .from_client(client)
-                    .with("tokenId", id.as_str());
-                events.push(event);
-            }
-            let Some(at) = state.at.take() else { continue };
+            let used_at = state.at.take();
             match &credential.id {
-                CredentialId::Pat(id) => tokens.push(TokenUse {
-                    token_id: id.clone(),
-                    at,
-                    client: state.client.clone(),
-                    event_id: chance.with(|rng| EventId::generate(rng)),
-                }),
-                CredentialId::Session(id) => sessions.push(SessionUse { session_id: id.clone(), at }),
+                CredentialId::Session(id) => seen.extend(used_at.map(|at| (id.clone(), at))),
+                CredentialId::Pat(token_id) => {
+                    let event_id = || chance.with(|rng| EventId::generate(rng));
+                    let client = state.client.clone();
+                    uses.extend(used_at.map(|at| TokenUse {
+                        token_id: token_id.clone(),
+                        at,
+                        client,
+                        event_id: event_id(),
+                    }));
+                    if let Some((at, client)) = state.limited.take() {
+                        let actor = Actor { token_id: Some(token_id.clone()), ..Actor::default() };
+                        let metadata = [("tokenId".to_owned(), token_id.to_string())].into();
+                        limited.push((&credential.user_id, NewEvent { id: event_id(), at, actor, client, metadata }));
+                    }
+                }
             }
         }
+
         let written = async {
-            store.record_token_uses(&tokens).await?;
-            store.touch_sessions(&sessions).await?;
-            store.append_events(&events).await
+            store.record_token_uses(&uses).await?;
+            store.touch_sessions(&seen).await?;
+            for (user_id, event) in &limited {
+                store.append_event(EventType::TokenLimited, Some(user_id), event).await?;
+            }
+            Ok(())
         };
         let outcome = written.await;
         if outcome.is_err() {
-            for (credential, used) in credentials.iter().filter_map(|credential| {
-                let used = tokens.iter().find(|used| credential.id.as_str() == used.token_id.as_str())?;
-                Some((credential, used))
-            }) {
-                self.note(credential, |state| state.at = state.at.max(Some(used.at)));
-            }
+            self.note_again(&credentials, &uses, &seen);
         }
         outcome
+    }
+
+    fn note_again(&self, credentials: &[Arc<Credential>], uses: &[TokenUse], seen: &[(SessionId, Timestamp)]) {
+        for credential in credentials {
+            let used_at = match &credential.id {
+                CredentialId::Pat(id) => uses.iter().find(|used| used.token_id == *id).map(|used| used.at),
+                CredentialId::Session(id) => seen.iter().find(|(session, _)| session == id).map(|(_, at)| *at),
+            };
+            if used_at.is_some() {
+                self.note(credential, |state| state.at = state.at.max(used_at));
+            }
+        }
     }
 }

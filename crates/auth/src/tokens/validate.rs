@@ -92,7 +92,9 @@ impl Validator {
     /// A warm credential is answered from memory: the copy is trusted because the same operation of the limiter that
     /// counts the request also says whether the credential has been marked since. See `docs/decisions`.
     pub(crate) async fn validate(&self, presented: &str, client: &ClientInfo) -> Result<Validated, Rejection> {
-        if presented.len() > MAX_PRESENTED_BYTES || (token::looks_like_token(presented) && !token::is_well_formed(presented)) {
+        if presented.len() > MAX_PRESENTED_BYTES
+            || (token::looks_like_token(presented) && !token::is_well_formed(presented))
+        {
             return Err(Rejection::Invalid);
         }
         let now = self.clock.now();
@@ -177,7 +179,12 @@ impl Validator {
 
     /// `copy` is what an earlier validation of this very text learned, if it did: the signature was checked then, and
     /// stays right.
-    async fn load_session(&self, jwt: &str, copy: Option<&Credential>, now: Timestamp) -> Result<Credential, Rejection> {
+    async fn load_session(
+        &self,
+        jwt: &str,
+        copy: Option<&Credential>,
+        now: Timestamp,
+    ) -> Result<Credential, Rejection> {
         let (session_id, user_id, expires_at) = match copy {
             Some(Credential { id: CredentialId::Session(id), user_id, expires_at: Some(end), .. }) => {
                 (id.clone(), user_id.clone(), *end)
@@ -230,7 +237,7 @@ fn token_credential(found: FoundToken, loaded_at: Timestamp) -> Credential {
         id,
         version: found.token.version,
         user_id,
-        name: Some(found.token.name),
+        name: Some(found.token.name.to_string()),
         scopes: found.token.scopes,
         email: found.owner.email,
         display_name: found.owner.display_name,

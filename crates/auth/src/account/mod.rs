@@ -1,0 +1,26 @@
+//! Who one is.
+
+use auth_api::{Me, MeReply};
+use web::ApiError;
+
+use crate::principal::Principal;
+use crate::{AuthService, internal};
+
+/// The caller, as they see themselves.
+pub(crate) async fn me(auth: &AuthService, caller: &Principal) -> Result<MeReply, ApiError> {
+    let user = auth.store.find_user(&caller.user_id).await.map_err(internal)?.ok_or_else(ApiError::unauthorized)?;
+    let user = Me {
+        id: user.id,
+        email: user.email,
+        phone: user.phone,
+        display_name: user.display_name,
+        avatar_url: user.avatar_url,
+        email_verified: user.email_verified,
+        phone_verified: user.phone_verified,
+        wallet_address: user.wallet_address,
+        created_at: user.created_at,
+        updated_at: user.updated_at,
+        last_login_at: user.last_login_at,
+    };
+    Ok(MeReply { user, organizations: Vec::new() })
+}

@@ -1,0 +1,133 @@
+//! What happens beside requests: uses written down, the audit chain sealed, leftovers removed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::audit::Actor;
+use domain::{ClientInfo, EventId};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use store::{NewEvent, StoreError};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+
+use crate::AuthService;
+
+const FLUSH_EVERY: Duration = Duration::from_secs(2);
+const SEAL_EVERY: Duration = Duration::from_millis(500);
+const SWEEP_EVERY: Duration = Duration::from_mins(1);
+const CLEAN_EVERY: Duration = Duration::from_hours(24);
+/// An installation that is restarted every day is cleaned all the same.
+const FIRST_CLEANING_AFTER: Duration = Duration::from_mins(5);
+
+/// Events that are sealed, or rows that are removed, in one transaction: few enough that no request waits long for it.
+const BATCH: u32 = 500;
+/// Expired tokens stay visible to their owner for so long.
+const EXPIRED_TOKENS_KEPT: Duration = Duration::from_hours(30 * 24);
+/// Spent codes and ended sessions are kept for so long, for whoever looks into what happened.
+const SPENT_KEPT: Duration = Duration::from_hours(24);
+
+/// The tasks beside the requests. [`stop`](Self::stop) it after the last request, or what they noted is lost.
+pub struct Background {
+    auth: Arc<AuthService>,
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// A piece of work that is done again and again.
+struct Chore {
+    what: &'static str,
+    first: Duration,
+    every: Duration,
+    work: for<'a> fn(&'a AuthService) -> BoxFuture<'a, Result<(), StoreError>>,
+}
+
+const CHORES: [Chore; 4] = [
+    Chore { what: "writing down uses", first: FLUSH_EVERY, every: FLUSH_EVERY, work: |auth| auth.flush().boxed() },
+    Chore { what: "sealing the audit chain", first: SEAL_EVERY, every: SEAL_EVERY, work: |auth| auth.seal().boxed() },
+    Chore { what: "sweeping the limiter", first: SWEEP_EVERY, every: SWEEP_EVERY, work: |auth| auth.sweep().boxed() },
+    Chore {
+        what: "removing leftovers",
+        first: FIRST_CLEANING_AFTER,
+        every: CLEAN_EVERY,
+        work: |auth| auth.clean().boxed(),
+    },
+];
+
+impl Background {
+    /// Starts the tasks.
+    #[must_use]
+    pub fn start(auth: &Arc<AuthService>) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        let tasks = CHORES.map(|chore| tokio::spawn(repeat(Arc::clone(auth), chore, stopped.clone())));
+        Self { auth: Arc::clone(auth), stop, tasks: tasks.into() }
+    }
+
+    /// Ends the tasks and writes down what is still only in memory.
+    pub async fn stop(self) {
+        let _ = self.stop.send(true);
+        for task in self.tasks {
+            let _ = task.await;
+        }
+        for (what, outcome) in [("uses", self.auth.flush().await), ("audit chain", self.auth.seal().await)] {
+            if let Err(error) = outcome {
+                tracing::error!(%error, what, "could not be written at shutdown");
+            }
+        }
+    }
+}
+
+async fn repeat(auth: Arc<AuthService>, chore: Chore, mut stopped: watch::Receiver<bool>) {
+    let mut ticks = interval_at(Instant::now() + chore.first, chore.every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = stopped.changed() => return,
+            _ = ticks.tick() => {}
+        }
+        if let Err(error) = (chore.work)(&auth).await {
+            tracing::warn!(%error, "{} failed; it is tried again", chore.what);
+        }
+    }
+}
+
+impl AuthService {
+    /// Writes down when and from where credentials were used.
+    pub async fn flush(&self) -> Result<(), StoreError> {
+        self.validator.flush_usage(&self.chance).await
+    }
+
+    /// Links committed audit events into the chain, unless another instance is at it.
+    pub async fn seal(&self) -> Result<(), StoreError> {
+        while let Some(sealed) = self.store.seal_events(&self.instance, self.clock.now(), BATCH).await? {
+            if sealed < u64::from(BATCH) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn sweep(&self) -> Result<(), StoreError> {
+        self.limiter.sweep(self.clock.now());
+        Ok(())
+    }
+
+    /// Removes tokens 30 days after their expiry, and codes and sessions a day after they were over.
+    pub async fn clean(&self) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let event = || NewEvent {
+            id: self.chance.with(|rng| EventId::generate(rng)),
+            at: now,
+            actor: Actor { service: Some(auth_api::AUTH_SERVICE.to_owned()), ..Actor::default() },
+            client: ClientInfo::default(),
+            metadata: BTreeMap::new(),
+        };
+        let is_full = |removed: u64| removed == u64::from(BATCH);
+        while is_full(self.store.purge_tokens(now.minus(EXPIRED_TOKENS_KEPT), BATCH, event).await?) {}
+        while is_full(self.store.purge_codes(now.minus(SPENT_KEPT), BATCH, &event()).await?) {}
+        while is_full(self.store.purge_sessions(now.minus(SPENT_KEPT), BATCH).await?) {}
+        Ok(())
+    }
+}

@@ -1,0 +1,227 @@
+//! Who is calling. A handler's arguments say whom it takes; nothing else decides about a credential.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use auth_api::ErrorCode;
+use axum::extract::FromRequestParts;
+use domain::audit::Actor;
+use domain::{ClientInfo, token};
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+use jsonwebtoken::Algorithm;
+use web::{ApiError, Context};
+
+use super::limits::{self, Route};
+use crate::keys::ServiceCall;
+use crate::principal::{Bounds, OwnSession, Principal};
+use crate::tokens::{CredentialId, Rejection, Validated};
+use crate::{AuthService, internal};
+
+/// What a personal access token must be allowed to do to pass.
+pub(crate) trait RequiredScope: Send + Sync {
+    const SCOPE: &'static str;
+}
+
+macro_rules! scope {
+    ($name:ident, $scope:literal) => {
+        #[doc = concat!("The scope `", $scope, "`.")]
+        pub(crate) struct $name;
+        impl RequiredScope for $name {
+            const SCOPE: &'static str = $scope;
+        }
+    };
+}
+scope!(TokensRead, "tokens:read");
+scope!(TokensWrite, "tokens:write");
+scope!(ProfileRead, "profile:read");
+scope!(AuditRead, "audit:read");
+
+/// A session, a service on a user's behalf, or a personal access token with the scope `S`; within the standard limit.
+pub(crate) struct User<S> {
+    pub(crate) principal: Principal,
+    scope: PhantomData<S>,
+}
+
+impl<S: RequiredScope> FromRequestParts<Arc<AuthService>> for User<S> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, auth: &Arc<AuthService>) -> Result<Self, ApiError> {
+        let principal = match authenticate(auth, parts).await? {
+            Credential::Session(session) => session.principal,
+            Credential::Pat(principal) => principal,
+            Credential::Service(call) => act_for_user(auth, parts, call).await?,
+        };
+        if !principal.may(S::SCOPE) {
+            return Err(ApiError::new(ErrorCode::Forbidden, format!("This token lacks the scope {}", S::SCOPE)));
+        }
+        Ok(Self { principal, scope: PhantomData })
+    }
+}
+
+/// A person's own session; no token and no service reaches what takes this.
+pub(crate) struct Session(pub(crate) OwnSession);
+
+impl FromRequestParts<Arc<AuthService>> for Session {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, auth: &Arc<AuthService>) -> Result<Self, ApiError> {
+        match authenticate(auth, parts).await? {
+            Credential::Session(session) => Ok(Self(session)),
+            Credential::Pat(_) | Credential::Service(_) => {
+                Err(ApiError::new(ErrorCode::Forbidden, "Only a signed-in person can do this"))
+            }
+        }
+    }
+}
+
+/// A trusted service that asks for validation, or, where the installation allows it, anybody.
+pub(crate) struct Validating;
+
+impl FromRequestParts<Arc<AuthService>> for Validating {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, auth: &Arc<AuthService>) -> Result<Self, ApiError> {
+        let context = context(parts);
+        match bearer(parts) {
+            Err(NoBearer::Absent) if auth.config.validate_allow_anonymous => {
+                limits::admit_address(auth, &context, Route::of(parts), auth.config.limits.standard)?;
+                Ok(Self)
+            }
+            // Only a service JWT is looked at: a user's credential is neither validated nor counted here.
+            Ok(jwt) => match auth.service_keys.verify(jwt, auth.clock.now()) {
+                Some(_) => {
+                    context.note_caller("service");
+                    Ok(Self)
+                }
+                None => Err(ApiError::unauthorized()),
+            },
+            Err(_) => Err(ApiError::unauthorized()),
+        }
+    }
+}
+
+enum Credential {
+    Session(OwnSession),
+    Pat(Principal),
+    Service(ServiceCall),
+}
+
+/// Authenticates the request and holds it to the standard limit: by user where there is one, else by address.
+async fn authenticate(auth: &Arc<AuthService>, parts: &Parts) -> Result<Credential, ApiError> {
+    let context = context(parts);
+    let route = Route::of(parts);
+    let standard = auth.config.limits.standard;
+    let outcome = match bearer(parts) {
+        Ok(presented) => identify(auth, &context, presented).await,
+        Err(NoBearer::Absent | NoBearer::Malformed) => Err(ApiError::unauthorized()),
+    };
+    match &outcome {
+        Ok(Credential::Session(OwnSession { principal, .. }) | Credential::Pat(principal)) => {
+            limits::admit_user(auth, &context, route, &principal.user_id, standard)?;
+        }
+        // A service answers for its own callers.
+        Ok(Credential::Service(_)) => {}
+        Err(error) if error.code().status() == 401 => limits::admit_address(auth, &context, route, standard)?,
+        Err(_) => {}
+    }
+    outcome
+}
+
+async fn identify(auth: &AuthService, context: &Context, presented: &str) -> Result<Credential, ApiError> {
+    let is_service = !token::looks_like_token(presented)
+        && jsonwebtoken::decode_header(presented).is_ok_and(|header| header.alg == Algorithm::HS256);
+    if is_service {
+        let call = auth.service_keys.verify(presented, auth.clock.now());
+        context.note_caller("service");
+        return call
+            .map(Credential::Service)
+            .ok_or_else(|| ApiError::new(ErrorCode::InvalidToken, "This token is not valid"));
+    }
+
+    let Validated { credential, .. } =
+        auth.validator.validate(presented, &context.client).await.map_err(|rejection| rejected(auth, rejection))?;
+    let mut principal = Principal {
+        user_id: credential.user_id.clone(),
+        actor: Actor::default(),
+        client: context.client.clone(),
+        bounds: None,
+    };
+    Ok(match &credential.id {
+        CredentialId::Session(session_id) => {
+            context.note_caller("session");
+            principal.actor.session_id = Some(session_id.clone());
+            Credential::Session(OwnSession { session_id: session_id.clone(), principal })
+        }
+        CredentialId::Pat(token_id) => {
+            context.note_caller("pat");
+            principal.actor.token_id = Some(token_id.clone());
+            principal.bounds = Some(Bounds { scopes: credential.scopes.clone(), expires_at: credential.expires_at });
+            Credential::Pat(principal)
+        }
+    })
+}
+
+/// What a rejected credential is answered with where it was presented as `Authorization`.
+fn rejected(auth: &AuthService, rejection: Rejection) -> ApiError {
+    match rejection {
+        Rejection::Invalid => ApiError::new(ErrorCode::InvalidToken, "This token is not valid"),
+        Rejection::Expired => ApiError::new(ErrorCode::TokenExpired, "This token has expired"),
+        Rejection::SessionEnded => ApiError::new(ErrorCode::SessionRevoked, "This session has been ended"),
+        Rejection::Limited { retry_at, .. } => {
+            ApiError::rate_limited("This token has made too many requests", retry_at, auth.clock.now())
+        }
+        Rejection::Unavailable(error) => internal(error),
+    }
+}
+
+/// The user on whose behalf a service calls, held to the reach of the credential by which that user called the service.
+async fn act_for_user(auth: &AuthService, parts: &Parts, call: ServiceCall) -> Result<Principal, ApiError> {
+    let user_id = call.user_id.ok_or_else(|| ApiError::new(ErrorCode::Forbidden, "This service JWT names no user"))?;
+    let gone = || ApiError::new(ErrorCode::InvalidToken, "The user's credential is not valid");
+    let user = auth.store.find_user(&user_id).await.map_err(internal)?.ok_or_else(gone)?;
+    if user.disabled_at.is_some() {
+        return Err(gone());
+    }
+    let bounds = match &call.token_id {
+        None => None,
+        Some(token_id) => {
+            let token = auth.store.find_token(&user_id, token_id).await.map_err(internal)?.ok_or_else(gone)?;
+            if token.expires_at.is_some_and(|end| end <= auth.clock.now()) {
+                return Err(gone());
+            }
+            Some(Bounds { scopes: token.scopes, expires_at: token.expires_at })
+        }
+    };
+    let request_id = context(parts).client.request_id.clone();
+    let client = call.client.unwrap_or_default();
+    Ok(Principal {
+        user_id,
+        actor: Actor { session_id: call.session_id, token_id: call.token_id, service: Some(call.service) },
+        client: ClientInfo { request_id: client.request_id.or(request_id), ..client },
+        bounds,
+    })
+}
+
+enum NoBearer {
+    Absent,
+    Malformed,
+}
+
+/// The credential of `Authorization: Bearer X` (RFC 6750 §2.1; the scheme in any case). Two headers are as good as none.
+fn bearer(parts: &Parts) -> Result<&str, NoBearer> {
+    let mut values = parts.headers.get_all(AUTHORIZATION).iter();
+    let value = values.next().ok_or(NoBearer::Absent)?;
+    let text = value.to_str().ok().filter(|_| values.next().is_none()).ok_or(NoBearer::Malformed)?;
+    let (scheme, credential) = text.split_once(' ').ok_or(NoBearer::Malformed)?;
+    let credential = credential.trim();
+    if scheme.eq_ignore_ascii_case("bearer") && !credential.is_empty() {
+        Ok(credential)
+    } else {
+        Err(NoBearer::Malformed)
+    }
+}
+
+fn context(parts: &Parts) -> Arc<Context> {
+    parts.extensions.get::<Arc<Context>>().cloned().expect("the envelope is the router's outermost layer")
+}

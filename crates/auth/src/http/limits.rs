@@ -1,0 +1,89 @@
+//! Limits by address and by user. Every route has windows of its own.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, MatchedPath};
+use domain::{Limit, UserId};
+use http::request::Parts;
+use limiter::Verdict;
+use web::{ApiError, Context, Window};
+
+use crate::{AuthService, address_key};
+
+/// The route that a request matched; its windows are counted apart from other routes'.
+pub(crate) struct Route(String);
+
+impl Route {
+    pub(crate) fn of(parts: &Parts) -> Self {
+        let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+        Self(format!("{} {path}", parts.method))
+    }
+}
+
+/// Counts the request against its user.
+pub(crate) fn admit_user(
+    auth: &AuthService,
+    context: &Context,
+    route: Route,
+    user_id: &UserId,
+    limit: Limit,
+) -> Result<(), ApiError> {
+    admit(auth, context, &format!("user:{user_id}:{}", route.0), limit)
+}
+
+/// Counts the request against its address.
+pub(crate) fn admit_address(auth: &AuthService, context: &Context, route: Route, limit: Limit) -> Result<(), ApiError> {
+    admit(auth, context, &format!("address:{}:{}", address_key(context.client.ip), route.0), limit)
+}
+
+/// Counts one more under `key`, and shows the window in the reply.
+pub(crate) fn admit(auth: &AuthService, context: &Context, key: &str, limit: Limit) -> Result<(), ApiError> {
+    let now = auth.clock.now();
+    let (quota, refused) = match auth.limiter.admit(key, limit, now) {
+        Verdict::Admitted(quota) => (quota, None),
+        Verdict::Refused { quota, retry_at } => (quota, Some(retry_at)),
+    };
+    context.note_window(Window {
+        limit: quota.limit,
+        remaining: quota.remaining,
+        reset_at: quota.reset_at,
+        length: limit.window,
+    });
+    match refused {
+        None => Ok(()),
+        Some(retry_at) => Err(ApiError::rate_limited("Too many requests; try again later", retry_at, now)),
+    }
+}
+
+macro_rules! by_address {
+    ($(#[$doc:meta])* $name:ident, $limit:ident) => {
+        $(#[$doc])*
+        pub(crate) struct $name;
+
+        impl FromRequestParts<Arc<AuthService>> for $name {
+            type Rejection = ApiError;
+
+            async fn from_request_parts(parts: &mut Parts, auth: &Arc<AuthService>) -> Result<Self, ApiError> {
+                let context = parts.extensions.get::<Arc<Context>>().expect("the envelope is the outermost layer");
+                admit_address(auth, context, Route::of(parts), auth.config.limits.$limit)?;
+                Ok(Self)
+            }
+        }
+    };
+}
+
+by_address!(
+    /// Within the strict limit: for what can be guessed or costs money to send.
+    Strict,
+    strict
+);
+by_address!(
+    /// Within the standard limit: for the rest of sign-in.
+    Standard,
+    standard
+);
+by_address!(
+    /// Within the relaxed limit: for public reads.
+    Relaxed,
+    relaxed
+);

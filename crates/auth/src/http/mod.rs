@@ -1,0 +1,90 @@
+//! The REST side. A request passes the [`envelope`](web::envelope) (id, address, errors, log line), then the extractors
+//! that its handler's arguments name ([`caller`]: who may call; [`limits`]: how often), then the handler, which calls
+//! one function of the room whose name its path begins with.
+
+mod account;
+mod caller;
+mod dev;
+mod limits;
+mod public;
+mod sign_in;
+mod tokens;
+mod validate;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::routing::get;
+use http::{HeaderName, Method, header};
+use tower_http::cors::{AllowOrigin, CorsLayer};
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use web::Envelope;
+
+use self::public::BearerScheme;
+use crate::AuthService;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Auth service", description = "Sign-in, sessions and personal access tokens."),
+    modifiers(&BearerScheme),
+    security(("bearer" = []))
+)]
+struct ApiDoc;
+
+fn api() -> OpenApiRouter<Arc<AuthService>> {
+    OpenApiRouter::with_openapi(ApiDoc::openapi())
+        .routes(routes!(public::health))
+        .routes(routes!(public::ready))
+        .routes(routes!(sign_in::request_email_code))
+        .routes(routes!(sign_in::verify_email_code))
+        .routes(routes!(sign_in::refresh))
+        .routes(routes!(sign_in::logout))
+        .routes(routes!(account::me))
+        .routes(routes!(account::audit_log))
+        .routes(routes!(tokens::create, tokens::list))
+        .routes(routes!(tokens::limits))
+        .routes(routes!(tokens::delete))
+        .routes(routes!(tokens::rotate))
+        .routes(routes!(tokens::create_for_cli))
+        .routes(routes!(validate::validate))
+}
+
+/// The OpenAPI document, as JSON.
+#[must_use]
+pub fn openapi() -> String {
+    api().into_openapi().to_pretty_json().expect("the document is plain data")
+}
+
+/// The service's routes.
+pub fn router(auth: Arc<AuthService>) -> Router {
+    let envelope = Envelope {
+        clock: Arc::clone(&auth.clock),
+        chance: auth.chance.clone(),
+        trusted_proxies: Arc::new(auth.config.trusted_proxies.clone()),
+        service: auth_api::AUTH_SERVICE,
+    };
+    let (api, _) = api().split_for_parts();
+    let mut router = api.route("/", get(public::index)).route("/openapi.json", get(public::openapi_json));
+    if auth.outbox.is_some() {
+        router = router.route("/dev/outbox", get(dev::outbox));
+    }
+    router
+        .merge(public::docs())
+        .fallback(web::not_found)
+        .method_not_allowed_fallback(web::method_not_allowed)
+        .layer(cors(&auth))
+        .layer(from_fn_with_state(envelope, web::envelope))
+        .with_state(auth)
+}
+
+fn cors(auth: &AuthService) -> CorsLayer {
+    let exposed = ["x-request-id", "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "retry-after"];
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(auth.config.cors_origins.clone()))
+        .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
+        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, HeaderName::from_static("x-request-id")])
+        .expose_headers(exposed.map(HeaderName::from_static))
+}

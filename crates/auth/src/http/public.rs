@@ -1,0 +1,101 @@
+//! What anybody may read: health, the index, the documents.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use auth_api::AUTH_SERVICE;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::{Json, Router};
+use domain::Timestamp;
+use http::{StatusCode, header};
+use serde::Serialize;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa_swagger_ui::{Config, SwaggerUi};
+
+use super::limits::Relaxed;
+use crate::AuthService;
+
+/// The process lives.
+#[derive(Serialize, utoipa::ToSchema)]
+pub(super) struct Health {
+    status: &'static str,
+    service: &'static str,
+    version: &'static str,
+    #[schema(value_type = String, format = DateTime)]
+    timestamp: Timestamp,
+}
+
+/// The process lives. Says nothing about what it depends on; that is `/ready`.
+#[utoipa::path(get, path = "/health", tag = "operations", security(()), responses((status = 200, body = Health)))]
+pub(super) async fn health(State(auth): State<Arc<AuthService>>) -> Json<Health> {
+    let version = env!("CARGO_PKG_VERSION");
+    Json(Health { status: "ok", service: AUTH_SERVICE, version, timestamp: auth.clock.now() })
+}
+
+/// Whether the parts that are needed to answer requests are there.
+#[derive(Serialize, utoipa::ToSchema)]
+pub(super) struct Ready {
+    status: &'static str,
+    /// Each part: `ok` or `unavailable`.
+    checks: BTreeMap<&'static str, &'static str>,
+}
+
+/// Whether requests can be answered now; 503 names the part that is missing.
+#[utoipa::path(get, path = "/ready", tag = "operations", security(()),
+    responses((status = 200, body = Ready), (status = 503, body = Ready)))]
+pub(super) async fn ready(State(auth): State<Arc<AuthService>>) -> (StatusCode, Json<Ready>) {
+    let database = auth.store.ping().await;
+    if let Err(error) = &database {
+        tracing::warn!(%error, "not ready: the database does not answer");
+    }
+    let state = |is_there: bool| if is_there { "ok" } else { "unavailable" };
+    let status = if database.is_ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let checks = [("database", state(database.is_ok()))].into();
+    (status, Json(Ready { status: state(database.is_ok()), checks }))
+}
+
+#[derive(Serialize)]
+pub(super) struct Index {
+    service: &'static str,
+    version: &'static str,
+    endpoints: Vec<String>,
+}
+
+/// What there is, by method and path.
+pub(super) async fn index(_: Relaxed) -> Json<Index> {
+    let document = super::api().into_openapi();
+    let mut endpoints = vec!["GET /".to_owned(), "GET /openapi.json".to_owned(), "GET /docs".to_owned()];
+    for (path, item) in &document.paths.paths {
+        for (method, operation) in [("GET", &item.get), ("POST", &item.post), ("DELETE", &item.delete)] {
+            if operation.is_some() {
+                endpoints.push(format!("{method} {path}"));
+            }
+        }
+    }
+    Json(Index { service: AUTH_SERVICE, version: env!("CARGO_PKG_VERSION"), endpoints })
+}
+
+/// The OpenAPI document.
+pub(super) async fn openapi_json(_: Relaxed) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], super::openapi()).into_response()
+}
+
+/// The OpenAPI document for people. Everything it loads is compiled in.
+pub(super) fn docs<S: Clone + Send + Sync + 'static>() -> Router<S> {
+    Router::from(SwaggerUi::new("/docs").config(Config::from("/openapi.json")))
+}
+
+/// The one way to authenticate: `Authorization: Bearer …`.
+pub(super) struct BearerScheme;
+
+impl utoipa::Modify for BearerScheme {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let scheme = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("An access JWT, a personal access token or a service JWT"))
+            .build();
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("bearer", SecurityScheme::Http(scheme));
+    }
+}

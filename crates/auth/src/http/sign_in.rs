@@ -1,0 +1,80 @@
+//! `/auth/email/*`, `/auth/refresh`, `/auth/logout`.
+
+use std::sync::Arc;
+
+use auth_api::{
+    CodeSentReply, EmailRequest, EmailVerifyRequest, ErrorBody, LogoutRequest, MessageReply, RefreshRequest,
+    SessionReply,
+};
+use axum::extract::State;
+use axum::{Extension, Json};
+use domain::{EmailAddress, OneTimeCode};
+use web::{ApiError, Context};
+
+use super::caller::Session;
+use super::limits::{self, Standard, Strict};
+use crate::sign_in::email::{self, CODE_LIFETIME};
+use crate::{AuthService, sessions};
+
+/// Send a sign-in code by e-mail. Known and unknown addresses are answered alike.
+#[utoipa::path(post, path = "/auth/email/request", tag = "sign-in", request_body = EmailRequest,
+    responses((status = 200, body = CodeSentReply), (status = 400, body = ErrorBody), (status = 429, body = ErrorBody),
+              (status = 502, body = ErrorBody), (status = 503, body = ErrorBody)))]
+pub(super) async fn request_email_code(
+    State(auth): State<Arc<AuthService>>,
+    _: Strict,
+    Extension(context): Extension<Arc<Context>>,
+    web::Json(request): web::Json<EmailRequest>,
+) -> Result<Json<CodeSentReply>, ApiError> {
+    let address = address(&request.email)?;
+    // By mailbox as well, or many addresses together could flood one.
+    limits::admit(&auth, &context, &format!("mailbox:{address}"), auth.config.limits.strict)?;
+    email::request(&auth, &context.client, &address).await?;
+    Ok(Json(CodeSentReply {
+        success: true,
+        message: "If the address is right, a code is on its way".to_owned(),
+        expires_in: CODE_LIFETIME.as_secs(),
+    }))
+}
+
+/// Sign in with a code.
+#[utoipa::path(post, path = "/auth/email/verify", tag = "sign-in", request_body = EmailVerifyRequest,
+    responses((status = 200, body = SessionReply), (status = 400, body = ErrorBody), (status = 429, body = ErrorBody)))]
+pub(super) async fn verify_email_code(
+    State(auth): State<Arc<AuthService>>,
+    _: Strict,
+    Extension(context): Extension<Arc<Context>>,
+    web::Json(request): web::Json<EmailVerifyRequest>,
+) -> Result<Json<SessionReply>, ApiError> {
+    let address = address(&request.email)?;
+    let code: OneTimeCode = request.code.parse().map_err(|error| ApiError::validation("code", error))?;
+    email::verify(&auth, &context.client, &address, &code).await.map(Json)
+}
+
+fn address(text: &str) -> Result<EmailAddress, ApiError> {
+    text.parse().map_err(|error| ApiError::validation("email", error))
+}
+
+/// Renew a session: a new pair of tokens for a refresh token, which is good once.
+#[utoipa::path(post, path = "/auth/refresh", tag = "sessions", request_body = RefreshRequest,
+    responses((status = 200, body = SessionReply), (status = 401, body = ErrorBody), (status = 429, body = ErrorBody)))]
+pub(super) async fn refresh(
+    State(auth): State<Arc<AuthService>>,
+    _: Standard,
+    Extension(context): Extension<Arc<Context>>,
+    web::Json(request): web::Json<RefreshRequest>,
+) -> Result<Json<SessionReply>, ApiError> {
+    sessions::refresh(&auth, &context.client, &request.refresh_token).await.map(Json)
+}
+
+/// End the session. When the reply is out, its access and refresh tokens are dead.
+#[utoipa::path(post, path = "/auth/logout", tag = "sessions", request_body = Option<LogoutRequest>,
+    responses((status = 200, body = MessageReply), (status = 401, body = ErrorBody)))]
+pub(super) async fn logout(
+    State(auth): State<Arc<AuthService>>,
+    Session(session): Session,
+    web::JsonOrDefault(_): web::JsonOrDefault<LogoutRequest>,
+) -> Result<Json<MessageReply>, ApiError> {
+    sessions::logout(&auth, &session).await?;
+    Ok(Json(MessageReply { success: true, message: "You are signed out".to_owned() }))
+}

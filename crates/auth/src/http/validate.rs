@@ -1,0 +1,105 @@
+//! `POST /tokens/validate`: the question that every API call of every customer asks.
+
+use std::sync::Arc;
+
+use auth_api::{ErrorBody, ErrorCode, InvalidReply, RateLimit, ValidClient, ValidReply, ValidateRequest};
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use domain::{ClientInfo, Timestamp};
+use http::{HeaderValue, StatusCode, header};
+use limiter::Quota;
+use web::{Context, Window};
+
+use super::caller::Validating;
+use crate::tokens::{Rejection, Validated};
+use crate::{AuthService, internal};
+
+/// Is this token good, whose is it, and may it make a request now? Counts the request in the token's window.
+#[utoipa::path(post, path = "/tokens/validate", tag = "tokens", request_body = ValidateRequest,
+    responses((status = 200, body = ValidReply), (status = 401, body = InvalidReply), (status = 429, body = InvalidReply),
+              (status = 400, body = ErrorBody), (status = 503, body = ErrorBody)))]
+pub(super) async fn validate(
+    State(auth): State<Arc<AuthService>>,
+    _: Validating,
+    Extension(context): Extension<Arc<Context>>,
+    web::Json(request): web::Json<ValidateRequest>,
+) -> Response {
+    let client = client(request.client, &context);
+    let outcome = auth.validator.validate(&request.token, &client).await;
+    let refusal = |message: &str, code| InvalidReply {
+        valid: false,
+        error: message.to_owned(),
+        code,
+        request_id: context.request_id.clone(),
+        retry_after: None,
+        reset_at: None,
+        rate_limit: None,
+    };
+    let invalid = |message| {
+        let challenge = HeaderValue::from_static(r#"Bearer realm="alternatefutures", error="invalid_token""#);
+        let reply = refusal(message, ErrorCode::InvalidToken);
+        (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, challenge)], Json(reply)).into_response()
+    };
+    match outcome {
+        Ok(Validated { credential, quota }) => {
+            context.note_window(window(&auth, quota));
+            Json(ValidReply {
+                valid: true,
+                kind: credential.id.kind(),
+                user_id: credential.user_id.clone(),
+                token_id: credential.id.as_str().to_owned(),
+                name: credential.name.clone(),
+                scopes: credential.scopes.clone(),
+                email: credential.email.clone(),
+                display_name: credential.display_name.clone(),
+                avatar_url: credential.avatar_url.clone(),
+                expires_at: credential.expires_at,
+                rate_limit: rate_limit(quota),
+            })
+            .into_response()
+        }
+        Err(Rejection::Invalid) => invalid("This token is not valid"),
+        Err(Rejection::Expired) => invalid("This token has expired"),
+        Err(Rejection::SessionEnded) => invalid("This session has been ended"),
+        Err(Rejection::Limited { quota, retry_at }) => {
+            context.note_window(window(&auth, quota));
+            let seconds = seconds_until(retry_at, auth.clock.now());
+            let reply = InvalidReply {
+                retry_after: Some(seconds),
+                reset_at: Some(retry_at),
+                rate_limit: Some(rate_limit(quota)),
+                ..refusal("This token has made too many requests", ErrorCode::RateLimitExceeded)
+            };
+            (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, seconds)], Json(reply)).into_response()
+        }
+        Err(Rejection::Unavailable(error)) => internal(error).into_response(),
+    }
+}
+
+/// The end user's side, as far as the asking service tells; its own address is not the end user's.
+fn client(told: Option<ValidClient>, context: &Context) -> ClientInfo {
+    let told = told.unwrap_or_default();
+    ClientInfo {
+        ip: told.ip.and_then(|ip| ip.parse().ok()),
+        user_agent: told.user_agent.as_deref().and_then(ClientInfo::clean_user_agent),
+        request_id: told
+            .request_id
+            .filter(|id| ClientInfo::is_sane_request_id(id))
+            .or_else(|| Some(context.request_id.clone())),
+    }
+}
+
+fn window(auth: &AuthService, quota: Quota) -> Window {
+    let Quota { limit, remaining, reset_at } = quota;
+    Window { limit, remaining, reset_at, length: auth.config.limits.token.window }
+}
+
+fn rate_limit(quota: Quota) -> RateLimit {
+    RateLimit { limit: quota.limit, remaining: quota.remaining, reset_at: quota.reset_at }
+}
+
+/// Rounded up, so that a client that waits them is never early.
+fn seconds_until(at: Timestamp, now: Timestamp) -> u64 {
+    u64::try_from(at.since(now).as_millis().div_ceil(1000)).unwrap_or(u64::MAX).max(1)
+}

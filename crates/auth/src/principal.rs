@@ -1,0 +1,60 @@
+//! On whose behalf something happens, by what means, and within what bounds.
+
+use std::collections::BTreeMap;
+
+use auth_api::ErrorCode;
+use domain::audit::Actor;
+use domain::{ClientInfo, EventId, Scopes, SessionId, Timestamp, UserId};
+use store::NewEvent;
+use web::ApiError;
+
+/// A caller who acts for a user. Made by the extractors of `http::caller` and nowhere else.
+#[derive(Debug, Clone)]
+pub(crate) struct Principal {
+    pub(crate) user_id: UserId,
+    /// By what means, for the audit log.
+    pub(crate) actor: Actor,
+    /// The end user's side: of the direct caller, or as the calling service reports it.
+    pub(crate) client: ClientInfo,
+    /// What a personal access token may do at most; a session may do everything.
+    pub(crate) bounds: Option<Bounds>,
+}
+
+/// The reach of the personal access token that is used.
+#[derive(Debug, Clone)]
+pub(crate) struct Bounds {
+    pub(crate) scopes: Scopes,
+    pub(crate) expires_at: Option<Timestamp>,
+}
+
+impl Principal {
+    /// An audit event of something that this caller does now.
+    pub(crate) fn event(&self, id: EventId, at: Timestamp) -> NewEvent {
+        NewEvent { id, at, actor: self.actor.clone(), client: self.client.clone(), metadata: BTreeMap::new() }
+    }
+
+    /// Whether the caller may do what `scope` names.
+    pub(crate) fn may(&self, scope: &str) -> bool {
+        self.bounds.as_ref().is_none_or(|bounds| bounds.scopes.allow(scope))
+    }
+
+    /// Whether the caller may hold a secret with these scopes until then: a token mints nothing wider or longer-lived
+    /// than itself.
+    pub(crate) fn may_mint(&self, scopes: &Scopes, expires_at: Option<Timestamp>) -> Result<(), ApiError> {
+        let Some(bounds) = &self.bounds else { return Ok(()) };
+        if !bounds.scopes.contain(scopes) {
+            return Err(ApiError::new(ErrorCode::Forbidden, "A token cannot make one that may do more than itself"));
+        }
+        if bounds.expires_at.is_some_and(|end| expires_at.is_none_or(|wanted| wanted > end)) {
+            return Err(ApiError::new(ErrorCode::Forbidden, "A token cannot make one that lives longer than itself"));
+        }
+        Ok(())
+    }
+}
+
+/// The user's own session, for routes that no token reaches.
+#[derive(Debug, Clone)]
+pub(crate) struct OwnSession {
+    pub(crate) session_id: SessionId,
+    pub(crate) principal: Principal,
+}

@@ -1,0 +1,141 @@
+//! The service's parts, put together.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+
+use domain::{Chance, Clock, DigestKey, EventId, SessionId, TokenId};
+use limiter::MemoryLimiter;
+use secrecy::ExposeSecret;
+use store::{Store, StoreError};
+use web::ApiError;
+
+use crate::config::Config;
+use crate::hashing::Hasher;
+use crate::keys::{AccessKeys, RefreshKey, Seal, ServiceKeys};
+use crate::notify::{Mailer, Outbox, Templates};
+use crate::tokens::{CredentialId, MARK_LIFETIME, Validator};
+
+/// What the service is composed of.
+pub struct Parts {
+    /// Where everything is kept; migrated.
+    pub store: Store,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Where secrets and ids come from.
+    pub chance: Chance,
+    /// How mail is sent; `None` where the installation sends none.
+    pub mailer: Option<Arc<dyn Mailer>>,
+    /// The texts of messages.
+    pub templates: Templates,
+    /// The outbox that `GET /dev/outbox` shows; only `afd dev` has one, and without it the route does not exist.
+    pub outbox: Option<Outbox>,
+}
+
+/// The auth service.
+pub struct AuthService {
+    pub(crate) config: Config,
+    pub(crate) store: Store,
+    pub(crate) limiter: Arc<MemoryLimiter>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) chance: Chance,
+    pub(crate) hasher: Arc<Hasher>,
+    pub(crate) service_keys: ServiceKeys,
+    pub(crate) refresh_key: RefreshKey,
+    pub(crate) code_digests: DigestKey,
+    pub(crate) validator: Validator,
+    pub(crate) mailer: Option<Arc<dyn Mailer>>,
+    pub(crate) templates: Templates,
+    pub(crate) outbox: Option<Outbox>,
+    /// Names this process among several, in the lease of the audit chain's sealer.
+    pub(crate) instance: String,
+}
+
+/// Windows that the limiter keeps at most, a few hundred bytes each.
+const LIMITER_CAPACITY: usize = 1_000_000;
+
+impl AuthService {
+    /// Puts the parts together; makes the signing key where there is none yet.
+    ///
+    /// # Errors
+    /// When the database cannot be read or written.
+    pub async fn start(config: Config, parts: Parts) -> Result<Arc<Self>, StoreError> {
+        let Parts { store, clock, chance, mailer, templates, outbox } = parts;
+        let seals: Vec<Seal> = config.secrets.sealing().map(Seal::new).collect();
+        let sealing = config.secrets.sealing().next().map_or(&[][..], |secret| secret.expose_secret().as_bytes());
+        let limiter = Arc::new(MemoryLimiter::new(LIMITER_CAPACITY));
+        let hasher = Arc::new(Hasher::new(config.bcrypt_cost, chance.clone()));
+        let validator = Validator::new(
+            store.clone(),
+            Arc::clone(&limiter),
+            Arc::clone(&clock),
+            AccessKeys::load(&store, &seals, &chance, clock.now()).await?,
+            DigestKey::derive(sealing, "tokens"),
+            Arc::clone(&hasher),
+            config.limits.token,
+            &chance,
+        )
+        .await?;
+        Ok(Arc::new(Self {
+            service_keys: ServiceKeys::new(&config.secrets.service_jwt),
+            refresh_key: RefreshKey::new(&config.secrets.refresh_jwt),
+            code_digests: DigestKey::derive(sealing, "codes"),
+            instance: chance.with(|rng| EventId::generate(rng)).to_string(),
+            config,
+            store,
+            limiter,
+            clock,
+            chance,
+            hasher,
+            validator,
+            mailer,
+            templates,
+            outbox,
+        }))
+    }
+
+    /// From now on no copy of this token is trusted; the database decides.
+    pub(crate) fn distrust_token(&self, id: &TokenId) {
+        self.distrust(&CredentialId::Pat(id.clone()));
+    }
+
+    /// From now on no copy of this session is trusted; the database decides.
+    pub(crate) fn distrust_session(&self, id: &SessionId) {
+        self.distrust(&CredentialId::Session(id.clone()));
+    }
+
+    fn distrust(&self, id: &CredentialId) {
+        self.limiter.mark_stale(&id.window_key(), i64::MAX, self.clock.now().plus(MARK_LIFETIME));
+    }
+}
+
+/// What limits by address count under: an IPv4 address, or an IPv6 /64, which is what one customer of a provider has.
+/// Callers whose address nobody knows share one window.
+pub(crate) fn address_key(ip: Option<IpAddr>) -> String {
+    match ip.map(|ip| ip.to_canonical()) {
+        None => "unknown".to_owned(),
+        Some(IpAddr::V4(ip)) => ip.to_string(),
+        Some(IpAddr::V6(ip)) => format!("{}/64", Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
+    }
+}
+
+/// The reply when the database fails: 503 where trying again can help, else 500.
+pub(crate) fn internal(error: StoreError) -> ApiError {
+    let cause = error.to_string();
+    let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+    let cause = format!("{cause}: {source}");
+    if error.is_unavailable() { ApiError::unavailable(&cause) } else { ApiError::internal(&cause) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv6_64_is_one_address() {
+        let key = |text: &str| address_key(Some(text.parse().unwrap()));
+        assert_eq!(key("2001:db8:1:2:3::1"), key("2001:db8:1:2:ffff:ffff:ffff:ffff"));
+        assert_ne!(key("2001:db8:1:2::1"), key("2001:db8:1:3::1"));
+        assert_eq!(key("::ffff:192.0.2.1"), key("192.0.2.1"));
+        assert_ne!(key("192.0.2.1"), key("192.0.2.2"));
+    }
+}

@@ -1,0 +1,9 @@
+//! Sessions: the pair of JWTs that a device holds, its renewal and its end.
+
+mod logout;
+mod pair;
+mod refresh;
+
+pub(crate) use logout::logout;
+pub(crate) use pair::{new_session, session_reply};
+pub(crate) use refresh::refresh;

@@ -1,0 +1,93 @@
+//! Signing in with a code sent by e-mail.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use auth_api::{ErrorCode, SessionReply};
+use domain::audit::Actor;
+use domain::{AuthMethodId, ClientInfo, CodeId, Digest, EmailAddress, EventId, OneTimeCode, SessionId, UserId};
+use store::{CodeOutcome, CodePurpose, MethodType, NewCode, NewEvent, NewSignIn, Redemption, WayIn};
+use web::ApiError;
+
+use crate::notify::SignInMail;
+use crate::sessions::{new_session, session_reply};
+use crate::{AuthService, internal};
+
+/// How long a code works.
+pub(crate) const CODE_LIFETIME: Duration = Duration::from_mins(10);
+/// How many guesses at one code are looked at.
+const MAX_ATTEMPTS: u32 = 3;
+
+/// Sends a code. Addresses with and without an account are answered alike.
+pub(crate) async fn request(auth: &AuthService, client: &ClientInfo, email: &EmailAddress) -> Result<(), ApiError> {
+    let Some(mailer) = &auth.mailer else {
+        return Err(ApiError::new(ErrorCode::EmailNotConfigured, "This installation sends no e-mail"));
+    };
+    let now = auth.clock.now();
+    let (code, code_id, event_id) =
+        auth.chance.with(|rng| (OneTimeCode::generate(rng), CodeId::generate(rng), EventId::generate(rng)));
+    let new_code = NewCode {
+        id: code_id,
+        purpose: CodePurpose::SignInByEmail,
+        subject: email.as_str().to_owned(),
+        digest: digest(auth, email, &code),
+        expires_at: now.plus(CODE_LIFETIME),
+    };
+    let event =
+        NewEvent { id: event_id, at: now, actor: Actor::default(), client: client.clone(), metadata: BTreeMap::new() };
+    let mail = SignInMail { to: email, code: &code, minutes: CODE_LIFETIME.as_secs() / 60 };
+    let mail = auth.templates.sign_in(&mail).map_err(|error| ApiError::internal(&error))?;
+
+    auth.store.put_code(&new_code, &event).await.map_err(internal)?;
+    mailer.send(mail).await.map_err(|error| {
+        tracing::warn!(%error, "a sign-in mail could not be sent");
+        ApiError::new(ErrorCode::ProviderError, "The mail could not be sent; try again shortly")
+    })
+}
+
+/// Signs in with a code: a new session, and a new account if the address has none.
+pub(crate) async fn verify(
+    auth: &AuthService,
+    client: &ClientInfo,
+    email: &EmailAddress,
+    code: &OneTimeCode,
+) -> Result<SessionReply, ApiError> {
+    let now = auth.clock.now();
+    let session_id = auth.chance.with(|rng| SessionId::generate(rng));
+    let sign_in = auth.chance.with(|rng| NewSignIn {
+        at: now,
+        way_in: WayIn { method: MethodType::Email, provider: None, identifier: email.as_str().to_owned() },
+        client: client.clone(),
+        session: new_session(auth, session_id, now),
+        user_id: UserId::generate(rng),
+        method_id: AuthMethodId::generate(rng),
+        user_created: EventId::generate(rng),
+        signed_in: EventId::generate(rng),
+    });
+    let redemption = Redemption {
+        purpose: CodePurpose::SignInByEmail,
+        digest: digest(auth, email, code),
+        max_attempts: MAX_ATTEMPTS,
+        sign_in,
+    };
+    match auth.store.redeem_code(&redemption).await.map_err(internal)? {
+        CodeOutcome::SignedIn(signed_in) => Ok(session_reply(auth, &signed_in.session, signed_in.user)),
+        CodeOutcome::Wrong { attempts_remaining } => Err(wrong(attempts_remaining)),
+        // To somebody who has no code there is none that would be right, whether one was ever sent or not.
+        CodeOutcome::NoCode => Err(wrong(0)),
+        CodeOutcome::TooManyAttempts => {
+            Err(ApiError::new(ErrorCode::TooManyAttempts, "Too many wrong codes; request a new one"))
+        }
+        CodeOutcome::Expired => Err(ApiError::new(ErrorCode::CodeExpired, "This code is too old; request a new one")),
+        CodeOutcome::Disabled => Err(ApiError::new(ErrorCode::Forbidden, "This account has been disabled")),
+    }
+}
+
+fn wrong(attempts_remaining: u32) -> ApiError {
+    ApiError::new(ErrorCode::InvalidCode, "This code is not right").with_attempts_remaining(attempts_remaining)
+}
+
+/// Bound to the address and the purpose: a code is worthless for any other.
+fn digest(auth: &AuthService, email: &EmailAddress, code: &OneTimeCode) -> Digest {
+    auth.code_digests.digest(&["sign_in.email", email.as_str(), code.expose()])
+}
