@@ -80,7 +80,10 @@ impl AuthClient {
         self.guarded(request, |reply| understand(reply)).await?
     }
 
-    /// Sends `request` unless the breaker is open, and tells the breaker whether the reply was understood.
+    /// Sends `request` unless the breaker is open, and tells the breaker how it went.
+    ///
+    /// `understand` fails on replies that count against the service; what merely does not help the caller is within
+    /// its success.
     pub(crate) async fn guarded<T>(
         &self,
         request: Request,
@@ -163,23 +166,32 @@ fn transport(error: reqwest::Error) -> Unavailable {
     Unavailable::Transport(error.without_url())
 }
 
-/// What a reply to a call for a user says. The outer error is for a reply that is not an answer.
+/// What a reply to a call for a user says.
 fn understand<T: DeserializeOwned>(reply: &Reply) -> Result<Result<T, CallError>, Unavailable> {
     if reply.status.is_success() {
         return reply.json().map(Ok);
     }
+    let body = error_body(reply)?;
+    Ok(Err(match body.code {
+        code if code.status() >= 500 => Unavailable::Failing { code }.into(),
+        _ => CallError::Refused(Box::new(body)),
+    }))
+}
+
+/// The error in a reply of a service that is alive. The service being in trouble, or not knowing us, is an `Err`.
+pub(crate) fn error_body(reply: &Reply) -> Result<ErrorBody, Unavailable> {
     let body: ErrorBody = reply.json()?;
     if body.code.status() != reply.status.as_u16() {
         return Err(reply.nonsense());
     }
     match body.code {
         // It is us whom the service does not know: our JWT, not the user's credential.
-        ErrorCode::Unauthorized => Err(Unavailable::Failing { code: body.code }),
+        code @ ErrorCode::Unauthorized => Err(Unavailable::Failing { code }),
         // One request that the service trips over does not mean that it is down: whoever finds such a request must
         // not be able to open the breaker for everybody.
-        ErrorCode::InternalError => Ok(Err(Unavailable::Failing { code: body.code }.into())),
+        ErrorCode::InternalError => Ok(body),
         code if code.status() >= 500 => Err(Unavailable::Failing { code }),
-        _ => Ok(Err(CallError::Refused(Box::new(body)))),
+        _ => Ok(body),
     }
 }
 

@@ -5,7 +5,7 @@ use domain::{ClientInfo, MalformedId, Timestamp};
 use http::{Method, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::transport::{Reply, request};
+use crate::transport::{Reply, error_body, request};
 use crate::{AuthClient, Credential, Unavailable};
 
 /// The auth service's verdict on a credential.
@@ -65,28 +65,28 @@ impl AuthClient {
         let authorization = self.jwts.for_validation(self.clock.now());
         let url = self.url(&["tokens", "validate"]);
         let request = request(Method::POST, url, authorization, client.request_id.as_deref(), Some(&body));
-        self.guarded(request, verdict).await
+        self.guarded(request, verdict).await?
     }
 }
 
-fn verdict(reply: &Reply) -> Result<Validation, Unavailable> {
-    match reply.status {
+/// What a reply to a validation says. The inner error is for a service that is alive and yet gave no verdict.
+fn verdict(reply: &Reply) -> Result<Result<Validation, Unavailable>, Unavailable> {
+    let verdict = match reply.status {
         StatusCode::OK => {
             let valid: ValidReply = reply.json()?;
             let credential = credential(&valid).map_err(|_| reply.nonsense())?;
             if !valid.valid {
                 return Err(reply.nonsense());
             }
-            Ok(Validation::Valid(Box::new(Valid { credential, reply: valid })))
+            Validation::Valid(Box::new(Valid { credential, reply: valid }))
         }
         StatusCode::UNAUTHORIZED => {
             // A 401 about our own JWT has another shape and says nothing about the credential.
             let invalid: InvalidReply = reply.json()?;
-            match invalid.code {
-                ErrorCode::Unauthorized => Err(reply.nonsense()),
-                code if invalid.valid || code.status() != 401 => Err(reply.nonsense()),
-                code => Ok(Validation::Invalid { code, error: invalid.error }),
+            if invalid.valid || invalid.code.status() != 401 || invalid.code == ErrorCode::Unauthorized {
+                return Err(reply.nonsense());
             }
+            Validation::Invalid { code: invalid.code, error: invalid.error }
         }
         StatusCode::TOO_MANY_REQUESTS => match reply.json()? {
             InvalidReply {
@@ -97,11 +97,12 @@ fn verdict(reply: &Reply) -> Result<Validation, Unavailable> {
                 reset_at: Some(reset_at),
                 rate_limit,
                 ..
-            } => Ok(Validation::Limited(Limited { error, retry_after, reset_at, rate_limit })),
-            _ => Err(reply.nonsense()),
+            } => Validation::Limited(Limited { error, retry_after, reset_at, rate_limit }),
+            _ => return Err(reply.nonsense()),
         },
-        _ => Err(reply.nonsense()),
-    }
+        _ => return error_body(reply).map(|body| Err(Unavailable::Failing { code: body.code })),
+    };
+    Ok(Ok(verdict))
 }
 
 fn credential(valid: &ValidReply) -> Result<Credential, MalformedId> {
@@ -281,6 +282,19 @@ mod tests {
         for _ in 0..12 {
             let verdict = client.validate(&"af_live_x".into(), &ClientInfo::default()).await;
             assert!(matches!(verdict, Ok(Validation::Invalid { .. })));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_credential_the_service_trips_over_does_not_open_the_breaker_for_everybody() {
+        for (status, code) in [(400, "VALIDATION_ERROR"), (413, "PAYLOAD_TOO_LARGE"), (500, "INTERNAL_ERROR")] {
+            let body = json!({"error": "x", "code": code, "requestId": "r1"});
+            let fake = FakeAuth::start(Answer::json(status, &body)).await;
+            let client = fake.client(&ManualClock::at(T0));
+            for _ in 0..6 {
+                let verdict = client.validate(&"x".into(), &ClientInfo::default()).await;
+                assert!(matches!(verdict, Err(Unavailable::Failing { .. })), "{code}: {verdict:?}");
+            }
         }
     }
 
