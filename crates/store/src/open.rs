@@ -193,3 +193,171 @@ fn create_file(path: &Path) -> io::Result<()> {
     }
     file.append(true).create(true).open(path).map(drop)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tempfile::tempdir;
+
+    fn url(path: &Path) -> String {
+        format!("sqlite://{}", path.display())
+    }
+
+    async fn pragma(connection: &mut sqlx::AnyConnection, query: &'static str) -> String {
+        let row = sqlx::query(query).fetch_one(connection).await.unwrap();
+        row.try_get::<i64, _>(0).map_or_else(|_| row.get::<String, _>(0), |number| number.to_string())
+    }
+
+    #[tokio::test]
+    async fn the_pragmas_are_in_force_on_every_connection() {
+        let folder = tempdir().unwrap();
+        let store = Store::open(&url(&folder.path().join("a.db")), &Options::default()).await.unwrap();
+        let mut connections = vec![store.writer.acquire().await.unwrap()];
+        for _ in 0..4 {
+            connections.push(store.readers.acquire().await.unwrap());
+        }
+        assert!(store.writer.try_acquire().is_none() && store.readers.try_acquire().is_none(), "these are all");
+
+        for (place, connection) in connections.iter_mut().enumerate() {
+            assert_eq!(pragma(connection, "PRAGMA journal_mode").await, "wal");
+            assert_eq!(pragma(connection, "PRAGMA synchronous").await, "2", "FULL");
+            assert_eq!(pragma(connection, "PRAGMA foreign_keys").await, "1");
+            assert_eq!(pragma(connection, "PRAGMA busy_timeout").await, "5000");
+            assert_eq!(pragma(connection, "PRAGMA query_only").await, if place == 0 { "0" } else { "1" });
+        }
+    }
+
+    #[tokio::test]
+    async fn files_are_made_where_they_are_missing_and_for_their_owner_only() {
+        let folder = tempdir().unwrap();
+        for name in ["plain.db", "deep/er/auth.db", "with space %20 and #.db", "ünï.db"] {
+            let path = folder.path().join(name);
+            let store = Store::open(&url(&path), &Options::default()).await.unwrap();
+            store.migrate().await.unwrap();
+            store.ping().await.unwrap();
+            for suffix in ["", "-wal", "-shm"] {
+                let file = PathBuf::from(format!("{}{suffix}", path.display()));
+                assert!(file.is_file(), "{}", file.display());
+                #[cfg(unix)]
+                {
+                    use std::os::unix::fs::PermissionsExt as _;
+                    assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{}", file.display());
+                }
+            }
+            store.close().await;
+            assert!(store.ping().await.unwrap_err().is_unavailable());
+        }
+    }
+
+    #[tokio::test]
+    async fn other_databases_are_refused_with_a_reason() {
+        for (url, part) in [
+            ("postgres://localhost/auth", "PostgreSQL"),
+            ("postgresql://localhost/auth", "PostgreSQL"),
+            ("mysql://localhost/auth", "must be sqlite://PATH"),
+            ("auth.db", "must be sqlite://PATH"),
+            ("", "must be sqlite://PATH"),
+            ("sqlite:", "must name a file"),
+            ("sqlite://", "must name a file"),
+            ("sqlite::memory:", "must name a file"),
+            ("sqlite://a.db?mode=rwc", "no parameters"),
+        ] {
+            let error = Store::open(url, &Options::default()).await.unwrap_err();
+            assert!(error.to_string().contains(part), "{url}: {error}");
+            assert!(!error.is_unavailable());
+        }
+        let folder = tempdir().unwrap();
+        let error = Store::open(&url(folder.path()), &Options::default()).await.unwrap_err();
+        assert!(matches!(error, StoreError::File(_)), "a folder is no file: {error}");
+    }
+
+    #[tokio::test]
+    async fn both_forms_of_the_url_name_the_same_file() {
+        let folder = tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let store = Store::open(&url(&path), &Options::default()).await.unwrap();
+        store.migrate().await.unwrap();
+        let same = Store::open(&format!("sqlite:{}", path.display()), &Options::default()).await.unwrap();
+        same.ping().await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn migrations_run_once_however_many_run_them() {
+        for _ in 0..10 {
+            let folder = tempdir().unwrap();
+            let url = url(&folder.path().join("a.db"));
+            let all = (0..4).map(|_| {
+                let url = url.clone();
+                async move {
+                    // Opening races as well: all want to change the journal's mode.
+                    let store = Store::open(&url, &Options::default()).await.unwrap();
+                    store.migrate().await.unwrap();
+                    store.ping().await.unwrap();
+                    store
+                }
+            });
+            let stores = all.collect::<tokio::task::JoinSet<_>>().join_all().await;
+            stores[0].migrate().await.unwrap();
+            let applied = "SELECT COUNT(*) FROM _sqlx_migrations";
+            let applied: i64 = sqlx::query_scalar(applied).fetch_one(stores[0].reader()).await.unwrap();
+            assert_eq!(applied, i64::try_from(MIGRATIONS.iter().count()).unwrap());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_database_without_tables_is_not_ready() {
+        let folder = tempdir().unwrap();
+        let store = Store::open(&url(&folder.path().join("a.db")), &Options::default()).await.unwrap();
+        assert!(store.ping().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_database_of_a_newer_program_is_refused() {
+        let folder = tempdir().unwrap();
+        let store = Store::open(&url(&folder.path().join("a.db")), &Options::default()).await.unwrap();
+        store.migrate().await.unwrap();
+        let newer = "INSERT INTO _sqlx_migrations SELECT 9999, 'newer', installed_on, success, checksum, 0 \
+                     FROM _sqlx_migrations LIMIT 1";
+        sqlx::query(newer).execute(&store.writer).await.unwrap();
+        assert!(matches!(store.migrate().await.unwrap_err(), StoreError::Migration(_)));
+    }
+
+    #[tokio::test]
+    async fn only_the_writes_of_others_are_foreign() {
+        let folder = tempdir().unwrap();
+        let url = url(&folder.path().join("a.db"));
+        let store = Store::open(&url, &Options::default()).await.unwrap();
+        store.migrate().await.unwrap();
+        let other = Store::open(&url, &Options::default()).await.unwrap();
+        let touch = "UPDATE apps SET lock_version = lock_version + 1";
+
+        let before = store.foreign_writes().await.unwrap();
+        sqlx::query(touch).execute(&store.writer).await.unwrap();
+        other.ping().await.unwrap();
+        assert_eq!(store.foreign_writes().await.unwrap(), before, "its own writes and others' reads are not");
+        sqlx::query(touch).execute(&other.writer).await.unwrap();
+        let after = store.foreign_writes().await.unwrap();
+        assert_ne!(after, before);
+        assert_eq!(store.foreign_writes().await.unwrap(), after);
+
+        // Versions of another connection say nothing: a new one counts as a change.
+        store.writer.acquire().await.unwrap().close().await.unwrap();
+        assert_ne!(store.foreign_writes().await.unwrap(), after);
+    }
+
+    #[tokio::test]
+    async fn another_processes_lock_makes_it_unavailable_until_it_goes() {
+        let folder = tempdir().unwrap();
+        let url = url(&folder.path().join("a.db"));
+        let impatient = Options { busy_timeout: Duration::ZERO, ..Options::default() };
+        let store = Store::open(&url, &impatient).await.unwrap();
+        store.migrate().await.unwrap();
+        let other = Store::open(&url, &impatient).await.unwrap();
+
+        let lock = other.begin().await.unwrap();
+        assert!(store.touch_sessions(&[]).await.unwrap_err().is_unavailable());
+        store.ping().await.unwrap();
+        lock.rollback().await.unwrap();
+        store.touch_sessions(&[]).await.unwrap();
+    }
+}

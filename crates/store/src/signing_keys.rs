@@ -41,8 +41,8 @@ impl Store {
         list(self.reader()).await
     }
 
-    /// Adds the key if there is none yet, and returns the keys that there are: of several instances that start at once
-    /// on an empty database, all get the same one.
+    /// Adds the key if it is the first under its seal, and returns the keys that there are, newest first: of several
+    /// instances that start at once, on an empty database or after a change of the seal key, all get the same one.
     pub async fn add_first_signing_key(&self, key: &SigningKey) -> Result<Vec<SigningKey>, StoreError> {
         transaction!(self, |tx| {
             // There is no row yet to lock, so the app's stands for it.
@@ -51,7 +51,7 @@ impl Store {
                 .execute(&mut *tx)
                 .await?;
             let keys = list(&mut *tx).await?;
-            if !keys.is_empty() {
+            if keys.iter().any(|known| known.seal_key == key.seal_key) {
                 return Ok(keys);
             }
             sqlx::query(
@@ -65,7 +65,7 @@ impl Store {
             .bind(key.created_at.as_millis())
             .execute(&mut *tx)
             .await?;
-            Ok(vec![key.clone()])
+            list(tx).await
         })
     }
 }

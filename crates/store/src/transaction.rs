@@ -31,3 +31,138 @@ macro_rules! transaction {
     }};
 }
 pub(crate) use transaction;
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+    use std::error::Error;
+    use std::fmt;
+
+    use sqlx::error::{DatabaseError, ErrorKind};
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::{Options, Store, StoreError};
+
+    /// What PostgreSQL answers to a transaction that lost.
+    #[derive(Debug)]
+    struct SerializationFailure;
+
+    impl fmt::Display for SerializationFailure {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("could not serialize access")
+        }
+    }
+
+    impl Error for SerializationFailure {}
+
+    impl DatabaseError for SerializationFailure {
+        fn message(&self) -> &'static str {
+            "could not serialize access"
+        }
+
+        fn code(&self) -> Option<Cow<'_, str>> {
+            Some("40001".into())
+        }
+
+        fn as_error(&self) -> &(dyn Error + Send + Sync + 'static) {
+            self
+        }
+
+        fn as_error_mut(&mut self) -> &mut (dyn Error + Send + Sync + 'static) {
+            self
+        }
+
+        fn into_error(self: Box<Self>) -> Box<dyn Error + Send + Sync + 'static> {
+            self
+        }
+
+        fn kind(&self) -> ErrorKind {
+            ErrorKind::Other
+        }
+    }
+
+    fn lost() -> StoreError {
+        sqlx::Error::Database(Box::new(SerializationFailure)).into()
+    }
+
+    async fn store() -> (TempDir, Store) {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("a.db").display());
+        let store = Store::open(&url, &Options::default()).await.unwrap();
+        store.migrate().await.unwrap();
+        (folder, store)
+    }
+
+    async fn count_up(tx: &mut sqlx::AnyConnection) -> Result<(), StoreError> {
+        sqlx::query("UPDATE apps SET lock_version = lock_version + 1").execute(tx).await?;
+        Ok(())
+    }
+
+    async fn counted(store: &Store) -> i64 {
+        sqlx::query_scalar("SELECT lock_version FROM apps").fetch_one(store.reader()).await.unwrap()
+    }
+
+    /// Loses `losses` times and succeeds then; returns how often it ran.
+    async fn run(store: &Store, losses: u32) -> Result<u32, StoreError> {
+        let mut runs = 0;
+        transaction!(store, |tx| {
+            runs += 1;
+            count_up(tx).await?;
+            if runs <= losses {
+                return Err(lost());
+            }
+            Ok(runs)
+        })
+    }
+
+    #[tokio::test]
+    async fn what_lost_runs_again_and_only_the_last_run_is_kept() {
+        let (_folder, store) = store().await;
+        assert_eq!(run(&store, 0).await.unwrap(), 1);
+        assert_eq!(run(&store, MAX_RETRIES).await.unwrap(), MAX_RETRIES + 1);
+        assert_eq!(counted(&store).await, 2);
+
+        assert!(run(&store, MAX_RETRIES + 1).await.unwrap_err().is_unavailable());
+        assert_eq!(counted(&store).await, 2);
+    }
+
+    #[tokio::test]
+    async fn other_failures_roll_back_at_once() {
+        let (_folder, store) = store().await;
+        let mut runs = 0;
+        let outcome: Result<(), StoreError> = transaction!(store, |tx| {
+            runs += 1;
+            count_up(tx).await?;
+            sqlx::query("SELECT nothing").execute(&mut *tx).await?;
+            Ok(())
+        });
+        assert!(!outcome.unwrap_err().is_unavailable());
+        assert_eq!((runs, counted(&store).await), (1, 0));
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_goes_away_leaves_nothing_half_done() {
+        let (_folder, store) = store().await;
+        let (entered, inside) = tokio::sync::oneshot::channel();
+        let task = tokio::spawn({
+            let store = store.clone();
+            async move {
+                let mut entered = Some(entered);
+                transaction!(store, |tx| {
+                    count_up(tx).await?;
+                    if let Some(entered) = entered.take() {
+                        entered.send(()).unwrap();
+                    }
+                    std::future::pending::<Result<(), StoreError>>().await
+                })
+            }
+        });
+        inside.await.unwrap();
+        task.abort();
+        assert!(task.await.unwrap_err().is_cancelled());
+
+        assert_eq!(run(&store, 0).await.unwrap(), 1, "the writer is free again");
+        assert_eq!(counted(&store).await, 1);
+    }
+}

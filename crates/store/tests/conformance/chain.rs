@@ -1,0 +1,206 @@
+use std::time::Duration;
+
+use domain::audit::EventType;
+use store::{ChainProblem, ChainReport, Tampering};
+
+use crate::database::{Database, MINUTE, NOW, in_parallel};
+
+/// `count` events whose ids sort in the order they happened, `e01` first.
+async fn write(db: &Database, count: u32) {
+    for number in 1..=count {
+        let mut event = db.event(NOW.plus(number * MINUTE));
+        event.id = format!("e{number:02}").parse().unwrap();
+        db.store.append_event(EventType::TokenLimited, Some(&"ann".parse().unwrap()), &event).await.unwrap();
+    }
+}
+
+async fn sealed(db: &Database, count: u32) {
+    write(db, count).await;
+    assert_eq!(db.store.seal_events("a", NOW, 1_000).await.unwrap(), Some(u64::from(count)));
+    assert_eq!(problem(db).await, None);
+}
+
+async fn problem(db: &Database) -> Option<ChainProblem> {
+    db.store.verify_chain().await.unwrap().problem
+}
+
+fn found(seq: i64, event_id: impl Into<Option<&'static str>>, what: Tampering) -> ChainProblem {
+    ChainProblem { seq, event_id: event_id.into().map(str::to_owned), what }
+}
+
+pub(crate) async fn sealing_continues_where_it_stopped(db: &Database) {
+    let empty = ChainReport { sealed: 0, unsealed: 0, problem: None };
+    assert_eq!(db.store.verify_chain().await.unwrap(), empty);
+    write(db, 10).await;
+    assert_eq!(db.store.verify_chain().await.unwrap(), ChainReport { unsealed: 10, ..empty.clone() });
+
+    for (linked, total) in [(4, 4), (4, 8), (2, 10), (0, 10)] {
+        assert_eq!(db.store.seal_events("a", NOW, 4).await.unwrap(), Some(linked));
+        let report = ChainReport { sealed: total, unsealed: 10 - total, problem: None };
+        assert_eq!(db.store.verify_chain().await.unwrap(), report);
+    }
+    let in_order = "SELECT COUNT(*) FROM audit_events WHERE id = 'e01' AND seq = 1 OR id = 'e10' AND seq = 10";
+    assert_eq!(db.count(in_order).await, 2);
+    // One that was committed late has an earlier time than some that are sealed already; it comes after them.
+    let mut late = db.event(NOW);
+    late.id = "late".parse().unwrap();
+    db.store.append_event(EventType::TokenLimited, None, &late).await.unwrap();
+    assert_eq!(db.store.seal_events("a", NOW, 4).await.unwrap(), Some(1));
+    assert_eq!(db.count("SELECT seq FROM audit_events WHERE id = 'late'").await, 11);
+    assert_eq!(problem(db).await, None);
+}
+
+pub(crate) async fn one_holder_seals_at_a_time(db: &Database) {
+    write(db, 3).await;
+    let lease = Duration::from_secs(10);
+    let before_its_end = NOW.plus(lease).minus(Duration::from_millis(1));
+
+    assert_eq!(db.store.seal_events("a", NOW, 1).await.unwrap(), Some(1));
+    assert_eq!(db.other.seal_events("b", before_its_end, 1).await.unwrap(), None);
+    assert_eq!(db.store.seal_events("a", before_its_end, 1).await.unwrap(), Some(1), "renewed");
+    assert_eq!(db.other.seal_events("b", NOW.plus(lease), 1).await.unwrap(), None);
+    assert_eq!(db.other.seal_events("b", NOW.plus(2 * lease), 1).await.unwrap(), Some(1));
+    assert_eq!(db.store.seal_events("a", NOW.plus(2 * lease), 1).await.unwrap(), None);
+    assert_eq!(problem(db).await, None);
+}
+
+pub(crate) async fn parallel_sealers_make_one_chain(db: &Database) {
+    write(db, 60).await;
+    for expected in [16, 16, 16, 12, 0] {
+        // All with the same name: the lease lets every one of them in.
+        let linked = in_parallel((0..8).map(|number| {
+            let store = db.instance(number);
+            async move { store.seal_events("a", NOW, 2).await.unwrap().unwrap() }
+        }))
+        .await;
+        assert_eq!(linked.iter().sum::<u64>(), expected);
+    }
+    let report = db.store.verify_chain().await.unwrap();
+    assert_eq!(report, ChainReport { sealed: 60, unsealed: 0, problem: None });
+}
+
+pub(crate) async fn a_whole_chain_verifies(db: &Database) {
+    // More than one batch of the walk.
+    db.by_hand(
+        "INSERT INTO audit_events (id, app_id, type, at, metadata) \
+         WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 2500) \
+         SELECT 'n' || n, 'default', 'token.created', n, '{}' FROM numbers",
+    )
+    .await;
+    assert_eq!(db.store.seal_events("a", NOW, 10_000).await.unwrap(), Some(2_500));
+    write(db, 2).await;
+    let report = db.store.verify_chain().await.unwrap();
+    assert_eq!(report, ChainReport { sealed: 2_500, unsealed: 2, problem: None });
+
+    assert_eq!(db.by_hand("UPDATE audit_events SET at = at + 1 WHERE seq = 2001").await, 1);
+    assert_eq!(problem(db).await, Some(found(2_001, "n2001", Tampering::Altered)));
+    assert_eq!(db.by_hand("DELETE FROM audit_events WHERE seq = 1001").await, 1);
+    assert_eq!(problem(db).await, Some(found(1_001, None, Tampering::Removed)), "the first one is named");
+}
+
+pub(crate) async fn an_altered_event_is_named(db: &Database) {
+    sealed(db, 9).await;
+    let changes = [
+        ("UPDATE audit_events SET id = 'x' WHERE seq = 5", "UPDATE audit_events SET id = 'e05' WHERE seq = 5"),
+        (
+            "UPDATE audit_events SET user_id = 'bob' WHERE seq = 5",
+            "UPDATE audit_events SET user_id = 'ann' WHERE seq = 5",
+        ),
+        (
+            "UPDATE audit_events SET user_id = NULL WHERE seq = 5",
+            "UPDATE audit_events SET user_id = 'ann' WHERE seq = 5",
+        ),
+        (
+            "UPDATE audit_events SET type = 'token.created' WHERE seq = 5",
+            "UPDATE audit_events SET type = 'token.rate_limited' WHERE seq = 5",
+        ),
+        ("UPDATE audit_events SET at = at + 1 WHERE seq = 5", "UPDATE audit_events SET at = at - 1 WHERE seq = 5"),
+        (
+            "UPDATE audit_events SET actor_session_id = '' WHERE seq = 5",
+            "UPDATE audit_events SET actor_session_id = NULL WHERE seq = 5",
+        ),
+        (
+            "UPDATE audit_events SET actor_token_id = 'x' WHERE seq = 5",
+            "UPDATE audit_events SET actor_token_id = NULL WHERE seq = 5",
+        ),
+        (
+            "UPDATE audit_events SET actor_service = 'x' WHERE seq = 5",
+            "UPDATE audit_events SET actor_service = NULL WHERE seq = 5",
+        ),
+        (
+            "UPDATE audit_events SET ip = '192.0.2.2' WHERE seq = 5",
+            "UPDATE audit_events SET ip = '192.0.2.1' WHERE seq = 5",
+        ),
+        (
+            "UPDATE audit_events SET user_agent = NULL WHERE seq = 5",
+            "UPDATE audit_events SET user_agent = 'curl/8' WHERE seq = 5",
+        ),
+        (
+            "UPDATE audit_events SET request_id = 'x' WHERE seq = 5",
+            "UPDATE audit_events SET request_id = 'request-1' WHERE seq = 5",
+        ),
+        (
+            "UPDATE audit_events SET metadata = '{\"a\":\"b\"}' WHERE seq = 5",
+            "UPDATE audit_events SET metadata = '{}' WHERE seq = 5",
+        ),
+    ];
+    for (change, undo) in changes {
+        assert_eq!(db.by_hand(change).await, 1);
+        let id = if change.contains("SET id") { "x" } else { "e05" };
+        assert_eq!(problem(db).await, Some(found(5, id, Tampering::Altered)), "{change}");
+        assert_eq!(db.by_hand(undo).await, 1);
+        assert_eq!(problem(db).await, None, "{undo}");
+    }
+    // The last one has nothing after it that would give it away.
+    db.by_hand("UPDATE audit_events SET at = at + 1 WHERE seq = 9").await;
+    assert_eq!(problem(db).await, Some(found(9, "e09", Tampering::Altered)));
+    db.by_hand("UPDATE audit_events SET link = NULL WHERE seq = 3").await;
+    assert_eq!(problem(db).await, Some(found(3, "e03", Tampering::Altered)));
+}
+
+pub(crate) async fn a_removed_event_is_named(db: &Database) {
+    sealed(db, 9).await;
+    db.by_hand("DELETE FROM audit_events WHERE seq = 5").await;
+    assert_eq!(problem(db).await, Some(found(5, None, Tampering::Removed)));
+    db.by_hand("UPDATE audit_events SET seq = NULL WHERE seq = 2").await;
+    assert_eq!(
+        problem(db).await,
+        Some(found(2, None, Tampering::Removed)),
+        "taken out of the chain is removed from it"
+    );
+    db.by_hand("DELETE FROM audit_events WHERE seq = 1").await;
+    assert_eq!(problem(db).await, Some(found(1, None, Tampering::Removed)));
+}
+
+pub(crate) async fn a_cut_off_end_is_noticed(db: &Database) {
+    sealed(db, 9).await;
+    db.by_hand("DELETE FROM audit_events WHERE seq > 6").await;
+    assert_eq!(problem(db).await, Some(found(7, None, Tampering::Removed)));
+    db.by_hand("DELETE FROM audit_events").await;
+    assert_eq!(problem(db).await, Some(found(1, None, Tampering::Removed)));
+}
+
+pub(crate) async fn an_event_slipped_in_is_named(db: &Database) {
+    sealed(db, 9).await;
+    // At the end.
+    db.by_hand(
+        "INSERT INTO audit_events (id, app_id, type, at, metadata, seq, link) \
+         VALUES ('forged', 'default', 'token.created', 1, '{}', 10, 'x')",
+    )
+    .await;
+    assert_eq!(problem(db).await, Some(found(10, "forged", Tampering::SlippedIn)));
+    // Before the beginning.
+    db.by_hand("UPDATE audit_events SET seq = 0 WHERE id = 'forged'").await;
+    assert_eq!(problem(db).await, Some(found(0, "forged", Tampering::SlippedIn)));
+    // In the middle, all later ones moved up by one.
+    db.by_hand("UPDATE audit_events SET seq = seq + 1000 WHERE seq >= 5").await;
+    db.by_hand("UPDATE audit_events SET seq = seq - 999 WHERE seq >= 1005").await;
+    db.by_hand("UPDATE audit_events SET seq = 5 WHERE id = 'forged'").await;
+    assert_eq!(problem(db).await, Some(found(5, "forged", Tampering::SlippedIn)));
+}
+
+pub(crate) async fn an_end_that_does_not_fit_is_noticed(db: &Database) {
+    sealed(db, 3).await;
+    db.by_hand("UPDATE audit_chain SET last_link = 'x'").await;
+    assert_eq!(problem(db).await, Some(found(3, None, Tampering::Altered)));
+}

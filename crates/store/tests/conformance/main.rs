@@ -1,0 +1,107 @@
+//! What any database behind the store must do. The cases are functions over a [`Database`] and name no product: to run
+//! them on another one, give `Database` another way to come into being and the macro another module.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod audit;
+mod chain;
+mod codes;
+mod database;
+mod housekeeping;
+mod sessions;
+mod signing_keys;
+mod token_limits;
+mod token_secrets;
+mod tokens;
+
+macro_rules! conformance {
+    ($($topic:ident { $($case:ident,)* })*) => {
+        mod sqlite {
+            $(mod $topic {
+                $(
+                    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+                    async fn $case() {
+                        let database = crate::database::Database::sqlite().await;
+                        crate::$topic::$case(&database).await;
+                    }
+                )*
+            })*
+        }
+    };
+}
+
+// A case that is missing here is dead code, which the lints refuse.
+conformance! {
+    codes {
+        a_right_code_creates_the_account_and_signs_in,
+        the_second_sign_in_finds_the_account,
+        a_code_works_once,
+        a_new_code_replaces_the_old_one,
+        wrong_guesses_are_counted_and_end,
+        an_expired_code_is_not_compared,
+        a_disabled_user_is_refused,
+        parallel_right_codes_make_one_session,
+        of_parallel_wrong_guesses_three_are_compared,
+    }
+    sessions {
+        a_session_is_found_with_its_user,
+        a_refresh_starts_the_next_generation,
+        a_lost_reply_is_answered_again_within_the_grace,
+        a_replay_after_the_grace_ends_the_session,
+        an_older_generation_ends_the_session,
+        refreshes_end_with_the_session,
+        a_disabled_user_refreshes_nothing,
+        parallel_refreshes_make_one_lineage,
+        only_its_owner_ends_a_session,
+        touching_never_sets_back,
+    }
+    tokens {
+        a_created_token_is_found_and_listed,
+        somebody_elses_token_is_a_miss,
+        deleting_leaves_the_events,
+        parallel_deletions_delete_once,
+        uses_are_merged,
+        a_new_address_is_written_down,
+    }
+    token_limits {
+        creations_are_limited_and_deleting_gives_none_back,
+        a_lowered_limit_tells_when_it_is_met_again,
+        expired_tokens_are_not_active,
+        unknown_and_disabled_users_create_nothing,
+        of_parallel_creations_at_the_daily_limit_one_succeeds,
+        of_parallel_creations_at_the_active_limit_one_succeeds,
+    }
+    token_secrets {
+        a_secret_leads_to_its_token_and_owner,
+        rotation_replaces_the_secret,
+        rotation_with_a_grace_keeps_the_old_secret_for_it,
+        a_later_rotation_never_prolongs_a_grace,
+        rotation_is_no_creation,
+        parallel_rotations_leave_one_present_secret,
+        secrets_of_other_keys_are_candidates_until_resealed,
+    }
+    audit {
+        events_keep_what_they_were_given,
+        pages_follow_each_other_without_gaps,
+        pages_can_be_of_one_kind,
+    }
+    chain {
+        sealing_continues_where_it_stopped,
+        one_holder_seals_at_a_time,
+        parallel_sealers_make_one_chain,
+        a_whole_chain_verifies,
+        an_altered_event_is_named,
+        a_removed_event_is_named,
+        a_cut_off_end_is_noticed,
+        an_event_slipped_in_is_named,
+        an_end_that_does_not_fit_is_noticed,
+    }
+    signing_keys {
+        of_several_first_keys_one_is_kept,
+    }
+    housekeeping {
+        long_expired_tokens_go_in_batches,
+        codes_that_are_over_go_in_batches,
+        sessions_that_are_over_go_in_batches,
+    }
+}

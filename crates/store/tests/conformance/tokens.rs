@@ -1,0 +1,144 @@
+use domain::audit::EventType;
+use domain::{ClientInfo, Timestamp, TokenId};
+use store::{CreationOutcome, NewToken, Token, TokenUse};
+
+use crate::database::{DAY, Database, MINUTE, NOW, client, in_parallel};
+
+const ANN: &str = "ann@example.com";
+const BOB: &str = "bob@example.com";
+
+async fn kept(db: &Database, token: &Token) -> Option<Token> {
+    db.store.find_token(&token.user_id, &token.id).await.unwrap()
+}
+
+fn token_use(db: &Database, token_id: &TokenId, at: Timestamp, client: ClientInfo) -> TokenUse {
+    TokenUse { token_id: token_id.clone(), at, client, event_id: db.event(at).id }
+}
+
+pub(crate) async fn a_created_token_is_found_and_listed(db: &Database) {
+    let ann = db.user(ANN).await;
+    assert_eq!(db.store.list_tokens(&ann.id).await.unwrap(), []);
+
+    let new = NewToken { expires_at: Some(NOW.plus(DAY)), ..db.new_token(&ann) };
+    let mut event = db.event(NOW);
+    event.metadata.insert("via".to_owned(), "graphql".to_owned());
+    let limits = crate::database::LIMITS;
+    let CreationOutcome::Created(token) = db.store.create_token(&new, &limits, &event).await.unwrap() else { panic!() };
+
+    let expected = Token {
+        id: new.id.clone(),
+        user_id: ann.id.clone(),
+        name: new.name.clone(),
+        scopes: new.scopes.clone(),
+        prefix: "af_live_abcd".to_owned(),
+        expires_at: Some(NOW.plus(DAY)),
+        last_used_at: None,
+        last_used_ip: None,
+        created_at: NOW,
+        updated_at: NOW,
+        version: 1,
+    };
+    assert_eq!(*token, expected);
+    assert_eq!(kept(db, &token).await.as_ref(), Some(&expected));
+    let CreationOutcome::Created(second) = db.create(&db.new_token(&ann), NOW.plus(MINUTE)).await else { panic!() };
+    assert_eq!(db.store.list_tokens(&ann.id).await.unwrap(), [*second, expected], "newest first");
+
+    let events = db.events(&ann).await;
+    let created = events.iter().find(|found| found.id == event.id).unwrap();
+    assert_eq!(created.kind, EventType::TokenCreated);
+    assert_eq!(created.metadata["tokenId"], new.id.as_str());
+    assert_eq!(created.metadata["name"], "CI deploy");
+    assert_eq!(created.metadata["via"], "graphql");
+}
+
+pub(crate) async fn somebody_elses_token_is_a_miss(db: &Database) {
+    let (ann, bob) = (db.user(ANN).await, db.user(BOB).await);
+    let token = db.token(&ann).await;
+    let before = db.count("SELECT COUNT(*) FROM audit_events").await;
+
+    assert_eq!(db.store.find_token(&bob.id, &token.id).await.unwrap(), None);
+    assert_eq!(db.store.list_tokens(&bob.id).await.unwrap(), []);
+    assert_eq!(db.store.delete_token(&bob.id, &token.id, &db.event(NOW)).await.unwrap(), None);
+    let secret = db.new_secret(&crate::database::seal_key("present"));
+    assert_eq!(db.store.rotate_token(&bob.id, &token.id, &secret, DAY, &db.event(NOW)).await.unwrap(), None);
+
+    assert_eq!(kept(db, &token).await.as_ref(), Some(&token), "it is still there and unchanged");
+    assert_eq!(db.count("SELECT COUNT(*) FROM token_secrets WHERE valid_until IS NULL").await, 1);
+    assert_eq!(db.count("SELECT COUNT(*) FROM token_secrets").await, 1);
+    assert_eq!(db.count("SELECT COUNT(*) FROM audit_events").await, before);
+}
+
+pub(crate) async fn deleting_leaves_the_events(db: &Database) {
+    let ann = db.user(ANN).await;
+    let token = db.token(&ann).await;
+    let event = db.event(NOW.plus(MINUTE));
+
+    assert_eq!(db.store.delete_token(&ann.id, &token.id, &event).await.unwrap().as_ref(), Some(&token));
+    assert_eq!(db.store.delete_token(&ann.id, &token.id, &db.event(NOW)).await.unwrap(), None);
+
+    assert_eq!(kept(db, &token).await, None);
+    assert_eq!(db.count("SELECT COUNT(*) FROM token_secrets").await, 0);
+    let events = db.events(&ann).await;
+    assert_eq!((events[0].kind, &events[0].id), (EventType::TokenDeleted, &event.id));
+    assert_eq!(events[0].metadata["tokenId"], token.id.as_str());
+    assert_eq!(db.count_events(&ann, EventType::TokenCreated).await, 1);
+}
+
+pub(crate) async fn parallel_deletions_delete_once(db: &Database) {
+    let ann = db.user(ANN).await;
+    for round in 0..10 {
+        let token = db.token(&ann).await;
+        let deleted = in_parallel((0..8).map(|number| {
+            let (store, token, event) = (db.instance(number), token.clone(), db.event(NOW));
+            async move { store.delete_token(&token.user_id, &token.id, &event).await.unwrap() }
+        }))
+        .await;
+        assert_eq!(deleted.iter().flatten().count(), 1, "round {round}");
+    }
+    assert_eq!(db.count_events(&ann, EventType::TokenDeleted).await, 10);
+}
+
+pub(crate) async fn uses_are_merged(db: &Database) {
+    let ann = db.user(ANN).await;
+    let token = db.token(&ann).await;
+    let nowhere = ClientInfo::default();
+
+    db.store.record_token_uses(&[]).await.unwrap();
+    let uses = [
+        token_use(db, &token.id, NOW.plus(2 * MINUTE), nowhere.clone()),
+        token_use(db, &"gone".parse().unwrap(), NOW, client("192.0.2.9")),
+        token_use(db, &token.id, NOW.plus(MINUTE), nowhere.clone()),
+    ];
+    db.store.record_token_uses(&uses).await.unwrap();
+    db.store.record_token_uses(&[token_use(db, &token.id, NOW, nowhere)]).await.unwrap();
+
+    let expected = Token { last_used_at: Some(NOW.plus(2 * MINUTE)), ..token };
+    assert_eq!(
+        kept(db, &expected).await.as_ref(),
+        Some(&expected),
+        "the latest; neither changed nor of another version"
+    );
+    assert_eq!(db.count("SELECT COUNT(*) FROM audit_events WHERE type = 'token.used'").await, 0);
+}
+
+pub(crate) async fn a_new_address_is_written_down(db: &Database) {
+    let ann = db.user(ANN).await;
+    let token = db.token(&ann).await;
+    let (home, away) = (client("192.0.2.1"), client("2001:db8::1"));
+
+    for (minute, client) in [(1, &home), (2, &home), (3, &away), (4, &home)] {
+        let recorded = token_use(db, &token.id, NOW.plus(minute * MINUTE), client.clone());
+        db.store.record_token_uses(&[recorded]).await.unwrap();
+        assert_eq!(kept(db, &token).await.unwrap().last_used_ip, client.ip);
+    }
+    // One that arrives late is written down, but is not the last address.
+    db.store.record_token_uses(&[token_use(db, &token.id, NOW, away.clone())]).await.unwrap();
+
+    let used: Vec<_> = db.events(&ann).await.into_iter().filter(|event| event.kind == EventType::TokenUsed).collect();
+    let seen: Vec<_> = used.iter().map(|event| (event.at, event.client.clone())).collect();
+    let at = |minute| NOW.plus(minute * MINUTE);
+    assert_eq!(seen, [(at(4), home.clone()), (at(3), away.clone()), (at(1), home.clone()), (at(0), away)]);
+    assert!(used.iter().all(|event| event.actor.token_id.as_ref() == Some(&token.id)));
+    let token = kept(db, &token).await.unwrap();
+    assert_eq!((token.last_used_ip, token.last_used_at), (home.ip, Some(at(4))));
+}
