@@ -1,1 +1,101 @@
-fn main() {}
+//! `afd`: both services, and what an operator does with them, in one binary.
+
+mod audit;
+mod config;
+mod dev;
+mod documents;
+mod healthcheck;
+mod logging;
+mod services;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Problems, Source};
+
+/// Unified authentication: the auth service, the GraphQL backend, and the operator's commands.
+#[derive(Parser)]
+#[command(version, about, long_about = None)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Both services on this machine, for development; what `afd` without a command does.
+    Dev(dev::Options),
+    /// The auth service (REST).
+    Auth,
+    /// The GraphQL backend.
+    Backend,
+    /// Apply database migrations and exit.
+    Migrate,
+    /// The audit log.
+    #[command(subcommand)]
+    Audit(audit::Command),
+    /// Exit 0 if the service at this address answers healthy.
+    Healthcheck {
+        /// Such as http://localhost:3001.
+        url: String,
+    },
+    /// Print the auth service's OpenAPI document.
+    Openapi,
+    /// Print the backend's GraphQL schema.
+    Schema,
+}
+
+/// BSD's `EX_CONFIG`: the configuration is at fault, trying again does not help.
+const EXIT_CONFIG: u8 = 78;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let command = Cli::parse().command.unwrap_or_else(|| Command::Dev(dev::Options::default()));
+    match run(command).await {
+        Ok(code) => code,
+        Err(error) => {
+            let is_config = error.is::<Problems>();
+            complain(&format!("{error:#}"));
+            ExitCode::from(if is_config { EXIT_CONFIG } else { 1 })
+        }
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Dev(options) => dev::run(&options).await?,
+        Command::Auth => {
+            let settings = config::auth(Source::of_process())?;
+            logging::start(logging::Format::from_environment()?);
+            services::run_auth(settings).await?;
+        }
+        Command::Backend => {
+            let settings = config::backend(Source::of_process())?;
+            logging::start(logging::Format::from_environment()?);
+            services::run_backend(settings).await?;
+        }
+        Command::Migrate => {
+            let url = config::database(Source::of_process())?;
+            services::open_store(&url).await?.migrate().await?;
+            say("The database is up to date.");
+        }
+        Command::Audit(command) => return audit::run(command).await,
+        Command::Healthcheck { url } => healthcheck::run(&url).await?,
+        Command::Openapi => say(&documents::openapi()),
+        Command::Schema => say(&documents::schema()),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a command was asked for.
+#[expect(clippy::print_stdout, reason = "the output of a command")]
+fn say(text: &str) {
+    println!("{}", text.trim_end());
+}
+
+/// Why a command could not do it.
+#[expect(clippy::print_stderr, reason = "the failure of a command, also before logging has started")]
+fn complain(text: &str) {
+    eprintln!("{}", text.trim_end());
+}

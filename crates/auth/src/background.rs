@@ -1,7 +1,7 @@
 //! What happens beside requests: uses written down, the audit chain sealed, leftovers removed.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use domain::audit::Actor;
@@ -16,6 +16,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use crate::AuthService;
 
 const FLUSH_EVERY: Duration = Duration::from_secs(2);
+/// An operator's command in another process is noticed so soon.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 const SEAL_EVERY: Duration = Duration::from_millis(500);
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
 const CLEAN_EVERY: Duration = Duration::from_hours(24);
@@ -44,7 +46,13 @@ struct Chore {
     work: for<'a> fn(&'a AuthService) -> BoxFuture<'a, Result<(), StoreError>>,
 }
 
-const CHORES: [Chore; 4] = [
+const CHORES: [Chore; 5] = [
+    Chore {
+        what: "looking for foreign writes",
+        first: LOOK_EVERY,
+        every: LOOK_EVERY,
+        work: |auth| auth.look_for_foreign_writes().boxed(),
+    },
     Chore { what: "writing down uses", first: FLUSH_EVERY, every: FLUSH_EVERY, work: |auth| auth.flush().boxed() },
     Chore { what: "sealing the audit chain", first: SEAL_EVERY, every: SEAL_EVERY, work: |auth| auth.seal().boxed() },
     Chore { what: "sweeping the limiter", first: SWEEP_EVERY, every: SWEEP_EVERY, work: |auth| auth.sweep().boxed() },
@@ -109,8 +117,20 @@ impl AuthService {
         Ok(())
     }
 
+    /// Forgets all copies when another process has written to the database: it cannot set marks in this one.
+    async fn look_for_foreign_writes(&self) -> Result<(), StoreError> {
+        let now = self.store.foreign_writes().await?;
+        let before = self.foreign_writes.lock().unwrap_or_else(PoisonError::into_inner).replace(now);
+        if before != Some(now) {
+            self.validator.forget_all();
+        }
+        Ok(())
+    }
+
     async fn sweep(&self) -> Result<(), StoreError> {
-        self.limiter.sweep(self.clock.now());
+        let now = self.clock.now();
+        self.limiter.sweep(now);
+        self.validator.limiter.sweep(now);
         Ok(())
     }
 

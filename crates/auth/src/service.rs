@@ -1,12 +1,12 @@
 //! The service's parts, put together.
 
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use domain::{Chance, Clock, DigestKey, EventId, SessionId, TokenId};
 use limiter::MemoryLimiter;
 use secrecy::ExposeSecret;
-use store::{Store, StoreError};
+use store::{ForeignWrites, Store, StoreError};
 use web::ApiError;
 
 use crate::config::Config;
@@ -35,7 +35,8 @@ pub struct Parts {
 pub struct AuthService {
     pub(crate) config: Config,
     pub(crate) store: Store,
-    pub(crate) limiter: Arc<MemoryLimiter>,
+    /// Windows of addresses and users.
+    pub(crate) limiter: MemoryLimiter,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) chance: Chance,
     pub(crate) hasher: Arc<Hasher>,
@@ -46,11 +47,14 @@ pub struct AuthService {
     pub(crate) mailer: Option<Arc<dyn Mailer>>,
     pub(crate) templates: Templates,
     pub(crate) outbox: Option<Outbox>,
+    /// What other processes had written when we last looked.
+    pub(crate) foreign_writes: Mutex<Option<ForeignWrites>>,
     /// Names this process among several, in the lease of the audit chain's sealer.
     pub(crate) instance: String,
 }
 
-/// Windows that the limiter keeps at most, a few hundred bytes each.
+/// Windows that each limiter keeps at most, a few hundred bytes each. Credentials have a limiter of their own: somebody
+/// with many addresses can fill the other one, and must not crowd out customers' tokens with it.
 const LIMITER_CAPACITY: usize = 1_000_000;
 
 impl AuthService {
@@ -62,11 +66,10 @@ impl AuthService {
         let Parts { store, clock, chance, mailer, templates, outbox } = parts;
         let seals: Vec<Seal> = config.secrets.sealing().map(Seal::new).collect();
         let sealing = config.secrets.sealing().next().map_or(&[][..], |secret| secret.expose_secret().as_bytes());
-        let limiter = Arc::new(MemoryLimiter::new(LIMITER_CAPACITY));
         let hasher = Arc::new(Hasher::new(config.bcrypt_cost, chance.clone()));
         let validator = Validator::new(
             store.clone(),
-            Arc::clone(&limiter),
+            MemoryLimiter::new(LIMITER_CAPACITY),
             Arc::clone(&clock),
             AccessKeys::load(&store, &seals, &chance, clock.now()).await?,
             DigestKey::derive(sealing, "tokens"),
@@ -79,10 +82,11 @@ impl AuthService {
             service_keys: ServiceKeys::new(&config.secrets.service_jwt),
             refresh_key: RefreshKey::new(&config.secrets.refresh_jwt),
             code_digests: DigestKey::derive(sealing, "codes"),
+            foreign_writes: Mutex::default(),
             instance: chance.with(|rng| EventId::generate(rng)).to_string(),
             config,
             store,
-            limiter,
+            limiter: MemoryLimiter::new(LIMITER_CAPACITY),
             clock,
             chance,
             hasher,
@@ -104,7 +108,7 @@ impl AuthService {
     }
 
     fn distrust(&self, id: &CredentialId) {
-        self.limiter.mark_stale(&id.window_key(), i64::MAX, self.clock.now().plus(MARK_LIFETIME));
+        self.validator.limiter.mark_stale(&id.window_key(), i64::MAX, self.clock.now().plus(MARK_LIFETIME));
     }
 }
 

@@ -21,8 +21,9 @@ use tower::Service;
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub SocketAddr);
 
-/// Whoever has not sent a request's head by then is not going to, and would only hold a connection.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+/// Whoever has not sent a request's head by then is not going to, and would only hold a connection. It is longer than
+/// load balancers keep idle connections (60 s), or they would send requests into ones that we are just closing.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 /// How long requests in flight may take to finish after the service was told to stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -107,6 +107,10 @@ impl CredentialCache {
         self.copies.insert(*key.0.as_bytes(), copy);
     }
 
+    pub(super) fn clear(&self) {
+        self.copies.clear();
+    }
+
     pub(super) fn forget(&self, key: &CacheKey) {
         self.copies.remove(key.0.as_bytes());
     }

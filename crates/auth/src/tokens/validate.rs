@@ -46,7 +46,8 @@ impl From<StoreError> for Rejection {
 /// Validates credentials: access JWTs and personal access tokens.
 pub(crate) struct Validator {
     pub(crate) store: Store,
-    pub(crate) limiter: Arc<MemoryLimiter>,
+    /// Windows and marks of credentials.
+    pub(crate) limiter: MemoryLimiter,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) access_keys: AccessKeys,
     pub(super) token_digests: DigestKey,
@@ -63,7 +64,7 @@ impl Validator {
     /// When the database cannot be read.
     pub(crate) async fn new(
         store: Store,
-        limiter: Arc<MemoryLimiter>,
+        limiter: MemoryLimiter,
         clock: Arc<dyn Clock>,
         access_keys: AccessKeys,
         token_digests: DigestKey,
@@ -220,6 +221,11 @@ impl Validator {
             loaded_at: now,
             last_use: Use::default(),
         })
+    }
+
+    /// Forgets every copy: something changed the database behind this process's back.
+    pub(crate) fn forget_all(&self) {
+        self.cache.clear();
     }
 
     /// Writes down when and from where credentials were used since the last time.

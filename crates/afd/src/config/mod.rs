@@ -1,0 +1,178 @@
+//! The configuration of each command, checked whole before anything starts.
+
+mod auth;
+mod backend;
+mod source;
+
+use std::net::IpAddr;
+
+use ::http::{HeaderValue, Uri};
+use secrecy::{ExposeSecret, SecretString};
+
+pub use self::auth::{AuthSettings, Mail, auth, database};
+pub use self::backend::{BackendSettings, backend};
+pub use self::source::{Problems, Source};
+
+/// HMAC-SHA-256 is as strong as its key, up to its 32 bytes (RFC 7518 §3.2).
+const MIN_SECRET_BYTES: usize = 32;
+
+/// Secrets that documentation shows. Whoever runs with one runs with a secret that everybody knows.
+const EXAMPLE_SECRETS: [&str; 3] = [
+    "replace-me-with-openssl-rand-base64-48-output",
+    "replace-me-too-with-openssl-rand-base64-48-output",
+    "your-super-secret-jwt-key-change-this-in-production",
+];
+
+/// What both services share.
+pub struct Listen {
+    pub host: IpAddr,
+    pub port: u16,
+}
+
+fn listen(source: &mut Source, default_host: &str, default_port: u16) -> Listen {
+    let parse_host = |text: &str| text.parse().map_err(|_| "must be an IP address such as 0.0.0.0");
+    let default_host = default_host.parse().expect("the default is an address");
+    Listen {
+        host: source.read_or("HOST", default_host, parse_host),
+        port: source.read_or("PORT", default_port, |text| text.parse().map_err(|_| "must be a port between 0 and 65535")),
+    }
+}
+
+/// Whether the secret can be used as one.
+fn check_secret(secret: &SecretString) -> Result<(), &'static str> {
+    let secret = secret.expose_secret();
+    if secret.len() < MIN_SECRET_BYTES {
+        return Err("must have at least 32 bytes; make one with: openssl rand -base64 48");
+    }
+    if EXAMPLE_SECRETS.contains(&secret) {
+        return Err("is the one from the documentation, which everybody knows; make one with: openssl rand -base64 48");
+    }
+    Ok(())
+}
+
+/// `JWT_SECRET`: one secret, or during a rotation several.
+fn jwt_secrets(source: &mut Source) -> Vec<SecretString> {
+    let Some(list) = source.secret("JWT_SECRET", "JWT_SECRET_FILE") else {
+        source.missing("JWT_SECRET", "a secret of at least 32 bytes, the same for both services");
+        return Vec::new();
+    };
+    let secrets: Vec<SecretString> =
+        list.expose_secret().split(',').map(str::trim).filter(|part| !part.is_empty()).map(SecretString::from).collect();
+    for secret in &secrets {
+        if let Err(what) = check_secret(secret) {
+            source.problem("JWT_SECRET", what);
+        }
+    }
+    secrets
+}
+
+/// An origin as browsers send it: `https://app.example.com`.
+fn origin(text: &str) -> Result<HeaderValue, &'static str> {
+    let wrong = "must be an origin such as https://app.example.com";
+    let uri: Uri = text.trim_end_matches('/').parse().map_err(|_| wrong)?;
+    let is_origin = matches!(uri.scheme_str(), Some("http" | "https")) && uri.authority().is_some() && uri.path() == "/";
+    if !is_origin || uri.query().is_some() {
+        return Err(wrong);
+    }
+    HeaderValue::from_str(text.trim_end_matches('/')).map_err(|_| wrong)
+}
+
+fn trusted_proxies(source: &mut Source) -> Vec<ipnet::IpNet> {
+    let network = |text: &str| {
+        let address = text.parse::<IpAddr>().map(Into::into);
+        text.parse().or(address).map_err(|_| "must be a network such as 10.0.0.0/8")
+    };
+    source.list("TRUSTED_PROXIES", network)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(result: Result<impl Sized, Problems>) -> String {
+        result.err().map(|problems| problems.to_string()).unwrap_or_default()
+    }
+
+    fn source(settings: &[(&str, &str)]) -> Source {
+        Source::new(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+    }
+
+    const GOOD: [(&str, &str); 3] = [
+        ("JWT_SECRET", "an-unpublished-secret-of-32-bytes-or-more"),
+        ("JWT_REFRESH_SECRET", "another-unpublished-secret-of-32-bytes"),
+        ("PUBLIC_URL", "https://auth.example.com"),
+    ];
+
+    #[test]
+    fn everything_that_is_missing_is_told_at_once() {
+        let told = problems(auth(source(&[])));
+        for name in ["JWT_SECRET", "JWT_REFRESH_SECRET", "PUBLIC_URL"] {
+            assert!(told.contains(&format!("  {name}: is required")), "{told}");
+        }
+        let told = problems(backend(source(&[])));
+        for name in ["JWT_SECRET", "AUTH_SERVICE_URL"] {
+            assert!(told.contains(&format!("  {name}: is required")), "{told}");
+        }
+    }
+
+    #[test]
+    fn the_least_that_is_needed_suffices() {
+        assert_eq!(problems(auth(source(&GOOD))), "");
+        let with_url = [GOOD[0], ("AUTH_SERVICE_URL", "http://localhost:3001")];
+        assert_eq!(problems(backend(source(&with_url))), "");
+    }
+
+    #[test]
+    fn weak_and_published_secrets_are_refused_without_being_repeated() {
+        for secret in ["short", EXAMPLE_SECRETS[0], "an-unpublished-secret-of-32-bytes-or-more,short"] {
+            let told = problems(auth(source(&[("JWT_SECRET", secret), GOOD[1], GOOD[2]])));
+            assert!(told.contains("  JWT_SECRET: "), "{told}");
+            assert!(!told.contains(secret), "{told}");
+        }
+        let told = problems(auth(source(&[GOOD[0], ("JWT_REFRESH_SECRET", GOOD[0].1), GOOD[2]])));
+        assert!(told.contains("JWT_REFRESH_SECRET: must differ from JWT_SECRET"), "{told}");
+    }
+
+    #[test]
+    fn no_limit_can_be_switched_off() {
+        for (name, value) in [
+            ("RATE_LIMIT_TOKEN_PER_MINUTE", "0"),
+            ("RATE_LIMIT_TOKEN_PER_MINUTE", "-1"),
+            ("RATE_LIMIT_TOKEN_CREATION_PER_DAY", "off"),
+            ("MAX_ACTIVE_TOKENS", "0"),
+            ("RATE_LIMIT_STRICT", "0/15m"),
+            ("RATE_LIMIT_STANDARD", "none"),
+            ("RATE_LIMIT_RELAXED", "200"),
+            ("BCRYPT_COST", "3"),
+            ("BCRYPT_COST", "15"),
+            ("JWT_EXPIRES_IN", "0m"),
+            ("TRUSTED_PROXIES", "everybody"),
+            ("DATABASE_URL", "mysql://localhost"),
+            ("CORS_ORIGIN", "*"),
+            ("PORT", "70000"),
+        ] {
+            let mut settings = GOOD.to_vec();
+            settings.push((name, value));
+            assert!(problems(auth(source(&settings))).contains(&format!("  {name}: ")), "{name}={value}");
+        }
+        // Compose files write `NAME=` for "not set".
+        let mut settings = GOOD.to_vec();
+        settings.push(("RATE_LIMIT_TOKEN_PER_MINUTE", ""));
+        assert_eq!(auth(source(&settings)).unwrap().service.limits.token.count, 1000);
+    }
+
+    #[test]
+    fn secrets_can_be_read_from_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("jwt");
+        std::fs::write(&path, "an-unpublished-secret-of-32-bytes-or-more\n").unwrap();
+        let file = path.to_str().unwrap();
+        let settings = auth(source(&[("JWT_SECRET_FILE", file), GOOD[1], GOOD[2]])).unwrap();
+        assert_eq!(settings.service.secrets.service_jwt[0].expose_secret(), "an-unpublished-secret-of-32-bytes-or-more");
+
+        let told = problems(auth(source(&[("JWT_SECRET_FILE", file), GOOD[0], GOOD[1], GOOD[2]])));
+        assert!(told.contains("JWT_SECRET: is set twice"), "{told}");
+        let told = problems(auth(source(&[("JWT_SECRET_FILE", "/nowhere/at/all"), GOOD[1], GOOD[2]])));
+        assert!(told.contains("JWT_SECRET_FILE: /nowhere/at/all: "), "{told}");
+    }
+}

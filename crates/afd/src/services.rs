@@ -1,0 +1,139 @@
+//! From settings to running services. The only place that knows which database runs.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::{Context, ensure};
+use auth::{AuthService, Background, Mailer, Outbox, Parts, Resend, Smtp, Templates};
+use auth_client::{AuthClient, AuthClientConfig};
+use domain::{Chance, Clock, SystemClock};
+use secrecy::ExposeSecret;
+use store::Store;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::{AuthSettings, BackendSettings, Listen, Mail};
+
+/// Runs the auth service until it is told to stop.
+pub async fn run_auth(settings: AuthSettings) -> anyhow::Result<()> {
+    let listener = bind(&settings.listen).await?;
+    tracing::info!("no REDIS_URL: limits are counted in this process, so run one instance of the auth service only");
+    let running = RunningAuth::start(settings, None).await?;
+    tracing::info!(address = %listener.local_addr()?, "the auth service is listening");
+    running.serve(listener, told_to_stop()?).await;
+    Ok(())
+}
+
+/// Runs the backend until it is told to stop.
+pub async fn run_backend(settings: BackendSettings) -> anyhow::Result<()> {
+    let listener = bind(&settings.listen).await?;
+    let router = backend_router(settings)?;
+    tracing::info!(address = %listener.local_addr()?, "the backend is listening");
+    web::serve(listener, router, told_to_stop()?).await;
+    tracing::info!("the backend has stopped");
+    Ok(())
+}
+
+/// An auth service with its database and the tasks beside its requests.
+pub struct RunningAuth {
+    auth: Arc<AuthService>,
+    store: Store,
+    background: Background,
+}
+
+impl RunningAuth {
+    /// Opens the database, brings it up to date and puts the service together. With an outbox, mail goes there.
+    pub async fn start(settings: AuthSettings, outbox: Option<Outbox>) -> anyhow::Result<Self> {
+        let store = open_store(&settings.database_url).await?;
+        if settings.auto_migrate {
+            store.migrate().await?;
+        }
+        let mailer = match &outbox {
+            Some(outbox) => Some(Arc::new(outbox.clone()) as Arc<dyn Mailer>),
+            None => mailer(settings.mail, settings.from)?,
+        };
+        if mailer.is_none() {
+            tracing::warn!("neither SMTP_URL nor RESEND_API_KEY is set: nobody can sign in by e-mail");
+        }
+        let parts = Parts {
+            store: store.clone(),
+            clock: Arc::new(SystemClock),
+            chance: Chance::of_the_system(),
+            mailer,
+            templates: Templates::load(settings.templates.as_deref(), settings.product).context("a mail template")?,
+            outbox,
+        };
+        let auth = AuthService::start(settings.service, parts).await?;
+        let background = Background::start(&auth);
+        Ok(Self { auth, store, background })
+    }
+
+    /// Serves until `stop`, then writes down what is still only in memory and closes the database.
+    pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) {
+        web::serve(listener, auth::router(self.auth), stop).await;
+        self.background.stop().await;
+        self.store.close().await;
+        tracing::info!("the auth service has stopped");
+    }
+}
+
+fn mailer(mail: Option<Mail>, from: String) -> anyhow::Result<Option<Arc<dyn Mailer>>> {
+    let wrong = |name: &'static str| move |what: &'static str| anyhow::anyhow!("{name} {what}");
+    Ok(match mail {
+        None => None,
+        Some(Mail::Smtp { url }) => Some(Arc::new(Smtp::new(&url, &from).map_err(wrong("SMTP_URL or FROM_EMAIL"))?)),
+        Some(Mail::Resend { api_url, key }) => {
+            Some(Arc::new(Resend::new(&api_url, key, from).map_err(wrong("RESEND_API_URL"))?))
+        }
+    })
+}
+
+/// The backend's routes.
+pub fn backend_router(settings: BackendSettings) -> anyhow::Result<axum::Router> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let chance = Chance::of_the_system();
+    let config = AuthClientConfig::new(settings.auth_service_url, settings.jwt_secret);
+    let client = AuthClient::new(&config, Arc::clone(&clock), chance.clone())?;
+    Ok(backend::router(backend_state))
+}
+
+/// Opens the database, creating it where it is missing.
+pub async fn open_store(url: &str) -> anyhow::Result<Store> {
+    Store::open(url, &store::Options::default()).await.with_context(|| format!("the database {}", without_password(url)))
+}
+
+/// Opens a database that has to be there.
+pub async fn open_existing_store(url: &str) -> anyhow::Result<Store> {
+    if let Some(path) = url.strip_prefix("sqlite:") {
+        let path = path.strip_prefix("//").unwrap_or(path);
+        ensure!(std::path::Path::new(path).exists(), "there is no database at {path}");
+    }
+    open_store(url).await
+}
+
+fn without_password(url: &str) -> String {
+    match url.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?.1))) {
+        Some((scheme, rest)) => format!("{scheme}://…@{rest}"),
+        None => url.to_owned(),
+    }
+}
+
+/// Takes the port; nothing is served before everything else has worked out.
+pub async fn bind(listen: &Listen) -> anyhow::Result<TcpListener> {
+    let address = SocketAddr::new(listen.host, listen.port);
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+}
+
+/// Completes when the process is told to stop, by SIGTERM or Ctrl+C.
+pub fn told_to_stop() -> anyhow::Result<impl Future<Output = ()> + use<>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("told to stop: finishing what is in flight");
+    })
+}
