@@ -6,7 +6,8 @@ fn main() {
     println!("cargo::rerun-if-env-changed=COMMIT_HASH");
     println!("cargo::rerun-if-changed=../../.git/HEAD");
     let from_git = || {
-        let output = Command::new("git").args(["rev-parse", "HEAD"]).output().ok().filter(|output| output.status.success())?;
+        let output =
+            Command::new("git").args(["rev-parse", "HEAD"]).output().ok().filter(|output| output.status.success())?;
         String::from_utf8(output.stdout).ok()
     };
     let commit = std::env::var("COMMIT_HASH").ok().or_else(from_git).unwrap_or_default();

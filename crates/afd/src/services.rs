@@ -8,7 +8,6 @@ use anyhow::{Context, ensure};
 use auth::{AuthService, Background, Mailer, Outbox, Parts, Resend, Smtp, Templates};
 use auth_client::{AuthClient, AuthClientConfig};
 use domain::{Chance, Clock, SystemClock};
-use secrecy::ExposeSecret;
 use store::Store;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -95,12 +94,22 @@ pub fn backend_router(settings: BackendSettings) -> anyhow::Result<axum::Router>
     let chance = Chance::of_the_system();
     let config = AuthClientConfig::new(settings.auth_service_url, settings.jwt_secret);
     let client = AuthClient::new(&config, Arc::clone(&clock), chance.clone())?;
-    Ok(backend::router(backend_state))
+    Ok(backend::router(backend::Config {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        commit_hash: env!("AFD_COMMIT").to_owned(),
+        cors_origins: settings.cors_origins,
+        trusted_proxies: settings.trusted_proxies,
+        auth: client,
+        clock,
+        chance,
+    }))
 }
 
 /// Opens the database, creating it where it is missing.
 pub async fn open_store(url: &str) -> anyhow::Result<Store> {
-    Store::open(url, &store::Options::default()).await.with_context(|| format!("the database {}", without_password(url)))
+    Store::open(url, &store::Options::default())
+        .await
+        .with_context(|| format!("the database {}", without_password(url)))
 }
 
 /// Opens a database that has to be there.

@@ -4,6 +4,7 @@
 mod address;
 mod body;
 mod context;
+mod cors;
 mod error;
 mod rate_limit;
 mod serve;
@@ -11,6 +12,7 @@ mod serve;
 pub use address::TrustedProxies;
 pub use body::{Json, JsonOrDefault, MAX_BODY_BYTES, Query};
 pub use context::{Context, Envelope, RequestContext, envelope};
+pub use cors::cors;
 pub use error::{ApiError, method_not_allowed, not_found};
 pub use rate_limit::Window;
 pub use serve::{Peer, serve};

@@ -7,7 +7,6 @@ use ::auth::{Config, Limits, Secrets};
 use ::http::Uri;
 use domain::{Limit, parse_duration};
 use secrecy::{ExposeSecret, SecretString};
-use web::TrustedProxies;
 
 use super::{Listen, Problems, Source, check_secret, jwt_secrets, listen, origin, trusted_proxies};
 
@@ -69,7 +68,7 @@ pub fn auth(mut source: Source) -> Result<AuthSettings, Problems> {
             session_max_lifetime: duration(source, "SESSION_MAX_LIFETIME", Duration::from_hours(30 * 24)),
             limits: limits(source),
             bcrypt_cost: source.number("BCRYPT_COST", 10, 4, 14),
-            trusted_proxies: TrustedProxies::new(trusted_proxies(source)),
+            trusted_proxies: trusted_proxies(source),
             cors_origins: source.list("CORS_ORIGIN", origin),
             validate_allow_anonymous: source.flag("VALIDATE_ALLOW_ANONYMOUS", false),
         },
@@ -99,7 +98,10 @@ fn refresh_secret(source: &mut Source, service_jwt: &[SecretString]) -> Option<S
         source.problem("JWT_REFRESH_SECRET", what);
     }
     if service_jwt.iter().any(|other| other.expose_secret() == secret.expose_secret()) {
-        source.problem("JWT_REFRESH_SECRET", "must differ from JWT_SECRET, or service JWTs and refresh JWTs could stand in for each other");
+        source.problem(
+            "JWT_REFRESH_SECRET",
+            "must differ from JWT_SECRET, or service JWTs and refresh JWTs could stand in for each other",
+        );
     }
     Some(secret)
 }
@@ -117,8 +119,7 @@ fn limits(source: &mut Source) -> Limits {
 }
 
 fn mail(source: &mut Source) -> Option<Mail> {
-    let api_url =
-        source.text("RESEND_API_URL").unwrap_or_else(|| ::auth::Resend::DEFAULT_API_URL.to_owned());
+    let api_url = source.text("RESEND_API_URL").unwrap_or_else(|| ::auth::Resend::DEFAULT_API_URL.to_owned());
     let smtp = source.secret("SMTP_URL", "SMTP_URL_FILE").map(|url| Mail::Smtp { url });
     let resend = source.secret("RESEND_API_KEY", "RESEND_API_KEY_FILE").map(|key| Mail::Resend { api_url, key });
     smtp.or(resend)
@@ -130,11 +131,7 @@ fn duration(source: &mut Source, name: &'static str, default: Duration) -> Durat
 
 fn database_url(text: &str) -> Result<String, &'static str> {
     let known = ["sqlite:", "postgres:", "postgresql:"];
-    if known.iter().any(|scheme| text.starts_with(scheme)) {
-        Ok(text.to_owned())
-    } else {
-        Err("must be sqlite://PATH")
-    }
+    if known.iter().any(|scheme| text.starts_with(scheme)) { Ok(text.to_owned()) } else { Err("must be sqlite://PATH") }
 }
 
 fn http_url(text: &str) -> Result<Uri, &'static str> {

@@ -1,8 +1,8 @@
 //! The GraphQL backend's settings.
 
 use ::http::HeaderValue;
-use ipnet::IpNet;
 use secrecy::SecretString;
+use web::TrustedProxies;
 
 use super::{Listen, Problems, Source, jwt_secrets, listen, origin, trusted_proxies};
 
@@ -12,7 +12,7 @@ pub struct BackendSettings {
     pub auth_service_url: String,
     /// Signs service JWTs.
     pub jwt_secret: SecretString,
-    pub trusted_proxies: Vec<IpNet>,
+    pub trusted_proxies: TrustedProxies,
     pub cors_origins: Vec<HeaderValue>,
 }
 

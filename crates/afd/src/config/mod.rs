@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use ::http::{HeaderValue, Uri};
 use secrecy::{ExposeSecret, SecretString};
+use web::TrustedProxies;
 
 pub use self::auth::{AuthSettings, Mail, auth, database};
 pub use self::backend::{BackendSettings, backend};
@@ -34,7 +35,8 @@ fn listen(source: &mut Source, default_host: &str, default_port: u16) -> Listen 
     let default_host = default_host.parse().expect("the default is an address");
     Listen {
         host: source.read_or("HOST", default_host, parse_host),
-        port: source.read_or("PORT", default_port, |text| text.parse().map_err(|_| "must be a port between 0 and 65535")),
+        port: source
+            .read_or("PORT", default_port, |text| text.parse().map_err(|_| "must be a port between 0 and 65535")),
     }
 }
 
@@ -56,8 +58,13 @@ fn jwt_secrets(source: &mut Source) -> Vec<SecretString> {
         source.missing("JWT_SECRET", "a secret of at least 32 bytes, the same for both services");
         return Vec::new();
     };
-    let secrets: Vec<SecretString> =
-        list.expose_secret().split(',').map(str::trim).filter(|part| !part.is_empty()).map(SecretString::from).collect();
+    let secrets: Vec<SecretString> = list
+        .expose_secret()
+        .split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+        .map(SecretString::from)
+        .collect();
     for secret in &secrets {
         if let Err(what) = check_secret(secret) {
             source.problem("JWT_SECRET", what);
@@ -68,21 +75,25 @@ fn jwt_secrets(source: &mut Source) -> Vec<SecretString> {
 
 /// An origin as browsers send it: `https://app.example.com`.
 fn origin(text: &str) -> Result<HeaderValue, &'static str> {
-    let wrong = "must be an origin such as https://app.example.com";
+    let wrong = "must be an origin such as https://app.example.com, or * for all";
+    if text == "*" {
+        return Ok(HeaderValue::from_static("*"));
+    }
     let uri: Uri = text.trim_end_matches('/').parse().map_err(|_| wrong)?;
-    let is_origin = matches!(uri.scheme_str(), Some("http" | "https")) && uri.authority().is_some() && uri.path() == "/";
+    let is_origin =
+        matches!(uri.scheme_str(), Some("http" | "https")) && uri.authority().is_some() && uri.path() == "/";
     if !is_origin || uri.query().is_some() {
         return Err(wrong);
     }
     HeaderValue::from_str(text.trim_end_matches('/')).map_err(|_| wrong)
 }
 
-fn trusted_proxies(source: &mut Source) -> Vec<ipnet::IpNet> {
+fn trusted_proxies(source: &mut Source) -> TrustedProxies {
     let network = |text: &str| {
         let address = text.parse::<IpAddr>().map(Into::into);
         text.parse().or(address).map_err(|_| "must be a network such as 10.0.0.0/8")
     };
-    source.list("TRUSTED_PROXIES", network)
+    TrustedProxies::new(source.list("TRUSTED_PROXIES", network))
 }
 
 #[cfg(test)]
@@ -148,7 +159,8 @@ mod tests {
             ("JWT_EXPIRES_IN", "0m"),
             ("TRUSTED_PROXIES", "everybody"),
             ("DATABASE_URL", "mysql://localhost"),
-            ("CORS_ORIGIN", "*"),
+            ("CORS_ORIGIN", "app.example.com"),
+            ("CORS_ORIGIN", "https://app.example.com/path"),
             ("PORT", "70000"),
         ] {
             let mut settings = GOOD.to_vec();
@@ -168,7 +180,10 @@ mod tests {
         std::fs::write(&path, "an-unpublished-secret-of-32-bytes-or-more\n").unwrap();
         let file = path.to_str().unwrap();
         let settings = auth(source(&[("JWT_SECRET_FILE", file), GOOD[1], GOOD[2]])).unwrap();
-        assert_eq!(settings.service.secrets.service_jwt[0].expose_secret(), "an-unpublished-secret-of-32-bytes-or-more");
+        assert_eq!(
+            settings.service.secrets.service_jwt[0].expose_secret(),
+            "an-unpublished-secret-of-32-bytes-or-more"
+        );
 
         let told = problems(auth(source(&[("JWT_SECRET_FILE", file), GOOD[0], GOOD[1], GOOD[2]])));
         assert!(told.contains("JWT_SECRET: is set twice"), "{told}");

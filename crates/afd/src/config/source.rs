@@ -99,7 +99,10 @@ impl Source {
                     items.iter().filter_map(toml::Value::as_str).collect::<Vec<_>>().join(",")
                 }
                 _ => {
-                    self.problem("afd.toml", &format!("{key} must be a text, a whole number, true, false or a list of texts"));
+                    self.problem(
+                        "afd.toml",
+                        &format!("{key} must be a text, a whole number, true, false or a list of texts"),
+                    );
                     continue;
                 }
             };

@@ -16,8 +16,6 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
-use http::{HeaderName, Method, header};
-use tower_http::cors::{AllowOrigin, CorsLayer};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -75,16 +73,7 @@ pub fn router(auth: Arc<AuthService>) -> Router {
         .merge(public::docs())
         .fallback(web::not_found)
         .method_not_allowed_fallback(web::method_not_allowed)
-        .layer(cors(&auth))
+        .layer(web::cors(&auth.config.cors_origins))
         .layer(from_fn_with_state(envelope, web::envelope))
         .with_state(auth)
-}
-
-fn cors(auth: &AuthService) -> CorsLayer {
-    let exposed = ["x-request-id", "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "retry-after"];
-    CorsLayer::new()
-        .allow_origin(AllowOrigin::list(auth.config.cors_origins.clone()))
-        .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
-        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, HeaderName::from_static("x-request-id")])
-        .expose_headers(exposed.map(HeaderName::from_static))
 }
