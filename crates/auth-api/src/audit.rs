@@ -43,6 +43,14 @@ pub struct AuditEvent {
     pub metadata: std::collections::BTreeMap<String, String>,
 }
 
+impl AuditEvent {
+    /// What to pass as `cursor` to read on after this event; [`AuditPage::next_cursor`] is that of its last event.
+    #[must_use]
+    pub fn cursor(&self) -> String {
+        format!("{}.{}", self.at.as_millis(), self.id)
+    }
+}
+
 /// Who did something, and by what means.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

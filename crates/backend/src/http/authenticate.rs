@@ -1,0 +1,107 @@
+//! Who is calling: the `Authorization` header, put to the auth service. The one place that decides it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use auth_api::{ErrorCode, RateLimit};
+use auth_client::{EndUser, Limited, Valid, Validation};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use secrecy::SecretString;
+use web::{Context, Window};
+
+use super::Backend;
+use crate::caller::Caller;
+use crate::error::{self, CodedError};
+
+/// Far above any credential of ours, and far below what the auth service takes as a body.
+const MAX_CREDENTIAL_LENGTH: usize = 8 * 1024;
+/// The window that the auth service counts a credential's uses in.
+const WINDOW: Duration = Duration::from_mins(1);
+/// As long as the auth client waits before it tries again after an outage.
+const RETRY_AFTER_OUTAGE: HeaderValue = HeaderValue::from_static("2");
+
+/// A request that ends here, before anything is executed.
+pub(super) struct Rejection {
+    pub(super) status: StatusCode,
+    pub(super) error: CodedError,
+    pub(super) headers: HeaderMap,
+}
+
+impl Backend {
+    /// The caller. Without an `Authorization` header that is nobody; with one it is whom the auth service says, or the
+    /// request is rejected.
+    pub(super) async fn authenticate(&self, headers: &HeaderMap, context: &Context) -> Result<Caller, Box<Rejection>> {
+        let Some(token) = credential(headers)? else { return Ok(Caller::Anonymous) };
+        match self.auth.validate(&token, &context.client).await {
+            Ok(Validation::Valid(valid)) => {
+                let Valid { credential, reply } = *valid;
+                note_window(context, &reply.rate_limit);
+                context.note_caller(match credential {
+                    auth_client::Credential::Token(_) => "pat",
+                    auth_client::Credential::Session(_) => "session",
+                });
+                let client = context.client.clone();
+                Ok(Caller::User(Arc::new(EndUser { id: reply.user_id, credential, client })))
+            }
+            Ok(Validation::Invalid { error, .. }) => Err(invalid(error)),
+            Ok(Validation::Limited(limited)) => {
+                if let Some(window) = &limited.rate_limit {
+                    note_window(context, window);
+                }
+                Err(too_many(&limited))
+            }
+            Err(_) => Err(Box::new(Rejection {
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                error: error::unavailable(),
+                headers: HeaderMap::from_iter([(header::RETRY_AFTER, RETRY_AFTER_OUTAGE)]),
+            })),
+        }
+    }
+}
+
+/// `Bearer X` or a bare `X`. A header that is there and holds no credential is an error, not an anonymous call:
+/// whoever sent it meant to be somebody.
+fn credential(headers: &HeaderMap) -> Result<Option<SecretString>, Box<Rejection>> {
+    let mut lines = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(line) = lines.next() else { return Ok(None) };
+    let malformed = || invalid("The Authorization header must be: Bearer, a space, and the token");
+    if lines.next().is_some() {
+        return Err(malformed());
+    }
+    let text = line.to_str().map_err(|_| malformed())?;
+    let mut words = text.split_ascii_whitespace();
+    let token = match (words.next(), words.next(), words.next()) {
+        (Some(scheme), Some(token), None) if scheme.eq_ignore_ascii_case("bearer") => token,
+        (Some(token), None, None) if !token.eq_ignore_ascii_case("bearer") => token,
+        _ => return Err(malformed()),
+    };
+    if token.len() > MAX_CREDENTIAL_LENGTH {
+        return Err(malformed());
+    }
+    Ok(Some(token.into()))
+}
+
+fn invalid(message: impl Into<String>) -> Box<Rejection> {
+    let challenge = HeaderValue::from_static(r#"Bearer realm="alternatefutures", error="invalid_token""#);
+    Box::new(Rejection {
+        status: StatusCode::UNAUTHORIZED,
+        error: error::new(error::UNAUTHENTICATED, message),
+        headers: HeaderMap::from_iter([(header::WWW_AUTHENTICATE, challenge)]),
+    })
+}
+
+fn too_many(limited: &Limited) -> Box<Rejection> {
+    let error = error::new(ErrorCode::RateLimitExceeded.as_str(), limited.error.clone())
+        .with("resetAt", &limited.reset_at)
+        .with("retryAfter", &limited.retry_after);
+    Box::new(Rejection {
+        status: StatusCode::TOO_MANY_REQUESTS,
+        error,
+        headers: HeaderMap::from_iter([(header::RETRY_AFTER, limited.retry_after.into())]),
+    })
+}
+
+fn note_window(context: &Context, rate_limit: &RateLimit) {
+    let &RateLimit { limit, remaining, reset_at } = rate_limit;
+    context.note_window(Window { limit, remaining, reset_at, length: WINDOW });
+}

@@ -1,0 +1,54 @@
+//! The schema: one file a topic, and how they make one.
+
+mod audit;
+mod date;
+mod limits;
+mod me;
+mod tokens;
+mod version;
+
+use std::sync::Arc;
+
+use async_graphql::{EmptySubscription, MergedObject};
+use auth_client::AuthClient;
+
+pub(crate) use version::Version;
+
+/// The most that an operation may weigh: each field one, the fields of an audit page times its length.
+const MAX_COMPLEXITY: usize = 2_000;
+/// What the executor says to an operation that weighs more.
+pub(crate) const TOO_COMPLEX_MESSAGE: &str = "Query is too complex.";
+
+/// What can be asked.
+#[derive(MergedObject, Default)]
+#[graphql(name = "Query")]
+pub(crate) struct Query(
+    version::VersionQuery,
+    me::MeQuery,
+    tokens::TokensQuery,
+    limits::LimitsQuery,
+    audit::AuditQuery,
+);
+
+/// What can be done.
+#[derive(MergedObject, Default)]
+#[graphql(name = "Mutation")]
+pub(crate) struct Mutation(tokens::TokensMutation);
+
+pub(crate) type Schema = async_graphql::Schema<Query, Mutation, EmptySubscription>;
+
+/// The schema, ready to execute.
+pub(crate) fn schema(auth: Arc<AuthClient>, version: Version) -> Schema {
+    let query = Query { 0: version::VersionQuery { version }, ..Query::default() };
+    builder(query).data(auth).finish()
+}
+
+/// The schema in the schema definition language, as `afd schema` prints it.
+#[must_use]
+pub fn sdl() -> String {
+    builder(Query::default()).finish().sdl()
+}
+
+fn builder(query: Query) -> async_graphql::SchemaBuilder<Query, Mutation, EmptySubscription> {
+    Schema::build(query, Mutation::default(), EmptySubscription).limit_complexity(MAX_COMPLEXITY)
+}
