@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+#[expect(clippy::disallowed_methods, reason = "a build script is configured by its environment")]
 fn main() {
     println!("cargo::rerun-if-env-changed=COMMIT_HASH");
     println!("cargo::rerun-if-changed=../../.git/HEAD");

@@ -10,7 +10,7 @@ use crate::{complain, say, services};
 
 /// What can be asked about the audit log.
 #[derive(Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Check that no event was altered, removed or slipped in.
     Verify {
         /// Another database than `DATABASE_URL` names, such as `sqlite://.af/auth.db`.
@@ -20,7 +20,7 @@ pub enum Command {
 }
 
 /// Runs the command; exit code 1 means that the chain is broken.
-pub async fn run(Command::Verify { database }: Command) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(Command::Verify { database }: Command) -> anyhow::Result<ExitCode> {
     let url = match database {
         Some(url) => url,
         None => config::database(Source::of_process())?,

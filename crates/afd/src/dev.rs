@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use crate::{say, services};
 
 /// What can be chosen about the development mode.
 #[derive(Args)]
-pub struct Options {
+pub(crate) struct Options {
     /// The auth service's port.
     #[arg(long, default_value_t = AUTH_PORT)]
     auth_port: u16,
@@ -41,7 +42,7 @@ impl Default for Options {
 }
 
 /// Runs both services until told to stop.
-pub async fn run(options: &Options) -> anyhow::Result<()> {
+pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     let mut source = Source::of_process();
     source.default("HOST", "127.0.0.1");
     source.default("DATABASE_URL", &format!("sqlite://{}", options.data.join("auth.db").display()));
@@ -94,7 +95,9 @@ fn secrets(folder: &Path) -> anyhow::Result<BTreeMap<String, String>> {
             secret(),
             secret()
         );
-        fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        let mut private = fs::DirBuilder::new();
+        private.recursive(true).mode(0o700);
+        private.create(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         write_private(&path, &text).with_context(|| format!("cannot write {}", path.display()))?;
     }
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -106,8 +109,7 @@ fn secrets(folder: &Path) -> anyhow::Result<BTreeMap<String, String>> {
 fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
     let beside = path.with_extension("new");
     let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.write(true).create(true).truncate(true).mode(0o600);
     let mut file = options.open(&beside)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;

@@ -1,11 +1,11 @@
 //! The documents that are generated from the code.
 
 /// The auth service's OpenAPI document.
-pub fn openapi() -> String {
+pub(crate) fn openapi() -> String {
     auth::openapi()
 }
 
 /// The backend's GraphQL schema.
-pub fn schema() -> String {
+pub(crate) fn schema() -> String {
     backend::sdl()
 }

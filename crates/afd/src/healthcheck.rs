@@ -8,7 +8,7 @@ use reqwest::{Client, Url};
 const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Succeeds if the service answers healthy: at the URL's own path, or at `/health` when it has none.
-pub async fn run(url: &str) -> anyhow::Result<()> {
+pub(crate) async fn run(url: &str) -> anyhow::Result<()> {
     let mut url: Url = url.parse().context("the address must be a URL such as http://localhost:3001")?;
     if url.path() == "/" {
         url.set_path("/health");

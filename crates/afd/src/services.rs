@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::config::{AuthSettings, BackendSettings, Listen, Mail};
 
 /// Runs the auth service until it is told to stop.
-pub async fn run_auth(settings: AuthSettings) -> anyhow::Result<()> {
+pub(crate) async fn run_auth(settings: AuthSettings) -> anyhow::Result<()> {
     let listener = bind(&settings.listen).await?;
     tracing::info!("no REDIS_URL: limits are counted in this process, so run one instance of the auth service only");
     let running = RunningAuth::start(settings, None).await?;
@@ -25,7 +25,7 @@ pub async fn run_auth(settings: AuthSettings) -> anyhow::Result<()> {
 }
 
 /// Runs the backend until it is told to stop.
-pub async fn run_backend(settings: BackendSettings) -> anyhow::Result<()> {
+pub(crate) async fn run_backend(settings: BackendSettings) -> anyhow::Result<()> {
     let listener = bind(&settings.listen).await?;
     let router = backend_router(settings)?;
     tracing::info!(address = %listener.local_addr()?, "the backend is listening");
@@ -35,7 +35,7 @@ pub async fn run_backend(settings: BackendSettings) -> anyhow::Result<()> {
 }
 
 /// An auth service with its database and the tasks beside its requests.
-pub struct RunningAuth {
+pub(crate) struct RunningAuth {
     auth: Arc<AuthService>,
     store: Store,
     background: Background,
@@ -43,7 +43,7 @@ pub struct RunningAuth {
 
 impl RunningAuth {
     /// Opens the database, brings it up to date and puts the service together. With an outbox, mail goes there.
-    pub async fn start(settings: AuthSettings, outbox: Option<Outbox>) -> anyhow::Result<Self> {
+    pub(crate) async fn start(settings: AuthSettings, outbox: Option<Outbox>) -> anyhow::Result<Self> {
         let store = open_store(&settings.database_url).await?;
         if settings.auto_migrate {
             store.migrate().await?;
@@ -69,7 +69,7 @@ impl RunningAuth {
     }
 
     /// Serves until `stop`, then writes down what is still only in memory and closes the database.
-    pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) {
+    pub(crate) async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) {
         web::serve(listener, auth::router(self.auth), stop).await;
         self.background.stop().await;
         self.store.close().await;
@@ -89,7 +89,7 @@ fn mailer(mail: Option<Mail>, from: String) -> anyhow::Result<Option<Arc<dyn Mai
 }
 
 /// The backend's routes.
-pub fn backend_router(settings: BackendSettings) -> anyhow::Result<axum::Router> {
+pub(crate) fn backend_router(settings: BackendSettings) -> anyhow::Result<axum::Router> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let chance = Chance::of_the_system();
     let config = AuthClientConfig::new(settings.auth_service_url, settings.jwt_secret);
@@ -106,14 +106,14 @@ pub fn backend_router(settings: BackendSettings) -> anyhow::Result<axum::Router>
 }
 
 /// Opens the database, creating it where it is missing.
-pub async fn open_store(url: &str) -> anyhow::Result<Store> {
+pub(crate) async fn open_store(url: &str) -> anyhow::Result<Store> {
     Store::open(url, &store::Options::default())
         .await
         .with_context(|| format!("the database {}", without_password(url)))
 }
 
 /// Opens a database that has to be there.
-pub async fn open_existing_store(url: &str) -> anyhow::Result<Store> {
+pub(crate) async fn open_existing_store(url: &str) -> anyhow::Result<Store> {
     if let Some(path) = url.strip_prefix("sqlite:") {
         let path = path.strip_prefix("//").unwrap_or(path);
         ensure!(std::path::Path::new(path).exists(), "there is no database at {path}");
@@ -129,13 +129,13 @@ fn without_password(url: &str) -> String {
 }
 
 /// Takes the port; nothing is served before everything else has worked out.
-pub async fn bind(listen: &Listen) -> anyhow::Result<TcpListener> {
+pub(crate) async fn bind(listen: &Listen) -> anyhow::Result<TcpListener> {
     let address = SocketAddr::new(listen.host, listen.port);
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
 }
 
 /// Completes when the process is told to stop, by SIGTERM or Ctrl+C.
-pub fn told_to_stop() -> anyhow::Result<impl Future<Output = ()> + use<>> {
+pub(crate) fn told_to_stop() -> anyhow::Result<impl Future<Output = ()> + use<>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {

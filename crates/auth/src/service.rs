@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::hashing::Hasher;
 use crate::keys::{AccessKeys, RefreshKey, Seal, ServiceKeys};
 use crate::notify::{Mailer, Outbox, Templates};
-use crate::tokens::{CredentialId, MARK_LIFETIME, Validator};
+use crate::tokens::{CredentialId, MARK_LIFETIME, Recovery, Validator, ValidatorParts};
 
 /// What the service is composed of.
 pub struct Parts {
@@ -67,17 +67,19 @@ impl AuthService {
         let seals: Vec<Seal> = config.secrets.sealing().map(Seal::new).collect();
         let sealing = config.secrets.sealing().next().map_or(&[][..], |secret| secret.expose_secret().as_bytes());
         let hasher = Arc::new(Hasher::new(config.bcrypt_cost, chance.clone()));
-        let validator = Validator::new(
-            store.clone(),
-            MemoryLimiter::new(LIMITER_CAPACITY),
-            Arc::clone(&clock),
-            AccessKeys::load(&store, &seals, &chance, clock.now()).await?,
-            DigestKey::derive(sealing, "tokens"),
-            Arc::clone(&hasher),
-            config.limits.token,
-            &chance,
-        )
-        .await?;
+        let token_digests = DigestKey::derive(sealing, "tokens");
+        let recovery = Recovery::new(&store, &token_digests, Arc::clone(&hasher)).await?;
+        let validating = ValidatorParts {
+            store: store.clone(),
+            limiter: MemoryLimiter::new(LIMITER_CAPACITY),
+            clock: Arc::clone(&clock),
+            access_keys: AccessKeys::load(&store, &seals, &chance, clock.now()).await?,
+            token_digests,
+            limit: config.limits.token,
+        };
+        let mut process_secret = [0u8; 32];
+        chance.with(|rng| rng.fill_bytes(&mut process_secret));
+        let validator = Validator::new(validating, recovery, &process_secret);
         Ok(Arc::new(Self {
             service_keys: ServiceKeys::new(&config.secrets.service_jwt),
             refresh_key: RefreshKey::new(&config.secrets.refresh_jwt),
@@ -123,6 +125,7 @@ pub(crate) fn address_key(ip: Option<IpAddr>) -> String {
 }
 
 /// The reply when the database fails: 503 where trying again can help, else 500.
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
 pub(crate) fn internal(error: StoreError) -> ApiError {
     let cause = error.to_string();
     let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();

@@ -7,7 +7,6 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 /// Lets pages of these origins call, `*` standing for all. Neither service reads a cookie, so that a page can only use
 /// what credential it has itself; credentials of the browser's are never allowed.
-#[must_use]
 pub fn cors(origins: &[HeaderValue]) -> CorsLayer {
     let origins = if origins.iter().any(|origin| origin == "*") {
         AllowOrigin::any()

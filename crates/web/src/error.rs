@@ -29,6 +29,10 @@ impl ApiError {
 
     /// 400: one field is not what it should be.
     #[must_use]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "callers hand over errors of many types, which they are done with"
+    )]
     pub fn validation(path: &str, message: impl ToString) -> Self {
         let problem = FieldProblem { path: path.to_owned(), message: message.to_string() };
         Self { details: vec![problem], ..Self::new(ErrorCode::ValidationError, "The request is not valid") }

@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::{Listen, Problems, Source, check_secret, jwt_secrets, listen, origin, trusted_proxies};
 
 /// All that `afd auth` needs to know.
-pub struct AuthSettings {
+pub(crate) struct AuthSettings {
     pub listen: Listen,
     pub database_url: String,
     pub auto_migrate: bool,
@@ -26,7 +26,7 @@ pub struct AuthSettings {
 }
 
 /// How mail is sent.
-pub enum Mail {
+pub(crate) enum Mail {
     Smtp { url: SecretString },
     Resend { api_url: String, key: SecretString },
 }
@@ -38,7 +38,7 @@ const DEFAULT_DATABASE_URL: &str = "sqlite://./data/auth.db";
 ///
 /// # Errors
 /// Everything that is wrong, at once.
-pub fn auth(mut source: Source) -> Result<AuthSettings, Problems> {
+pub(crate) fn auth(mut source: Source) -> Result<AuthSettings, Problems> {
     let source = &mut source;
     let service_jwt = jwt_secrets(source);
     let refresh_jwt = refresh_secret(source, &service_jwt);
@@ -80,7 +80,7 @@ pub fn auth(mut source: Source) -> Result<AuthSettings, Problems> {
 ///
 /// # Errors
 /// When `DATABASE_URL` names none.
-pub fn database(mut source: Source) -> Result<String, Problems> {
+pub(crate) fn database(mut source: Source) -> Result<String, Problems> {
     let url = database_setting(&mut source);
     source.finish(url)
 }

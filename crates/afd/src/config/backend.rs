@@ -7,7 +7,7 @@ use web::TrustedProxies;
 use super::{Listen, Problems, Source, jwt_secrets, listen, origin, trusted_proxies};
 
 /// All that `afd backend` needs to know.
-pub struct BackendSettings {
+pub(crate) struct BackendSettings {
     pub listen: Listen,
     pub auth_service_url: String,
     /// Signs service JWTs.
@@ -20,7 +20,7 @@ pub struct BackendSettings {
 ///
 /// # Errors
 /// Everything that is wrong, at once.
-pub fn backend(mut source: Source) -> Result<BackendSettings, Problems> {
+pub(crate) fn backend(mut source: Source) -> Result<BackendSettings, Problems> {
     let source = &mut source;
     let jwt_secret = jwt_secrets(source).into_iter().next().unwrap_or_default();
     let auth_service_url = source.text("AUTH_SERVICE_URL").unwrap_or_default();

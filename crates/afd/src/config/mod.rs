@@ -10,9 +10,9 @@ use ::http::{HeaderValue, Uri};
 use secrecy::{ExposeSecret, SecretString};
 use web::TrustedProxies;
 
-pub use self::auth::{AuthSettings, Mail, auth, database};
-pub use self::backend::{BackendSettings, backend};
-pub use self::source::{Problems, Source};
+pub(crate) use self::auth::{AuthSettings, Mail, auth, database};
+pub(crate) use self::backend::{BackendSettings, backend};
+pub(crate) use self::source::{Problems, Source};
 
 /// HMAC-SHA-256 is as strong as its key, up to its 32 bytes (RFC 7518 §3.2).
 const MIN_SECRET_BYTES: usize = 32;
@@ -25,7 +25,7 @@ const EXAMPLE_SECRETS: [&str; 3] = [
 ];
 
 /// What both services share.
-pub struct Listen {
+pub(crate) struct Listen {
     pub host: IpAddr,
     pub port: u16,
 }

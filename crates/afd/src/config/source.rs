@@ -8,7 +8,7 @@ use secrecy::SecretString;
 
 /// A setting that cannot be used, named as its variable is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
+pub(crate) struct Problem {
     name: String,
     what: String,
 }
@@ -21,7 +21,7 @@ impl fmt::Display for Problem {
 
 /// All that is wrong with a configuration.
 #[derive(Debug)]
-pub struct Problems(pub Vec<Problem>);
+pub(crate) struct Problems(pub Vec<Problem>);
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -34,14 +34,14 @@ impl std::error::Error for Problems {}
 
 /// Reads settings one by one and remembers what is wrong with them, so that everything is told at once.
 #[derive(Clone)]
-pub struct Source {
+pub(crate) struct Source {
     settings: BTreeMap<String, String>,
     problems: Vec<Problem>,
 }
 
 impl Source {
     /// The process's environment over `.env` over `afd.toml`, both in the current folder.
-    pub fn of_process() -> Self {
+    pub(crate) fn of_process() -> Self {
         let mut source = Self::new(BTreeMap::new());
         source.read_toml(Path::new("afd.toml"));
         match dotenvy::dotenv_iter() {
@@ -65,14 +65,14 @@ impl Source {
     }
 
     /// Sets what is absent; `NAME_FILE` counts as `NAME`.
-    pub fn default(&mut self, name: &str, value: &str) {
+    pub(crate) fn default(&mut self, name: &str, value: &str) {
         if self.text(name).is_none() && self.text(&format!("{name}_FILE")).is_none() {
             self.set(name.to_owned(), value.to_owned());
         }
     }
 
     /// Exactly these settings.
-    pub fn new(settings: BTreeMap<String, String>) -> Self {
+    pub(crate) fn new(settings: BTreeMap<String, String>) -> Self {
         Self { settings, problems: Vec::new() }
     }
 
@@ -111,12 +111,12 @@ impl Source {
     }
 
     /// Notes that a setting cannot be used.
-    pub fn problem(&mut self, name: &str, what: &str) {
+    pub(crate) fn problem(&mut self, name: &str, what: &str) {
         self.problems.push(Problem { name: name.to_owned(), what: what.to_owned() });
     }
 
     /// Notes that a setting without a default is absent, unless something is wrong with it already.
-    pub fn missing(&mut self, name: &str, what: &str) {
+    pub(crate) fn missing(&mut self, name: &str, what: &str) {
         let of_this = |problem: &Problem| problem.name == name || problem.name == format!("{name}_FILE");
         if !self.problems.iter().any(of_this) {
             self.problem(name, &format!("is required: {what}"));
@@ -124,12 +124,12 @@ impl Source {
     }
 
     /// The setting's text; empty is as good as absent, so that `NAME=` in a compose file means the default.
-    pub fn text(&self, name: &str) -> Option<String> {
+    pub(crate) fn text(&self, name: &str) -> Option<String> {
         self.settings.get(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
     }
 
     /// The setting, read by `parse`; `None` when it is absent or was noted as a problem.
-    pub fn read<T, E: fmt::Display>(
+    pub(crate) fn read<T, E: fmt::Display>(
         &mut self,
         name: &'static str,
         parse: impl FnOnce(&str) -> Result<T, E>,
@@ -139,7 +139,7 @@ impl Source {
     }
 
     /// The setting, or `default` where it is absent.
-    pub fn read_or<T, E: fmt::Display>(
+    pub(crate) fn read_or<T, E: fmt::Display>(
         &mut self,
         name: &'static str,
         default: T,
@@ -149,7 +149,7 @@ impl Source {
     }
 
     /// A whole number between two bounds.
-    pub fn number(&mut self, name: &'static str, default: u32, least: u32, most: u32) -> u32 {
+    pub(crate) fn number(&mut self, name: &'static str, default: u32, least: u32, most: u32) -> u32 {
         self.read_or(name, default, |text| {
             let number = text.parse().ok().filter(|number| (least..=most).contains(number));
             number.ok_or(format!("must be a whole number between {least} and {most}"))
@@ -157,12 +157,16 @@ impl Source {
     }
 
     /// `true` or `false`.
-    pub fn flag(&mut self, name: &'static str, default: bool) -> bool {
+    pub(crate) fn flag(&mut self, name: &'static str, default: bool) -> bool {
         self.read_or(name, default, |text| text.parse().map_err(|_| "must be true or false"))
     }
 
     /// A comma-separated list, each item read by `parse`.
-    pub fn list<T, E: fmt::Display>(&mut self, name: &'static str, parse: impl Fn(&str) -> Result<T, E>) -> Vec<T> {
+    pub(crate) fn list<T, E: fmt::Display>(
+        &mut self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Vec<T> {
         let text = self.text(name).unwrap_or_default();
         let mut items = Vec::new();
         for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
@@ -175,7 +179,7 @@ impl Source {
     }
 
     /// A secret: the setting itself, or the content of the file that `NAME_FILE` names.
-    pub fn secret(&mut self, name: &'static str, file_name: &'static str) -> Option<SecretString> {
+    pub(crate) fn secret(&mut self, name: &'static str, file_name: &'static str) -> Option<SecretString> {
         let path = self.text(file_name);
         let direct = self.text(name);
         match (direct, path) {
@@ -203,7 +207,7 @@ impl Source {
     ///
     /// # Errors
     /// All problems, in the order in which they were found.
-    pub fn finish<T>(&mut self, value: T) -> Result<T, Problems> {
+    pub(crate) fn finish<T>(&mut self, value: T) -> Result<T, Problems> {
         if self.problems.is_empty() { Ok(value) } else { Err(Problems(std::mem::take(&mut self.problems))) }
     }
 }

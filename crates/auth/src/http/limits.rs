@@ -24,7 +24,7 @@ impl Route {
 pub(crate) fn admit_user(
     auth: &AuthService,
     context: &Context,
-    route: Route,
+    route: &Route,
     user_id: &UserId,
     limit: Limit,
 ) -> Result<(), ApiError> {
@@ -32,7 +32,12 @@ pub(crate) fn admit_user(
 }
 
 /// Counts the request against its address.
-pub(crate) fn admit_address(auth: &AuthService, context: &Context, route: Route, limit: Limit) -> Result<(), ApiError> {
+pub(crate) fn admit_address(
+    auth: &AuthService,
+    context: &Context,
+    route: &Route,
+    limit: Limit,
+) -> Result<(), ApiError> {
     admit(auth, context, &format!("address:{}:{}", address_key(context.client.ip), route.0), limit)
 }
 
@@ -65,7 +70,7 @@ macro_rules! by_address {
 
             async fn from_request_parts(parts: &mut Parts, auth: &Arc<AuthService>) -> Result<Self, ApiError> {
                 let context = parts.extensions.get::<Arc<Context>>().expect("the envelope is the outermost layer");
-                admit_address(auth, context, Route::of(parts), auth.config.limits.$limit)?;
+                admit_address(auth, context, &Route::of(parts), auth.config.limits.$limit)?;
                 Ok(Self)
             }
         }

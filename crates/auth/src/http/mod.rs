@@ -51,6 +51,9 @@ fn api() -> OpenApiRouter<Arc<AuthService>> {
 }
 
 /// The OpenAPI document, as JSON.
+///
+/// # Panics
+/// Never: the document is plain data.
 #[must_use]
 pub fn openapi() -> String {
     api().into_openapi().to_pretty_json().expect("the document is plain data")

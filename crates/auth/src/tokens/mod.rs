@@ -15,5 +15,6 @@ pub(crate) use create::{Wish, create};
 pub(crate) use delete::delete;
 pub(crate) use limits::limits;
 pub(crate) use list::list;
+pub(crate) use recovery::Recovery;
 pub(crate) use rotate::{grace, rotate};
-pub(crate) use validate::{Rejection, Validated, Validator};
+pub(crate) use validate::{Rejection, Validated, Validator, ValidatorParts};

@@ -24,7 +24,7 @@ const FAILURES: Limit = Limit { count: 20, window: Duration::from_mins(1) };
 const MAX_CANDIDATES: u32 = 8;
 
 /// Checks tokens by bcrypt while there are rows sealed under another key.
-pub(super) struct Recovery {
+pub(crate) struct Recovery {
     hasher: Arc<Hasher>,
     needed: AtomicBool,
     /// One recovery at a time: of many requests with the same token the first does the work and the others, when their
@@ -33,7 +33,7 @@ pub(super) struct Recovery {
 }
 
 impl Recovery {
-    pub(super) async fn new(store: &Store, key: &DigestKey, hasher: Arc<Hasher>) -> Result<Self, StoreError> {
+    pub(crate) async fn new(store: &Store, key: &DigestKey, hasher: Arc<Hasher>) -> Result<Self, StoreError> {
         let needed = store.has_foreign_seals(key.id()).await?;
         if needed {
             tracing::warn!(

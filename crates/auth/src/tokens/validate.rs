@@ -10,7 +10,6 @@ use store::{FoundToken, Store, StoreError};
 use super::cache::{CacheKey, Credential, CredentialCache, CredentialId};
 use super::recovery::Recovery;
 use super::usage::{UsageLog, Use};
-use crate::hashing::Hasher;
 use crate::keys::{AccessKeys, ExpiredOrInvalid};
 
 /// Longer texts are no credential of ours and are not looked at.
@@ -37,10 +36,29 @@ pub(crate) enum Rejection {
     Unavailable(StoreError),
 }
 
+impl From<ExpiredOrInvalid> for Rejection {
+    fn from(error: ExpiredOrInvalid) -> Self {
+        match error {
+            ExpiredOrInvalid::Expired => Self::Expired,
+            ExpiredOrInvalid::Invalid => Self::Invalid,
+        }
+    }
+}
+
 impl From<StoreError> for Rejection {
     fn from(error: StoreError) -> Self {
         Self::Unavailable(error)
     }
+}
+
+/// What a validator stands on.
+pub(crate) struct ValidatorParts {
+    pub(crate) store: Store,
+    pub(crate) limiter: MemoryLimiter,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) access_keys: AccessKeys,
+    pub(crate) token_digests: DigestKey,
+    pub(crate) limit: Limit,
 }
 
 /// Validates credentials: access JWTs and personal access tokens.
@@ -58,34 +76,20 @@ pub(crate) struct Validator {
 }
 
 impl Validator {
-    /// A validator with nothing learned yet.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub(crate) async fn new(
-        store: Store,
-        limiter: MemoryLimiter,
-        clock: Arc<dyn Clock>,
-        access_keys: AccessKeys,
-        token_digests: DigestKey,
-        hasher: Arc<Hasher>,
-        limit: Limit,
-        chance: &Chance,
-    ) -> Result<Self, StoreError> {
-        let mut process_secret = [0u8; 32];
-        chance.with(|rng| rng.fill_bytes(&mut process_secret));
-        let recovery = Recovery::new(&store, &token_digests, hasher).await?;
-        Ok(Self {
+    /// A validator with nothing learned yet; the copies it will make die with `process_secret`.
+    pub(crate) fn new(parts: ValidatorParts, recovery: Recovery, process_secret: &[u8; 32]) -> Self {
+        let ValidatorParts { store, limiter, clock, access_keys, token_digests, limit } = parts;
+        Self {
             store,
             limiter,
             clock,
             access_keys,
             token_digests,
             limit,
-            cache: CredentialCache::new(&process_secret),
-            usage: UsageLog::default(),
             recovery,
-        })
+            cache: CredentialCache::new(process_secret),
+            usage: UsageLog::default(),
+        }
     }
 
     /// Whether `presented` is good and within its limit; counts the request if so.
@@ -186,18 +190,16 @@ impl Validator {
         copy: Option<&Credential>,
         now: Timestamp,
     ) -> Result<Credential, Rejection> {
-        let (session_id, user_id, expires_at) = match copy {
-            Some(Credential { id: CredentialId::Session(id), user_id, expires_at: Some(end), .. }) => {
-                (id.clone(), user_id.clone(), *end)
-            }
-            _ => {
-                let claims = self.access_keys.verify(jwt, now).map_err(|error| match error {
-                    ExpiredOrInvalid::Expired => Rejection::Expired,
-                    ExpiredOrInvalid::Invalid => Rejection::Invalid,
-                })?;
-                let expires_at = claims.expires_at();
-                (claims.session_id, claims.user_id, expires_at)
-            }
+        let known = copy.and_then(|copy| match &copy.id {
+            CredentialId::Session(id) => Some((id.clone(), copy.user_id.clone(), copy.expires_at?)),
+            CredentialId::Pat(_) => None,
+        });
+        let (session_id, user_id, expires_at) = if let Some(known) = known {
+            known
+        } else {
+            let claims = self.access_keys.verify(jwt, now)?;
+            let expires_at = claims.expires_at();
+            (claims.session_id, claims.user_id, expires_at)
         };
         let (session, user) = self.store.find_session(&session_id).await?.ok_or(Rejection::SessionEnded)?;
         if user.id != user_id || user.disabled_at.is_some() {
