@@ -16,7 +16,7 @@ struct Package {
 const NEEDED: &[Package] = &[
     // The tour of the README is run as pasted.
     Package { name: "curl", program: "curl" },
-    Package { name: "jq", program: "jq" },
+    Package { name: "sqlite3", program: "sqlite3" },
 ];
 
 /// Installs what is missing. Where everything is there, no package manager is needed or asked.

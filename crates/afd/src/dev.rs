@@ -56,7 +56,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     // `PORT` is one service's; here are two.
     auth_settings.listen.port = options.auth_port;
     backend_settings.listen.port = options.backend_port;
-    auth_settings.product = "Alternate Futures".to_owned();
+    auth_settings.product = String::from("Alternate Futures");
     logging::start(Format::Pretty);
 
     let auth_listener = services::bind(&auth_settings.listen).await?;

@@ -37,7 +37,7 @@ enum Command {
     Audit(audit::Command),
     /// Exit 0 if the service at this address answers healthy.
     Healthcheck {
-        /// Such as http://localhost:3001.
+        /// Such as <http://localhost:3001>.
         url: String,
     },
     /// Print the auth service's OpenAPI document.
