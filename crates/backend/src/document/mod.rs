@@ -6,8 +6,9 @@
 mod budget;
 mod scan;
 
+use async_graphql::Name;
 use async_graphql::parser::parse_query;
-use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, OperationType};
+use async_graphql::parser::types::{ExecutableDocument, OperationDefinition, OperationType, Selection, SelectionSet};
 
 pub(crate) use budget::Budget;
 
@@ -32,13 +33,41 @@ fn too_complex(reason: impl Into<String>) -> CodedError {
     error::new(error::QUERY_TOO_COMPLEX, reason)
 }
 
-/// Whether executing `operation` of the document could execute a mutation.
-pub(crate) fn could_mutate(document: &ExecutableDocument, operation: Option<&str>) -> bool {
-    let is_meant = |name: &str| operation.is_none_or(|wanted| wanted == name);
-    match &document.operations {
-        DocumentOperations::Single(only) => only.node.ty == OperationType::Mutation,
-        DocumentOperations::Multiple(all) => {
-            all.iter().any(|(name, one)| is_meant(name) && one.node.ty == OperationType::Mutation)
+/// The operation that will be executed; `None` where the executor will not find out either.
+fn chosen<'d>(document: &'d ExecutableDocument, name: Option<&str>) -> Option<&'d OperationDefinition> {
+    let mut operations = document.operations.iter();
+    let (_, operation) = match name {
+        None if operations.len() == 1 => operations.next()?,
+        None => return None,
+        Some(name) => operations.find(|(other, _)| other.is_some_and(|other| other.as_str() == name))?,
+    };
+    Some(&operation.node)
+}
+
+/// Whether the operation that will be executed is a mutation.
+pub(crate) fn is_mutation(document: &ExecutableDocument, operation: Option<&str>) -> bool {
+    chosen(document, operation).is_some_and(|operation| operation.ty == OperationType::Mutation)
+}
+
+/// The keys of the reply's data in the order of the query, a key perhaps several times.
+pub(crate) fn root_keys(document: &ExecutableDocument, operation: Option<&str>) -> Vec<Name> {
+    let mut keys = Vec::new();
+    if let Some(operation) = chosen(document, operation) {
+        push_keys(document, &operation.selection_set.node, &mut keys);
+    }
+    keys
+}
+
+fn push_keys(document: &ExecutableDocument, set: &SelectionSet, keys: &mut Vec<Name>) {
+    for selection in &set.items {
+        match &selection.node {
+            Selection::Field(field) => keys.push(field.node.response_key().node.clone()),
+            Selection::InlineFragment(inline) => push_keys(document, &inline.node.selection_set.node, keys),
+            Selection::FragmentSpread(spread) => {
+                if let Some(fragment) = document.fragments.get(&spread.node.fragment_name.node) {
+                    push_keys(document, &fragment.node.selection_set.node, keys);
+                }
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use async_graphql::Variables;
+use async_graphql::{Name, Variables};
 use auth_api::ErrorCode;
 use axum::Extension;
 use axum::extract::{Request, State};
@@ -59,7 +59,7 @@ pub(super) async fn get(
     let writer = Writer { media_type: MediaType::accepted(&headers), request_id: &context.request_id };
     let operation = prepare(operation, &mut Budget::default());
     // A link that somebody is made to follow must not change anything.
-    if operation.as_ref().is_ok_and(|prepared| prepared.could_mutate) {
+    if operation.as_ref().is_ok_and(|prepared| prepared.is_mutation) {
         let error = error::new(ErrorCode::MethodNotAllowed.as_str(), "Mutations are taken by POST only");
         let mut response = writer.refused(StatusCode::METHOD_NOT_ALLOWED, error);
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
@@ -72,17 +72,20 @@ pub(super) async fn get(
 /// An operation that is worth asking the auth service for.
 struct Prepared {
     request: async_graphql::Request,
-    could_mutate: bool,
+    is_mutation: bool,
+    /// The reply's keys in the order of the query.
+    keys: Vec<Name>,
 }
 
 fn prepare(operation: Operation, budget: &mut Budget) -> Result<Prepared, CodedError> {
     let document = document::read(&operation.query, budget)?;
-    let could_mutate = document::could_mutate(&document, operation.name.as_deref());
+    let is_mutation = document::is_mutation(&document, operation.name.as_deref());
+    let keys = document::root_keys(&document, operation.name.as_deref());
     let variables = Value::Object(operation.variables.unwrap_or_default());
     let mut request = async_graphql::Request::new(operation.query).variables(Variables::from_json(variables));
     request.operation_name = operation.name;
     request.set_parsed_query(document);
-    Ok(Prepared { request, could_mutate })
+    Ok(Prepared { request, is_mutation, keys })
 }
 
 impl Backend {
@@ -119,6 +122,6 @@ impl Backend {
     }
 
     async fn execute(&self, prepared: Prepared, caller: Caller) -> Answer {
-        self.schema.execute(prepared.request.data(caller)).await.into()
+        Answer::executed(self.schema.execute(prepared.request.data(caller)).await, &prepared.keys)
     }
 }

@@ -1,6 +1,6 @@
 //! Replies in GraphQL's shape, with the statuses of GraphQL over HTTP.
 
-use async_graphql::{Response as Executed, ServerError, Value};
+use async_graphql::{Name, PathSegment, Response as Executed, ServerError, Value};
 use auth_api::ErrorCode;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
@@ -27,17 +27,18 @@ impl Answer {
         Self { data: None, errors: vec![error.into()] }
     }
 
-    /// Whether nothing was executed.
-    fn is_refusal(&self) -> bool {
-        self.data.is_none()
-    }
-}
-
-/// What the executor says, made fit for the contract: every error has a code.
-impl From<Executed> for Answer {
-    fn from(Executed { data, mut errors, .. }: Executed) -> Self {
+    /// What the executor says, made fit for GraphQL and the contract: fields in the order of the query (`keys`), null
+    /// where an error takes it along, a code on every error.
+    pub(super) fn executed(Executed { mut data, mut errors, .. }: Executed, keys: &[Name]) -> Self {
         // An error of execution happened at some field; those of validation have no path.
         let was_refused = data == Value::Null && !errors.is_empty() && errors.iter().all(|error| error.path.is_empty());
+        if errors.iter().any(|error| took_all_along(error, &data)) {
+            data = Value::Null;
+        }
+        if let Value::Object(fields) = &mut data {
+            // The executor puts them in the order in which they were ready.
+            fields.sort_by_cached_key(|field, _| keys.iter().position(|key| key == field));
+        }
         for error in errors.iter_mut().filter(|error| !error::has_code(error)) {
             let code = match error.message.as_str() {
                 TOO_COMPLEX_MESSAGE => error::QUERY_TOO_COMPLEX,
@@ -48,6 +49,22 @@ impl From<Executed> for Answer {
             error::set(error, "code", code);
         }
         Self { data: (!was_refused).then_some(data), errors }
+    }
+
+    /// Whether nothing was executed.
+    fn is_refusal(&self) -> bool {
+        self.data.is_none()
+    }
+}
+
+/// Whether the error's field is one that cannot be null.
+///
+/// The executor leaves such a field out; by GraphQL §6.4.4 its parent becomes null. Only fields of the roots can fail
+/// here, and their parent is the data as a whole.
+fn took_all_along(error: &ServerError, data: &Value) -> bool {
+    match (error.path.first(), data) {
+        (Some(PathSegment::Field(key)), Value::Object(data)) => !data.contains_key(key.as_str()),
+        _ => false,
     }
 }
 

@@ -38,19 +38,24 @@ pub(super) struct MeQuery;
 #[Object]
 impl MeQuery {
     /// The caller.
-    async fn me(&self, context: &Context<'_>) -> Result<Option<User>> {
-        let user = Caller::user(context)?;
-        let me = context.data::<Arc<AuthClient>>()?.me(user).await.map_err(error::of_call)?;
-        Ok(Some(User {
-            id: me.id.as_str().into(),
-            email: me.email,
-            phone: me.phone,
-            username: None,
-            display_name: me.display_name,
-            avatar_url: me.avatar_url,
-            wallet_address: me.wallet_address,
-            created_at: me.created_at.into(),
-            updated_at: me.updated_at.into(),
-        }))
+    async fn me(&self, context: &Context<'_>) -> Option<Result<User>> {
+        // The result within the option: its error makes the field null and leaves its neighbours alone.
+        Some(read(context).await)
     }
+}
+
+async fn read(context: &Context<'_>) -> Result<User> {
+    let user = Caller::user(context)?;
+    let me = context.data::<Arc<AuthClient>>()?.me(user).await.map_err(error::of_call)?;
+    Ok(User {
+        id: me.id.as_str().into(),
+        email: me.email,
+        phone: me.phone,
+        username: None,
+        display_name: me.display_name,
+        avatar_url: me.avatar_url,
+        wallet_address: me.wallet_address,
+        created_at: me.created_at.into(),
+        updated_at: me.updated_at.into(),
+    })
 }
