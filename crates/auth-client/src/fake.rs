@@ -99,7 +99,7 @@ impl FakeAuth {
 
 pub(crate) fn client(address: SocketAddr, clock: &ManualClock) -> AuthClient {
     let config = AuthClientConfig {
-        total_timeout: std::time::Duration::from_millis(500),
+        total_timeout: std::time::Duration::from_secs(2),
         ..AuthClientConfig::new(format!("http://{address}"), SECRET.into())
     };
     AuthClient::new(&config, Arc::new(clock.clone()), Chance::new(ChaCha20Rng::seed_from_u64(1))).unwrap()

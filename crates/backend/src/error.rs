@@ -23,7 +23,7 @@ pub(crate) fn new(code: &str, message: impl Into<String>) -> CodedError {
     CodedError(error)
 }
 
-/// The auth service's own word on a field or argument.
+/// An argument outside its bounds, under the code that the auth service has for the same.
 pub(crate) fn validation(path: &str, message: impl std::fmt::Display) -> CodedError {
     new(ErrorCode::ValidationError.as_str(), format!("{path}: {message}"))
 }

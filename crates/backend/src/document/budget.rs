@@ -8,7 +8,7 @@ use async_graphql::{Name, Positioned};
 use super::too_complex;
 use crate::error::{self, CodedError};
 
-/// Fields with all fragments written out. `GraphiQL`'s introspection query has 250.
+/// Fields with all fragments written out. `GraphiQL`'s introspection query has 230.
 const MAX_FIELDS: u32 = 1_000;
 /// Fields under another name than their own: each may be one more call to the auth service.
 const MAX_ALIASES: u32 = 30;

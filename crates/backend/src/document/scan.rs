@@ -5,7 +5,7 @@ use crate::error::{self, CodedError};
 
 /// How many brackets may be open at once. `GraphiQL`'s introspection query opens 15.
 const MAX_NESTING: usize = 32;
-/// Names, numbers, strings and punctuation together. `GraphiQL`'s introspection query has 250.
+/// Names, numbers, strings and punctuation together. `GraphiQL`'s introspection query has 200.
 const MAX_TOKENS: usize = 2_000;
 
 /// Refuses a document with too much nesting or too many tokens.

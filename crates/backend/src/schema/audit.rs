@@ -9,6 +9,8 @@ use super::date::Date;
 use crate::caller::Caller;
 use crate::error;
 
+/// The events of a page where nobody says how many.
+const DEFAULT_FIRST: i32 = 50;
 /// The most events of one page.
 const MAX_FIRST: u32 = 100;
 /// No cursor of ours is longer.
@@ -105,15 +107,17 @@ pub(super) struct AuditQuery;
 #[Object]
 impl AuditQuery {
     /// What happened to the caller's account, newest first.
-    #[graphql(complexity = "usize::try_from(first).unwrap_or(0).saturating_mul(child_complexity).saturating_add(1)")]
+    #[graphql(
+        complexity = "usize::try_from(first.unwrap_or(DEFAULT_FIRST)).unwrap_or(0).saturating_mul(child_complexity).saturating_add(1)"
+    )]
     async fn audit_events(
         &self,
         context: &Context<'_>,
-        #[graphql(default = 50, desc = "How many: 1 to 100.")] first: i32,
+        #[graphql(default_with = "Some(DEFAULT_FIRST)", desc = "How many: 1 to 100.")] first: Option<i32>,
         #[graphql(desc = "Where to go on: a `cursor` or `endCursor` of an earlier page.")] after: Option<String>,
     ) -> Result<AuditEventConnection> {
         let user = Caller::user(context)?;
-        let first = u32::try_from(first).ok().filter(|first| (1..=MAX_FIRST).contains(first));
+        let first = u32::try_from(first.unwrap_or(DEFAULT_FIRST)).ok().filter(|first| (1..=MAX_FIRST).contains(first));
         let first = first.ok_or_else(|| error::validation("first", "must be from 1 to 100"))?;
         if after.as_ref().is_some_and(|after| after.len() > MAX_CURSOR_LENGTH) {
             return Err(error::validation("after", "is not a cursor that this service has given out").into());

@@ -3,10 +3,10 @@
 use async_graphql::{InputValueError, InputValueResult, Scalar, ScalarType, Value};
 use domain::Timestamp;
 
-/// A moment: ISO 8601 with an offset, such as `2025-11-08T12:00:00.000Z`. Replies are in UTC with milliseconds.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Date(pub(super) Timestamp);
 
+/// A moment: ISO 8601 with an offset, such as `2025-11-08T12:00:00.000Z`. Replies are in UTC with milliseconds.
 #[Scalar(name = "Date")]
 impl ScalarType for Date {
     fn parse(value: Value) -> InputValueResult<Self> {

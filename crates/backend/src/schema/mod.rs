@@ -9,7 +9,7 @@ mod version;
 
 use std::sync::Arc;
 
-use async_graphql::{EmptySubscription, MergedObject};
+use async_graphql::{EmptySubscription, MergedObject, SDLExportOptions};
 use auth_client::AuthClient;
 
 pub(crate) use version::Version;
@@ -46,7 +46,9 @@ pub(crate) fn schema(auth: Arc<AuthClient>, version: Version) -> Schema {
 /// The schema in the schema definition language, as `afd schema` prints it.
 #[must_use]
 pub fn sdl() -> String {
-    builder(Query::default()).finish().sdl()
+    builder(Query::default())
+        .finish()
+        .sdl_with_options(SDLExportOptions::new().use_space_ident().indent_width(2).prefer_single_line_descriptions())
 }
 
 fn builder(query: Query) -> async_graphql::SchemaBuilder<Query, Mutation, EmptySubscription> {

@@ -134,7 +134,7 @@ impl TokensMutation {
     async fn rotate_personal_access_token(
         &self,
         context: &Context<'_>,
-        id: ID,
+        #[graphql(desc = "The token's id.")] id: ID,
         #[graphql(desc = "For how long the old secret goes on working: 0 (the default) to 604800 seconds.")]
         grace_seconds: Option<i32>,
     ) -> Result<PersonalAccessTokenCreated> {
@@ -146,7 +146,11 @@ impl TokensMutation {
     }
 
     /// Deletes a personal access token. Once this has answered, the token is dead everywhere.
-    async fn delete_personal_access_token(&self, context: &Context<'_>, id: ID) -> Result<bool> {
+    async fn delete_personal_access_token(
+        &self,
+        context: &Context<'_>,
+        #[graphql(desc = "The token's id.")] id: ID,
+    ) -> Result<bool> {
         let user = Caller::user(context)?;
         let id = read_id(&id)?;
         context.data::<Arc<AuthClient>>()?.delete_token(user, &id).await.map_err(error::of_call)?;
