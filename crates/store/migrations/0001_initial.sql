@@ -73,6 +73,7 @@ CREATE TABLE one_time_codes (
     UNIQUE (app_id, purpose, subject)
 );
 CREATE INDEX one_time_codes_by_end ON one_time_codes (expires_at);
+CREATE INDEX one_time_codes_by_use ON one_time_codes (consumed_at) WHERE consumed_at IS NOT NULL;
 
 CREATE TABLE personal_access_tokens (
     id           TEXT   NOT NULL PRIMARY KEY,
@@ -87,7 +88,7 @@ CREATE TABLE personal_access_tokens (
     updated_at   BIGINT NOT NULL,
     version      BIGINT NOT NULL DEFAULT 1
 );
-CREATE INDEX personal_access_tokens_by_user ON personal_access_tokens (user_id, created_at);
+CREATE INDEX personal_access_tokens_by_user ON personal_access_tokens (user_id, created_at, id);
 CREATE INDEX personal_access_tokens_by_end ON personal_access_tokens (expires_at) WHERE expires_at IS NOT NULL;
 
 CREATE TABLE token_secrets (
@@ -128,11 +129,13 @@ CREATE TABLE audit_events (
     user_agent       TEXT,
     request_id       TEXT,
     metadata         TEXT   NOT NULL,
-    seq              BIGINT UNIQUE,
+    seq              BIGINT,
     link             TEXT
 );
 CREATE INDEX audit_events_by_user ON audit_events (user_id, at, id);
 CREATE INDEX audit_events_by_type ON audit_events (user_id, type, at);
+-- Two partial indexes: with one whole one on `seq`, SQLite would sort all unsealed events for every batch.
+CREATE UNIQUE INDEX audit_events_sealed ON audit_events (seq) WHERE seq IS NOT NULL;
 CREATE INDEX audit_events_unsealed ON audit_events (at, id) WHERE seq IS NULL;
 
 -- The chain's end, one row. A chain cut short differs from it.

@@ -49,6 +49,7 @@ pub(crate) async fn pages_follow_each_other_without_gaps(db: &Database) {
         loop {
             let page = db.store.list_events(&user.id, None, after.as_ref(), limit).await.unwrap();
             paged.extend(page.events);
+            assert!(paged.len() <= all.len(), "limit {limit}: pages overlap");
             let Some(next) = page.next else { break };
             // As it goes to the client and comes back.
             after = Some(next.to_string().parse().unwrap());

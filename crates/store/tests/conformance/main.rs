@@ -97,7 +97,7 @@ conformance! {
         an_end_that_does_not_fit_is_noticed,
     }
     signing_keys {
-        of_several_first_keys_one_is_kept,
+        of_several_first_keys_one_is_kept_for_each_seal,
     }
     housekeeping {
         long_expired_tokens_go_in_batches,

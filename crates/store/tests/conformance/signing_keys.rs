@@ -2,7 +2,7 @@ use store::SigningKey;
 
 use crate::database::{Database, MINUTE, NOW, in_parallel, seal_key};
 
-pub(crate) async fn of_several_first_keys_one_is_kept(db: &Database) {
+pub(crate) async fn of_several_first_keys_one_is_kept_for_each_seal(db: &Database) {
     assert_eq!(db.store.list_signing_keys().await.unwrap(), []);
     for round in 0..10 {
         db.by_hand("DELETE FROM signing_keys").await;
@@ -23,12 +23,17 @@ pub(crate) async fn of_several_first_keys_one_is_kept(db: &Database) {
         assert!(lists.iter().all(|list| *list == kept), "everybody got the one that is kept");
     }
 
+    // After a change of the seal key nobody can open the old one, so there is a first key under the new seal too.
     let older = db.store.list_signing_keys().await.unwrap().remove(0);
-    let newer = SigningKey { id: "newer".parse().unwrap(), created_at: NOW.plus(MINUTE), ..older.clone() };
-    db.by_hand(
-        "INSERT INTO signing_keys (kid, public_key, sealed_private_key, seal_key, created_at) \
-         SELECT 'newer', public_key, sealed_private_key, seal_key, created_at + 60000 FROM signing_keys",
-    )
-    .await;
-    assert_eq!(db.store.list_signing_keys().await.unwrap(), [newer, older], "newest first");
+    let newer = SigningKey {
+        id: "newer".parse().unwrap(),
+        seal_key: seal_key("changed").id().clone(),
+        created_at: NOW.plus(MINUTE),
+        ..older.clone()
+    };
+    let both = [newer.clone(), older];
+    assert_eq!(db.store.add_first_signing_key(&newer).await.unwrap(), both, "newest first");
+    let late = SigningKey { id: "late".parse().unwrap(), ..newer };
+    assert_eq!(db.store.add_first_signing_key(&late).await.unwrap(), both);
+    assert_eq!(db.store.list_signing_keys().await.unwrap(), both);
 }
