@@ -49,6 +49,32 @@ pub struct SessionReply {
     pub user: SessionUser,
 }
 
+/// What a right proof is answered with: a session, or the request for a second factor.
+#[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(untagged)]
+pub enum SignInReply {
+    /// Somebody is signed in.
+    SignedIn(Box<SessionReply>),
+    /// The person has a second factor, which `POST /auth/mfa/verify` takes.
+    MfaRequired(MfaRequiredReply),
+}
+
+/// The first factor was right; there is no session yet.
+#[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct MfaRequiredReply {
+    /// Always false.
+    pub success: bool,
+    /// Always true.
+    pub mfa_required: bool,
+    /// For `POST /auth/mfa/verify`, with a code.
+    pub mfa_token: String,
+    /// Seconds for which it works.
+    pub expires_in: u64,
+}
+
 /// The user as sign-in replies show it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

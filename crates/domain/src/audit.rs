@@ -37,6 +37,10 @@ event_types! {
     SignInSucceeded => "sign_in.succeeded",
     /// A wrong code for an address that has an account.
     SignInFailed => "sign_in.failed",
+    /// The first factor was right; the second is awaited.
+    MfaRequired => "sign_in.mfa_required",
+    /// A way in was added to an account.
+    MethodLinked => "method.linked",
     /// A session got a new pair of tokens.
     SessionRefreshed => "session.refreshed",
     /// A session was ended by its owner.

@@ -6,7 +6,7 @@ use sqlx::AnyConnection;
 
 use crate::audit::{NewEvent, record};
 use crate::rows::{Columns, app};
-use crate::sign_in::{self, MethodType, NewSignIn, SignedIn, WayIn};
+use crate::sign_in::{self, MethodType, NewSignIn, SignInOutcome, WayIn};
 use crate::transaction::transaction;
 use crate::{Store, StoreError};
 
@@ -63,10 +63,8 @@ pub struct Redemption {
 /// What became of a typed code.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CodeOutcome {
-    /// It was right.
-    SignedIn(Box<SignedIn>),
-    /// It was right and is spent, but the user is disabled.
-    Disabled,
+    /// It was right and is spent.
+    Right(SignInOutcome),
     /// It was compared and wrong.
     Wrong {
         /// How many more guesses will be compared.
@@ -127,9 +125,7 @@ impl Store {
                 .bind(id)
                 .execute(&mut *tx)
                 .await?;
-            Ok(sign_in::complete(tx, sign_in)
-                .await?
-                .map_or(CodeOutcome::Disabled, |signed_in| CodeOutcome::SignedIn(Box::new(signed_in))))
+            sign_in::complete(tx, sign_in).await.map(CodeOutcome::Right)
         })
     }
 }

@@ -1,26 +1,37 @@
 //! From a proven way in to a session: the part that all kinds of sign-in share, within their transaction.
 
 use domain::audit::{Actor, EventType};
-use domain::{AuthMethodId, ClientInfo, EventId, Timestamp, UserId};
+use domain::{AuthMethodId, ClientInfo, Digest, EventId, Timestamp, UserId};
 use sqlx::AnyConnection;
 
-use crate::StoreError;
 use crate::audit::{NewEvent, record};
 use crate::rows::{Columns, app};
 use crate::sessions::{self, NewSession, Session};
 use crate::users::{self, User};
+use crate::{StoreError, methods};
 
 /// How somebody can prove who they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MethodType {
     /// A code or link sent by e-mail.
     Email,
+    /// A code sent by SMS.
+    Sms,
+    /// A message signed by a wallet; the provider is `ethereum` or `solana`.
+    Wallet,
+    /// An account at a provider; the identifier is its id there.
+    OAuth,
 }
 
 impl MethodType {
-    const fn as_str(self) -> &'static str {
+    /// The type's name on the wire and in the database.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Email => "email",
+            Self::Sms => "sms",
+            Self::Wallet => "wallet",
+            Self::OAuth => "oauth",
         }
     }
 }
@@ -36,6 +47,14 @@ pub struct WayIn {
     pub identifier: String,
 }
 
+impl WayIn {
+    /// The way in by this normalised e-mail address.
+    #[must_use]
+    pub fn email(address: &str) -> Self {
+        Self { method: MethodType::Email, provider: None, identifier: address.to_owned() }
+    }
+}
+
 /// A sign-in that succeeds if the proof does.
 #[derive(Debug, Clone)]
 pub struct NewSignIn {
@@ -43,8 +62,12 @@ pub struct NewSignIn {
     pub at: Timestamp,
     /// What is being proved.
     pub way_in: WayIn,
+    /// What the provider vouches for, for an account that does not exist yet.
+    pub profile: Profile,
     /// From where.
     pub client: ClientInfo,
+    /// What the client gets in the place of a session while a second factor is awaited.
+    pub mfa: NewMfaChallenge,
     /// The session to begin.
     pub session: NewSession,
     /// The user's id, if the account does not exist yet.
@@ -55,6 +78,37 @@ pub struct NewSignIn {
     pub user_created: EventId,
     /// The id of `sign_in.succeeded` or `sign_in.failed`.
     pub signed_in: EventId,
+}
+
+/// What a provider tells about somebody. An address that it has not verified is not here.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Profile {
+    /// A verified e-mail address, normalised. It leads to the account that has it, if there is one.
+    pub email: Option<String>,
+    /// The name that others see.
+    pub display_name: Option<String>,
+    /// A picture.
+    pub avatar_url: Option<String>,
+}
+
+/// A sign-in that waits for its second factor.
+#[derive(Debug, Clone)]
+pub struct NewMfaChallenge {
+    /// The keyed digest of the `mfaToken`.
+    pub digest: Digest,
+    /// When it stops working.
+    pub expires_at: Timestamp,
+}
+
+/// What a right proof led to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SignInOutcome {
+    /// A session.
+    SignedIn(Box<SignedIn>),
+    /// The user has a second factor; the challenge was kept and no session begun.
+    MfaRequired,
+    /// The user is disabled.
+    Disabled,
 }
 
 /// Somebody is signed in.
@@ -82,41 +136,84 @@ pub(crate) async fn find_user_id(tx: &mut AnyConnection, way_in: &WayIn) -> Resu
     row.map(|row| row.parsed("user_id")).transpose()
 }
 
-/// Finds or creates the user and begins the session; `None` when the user is disabled. The caller has checked the proof
-/// and spent it in this very transaction.
-pub(crate) async fn complete(tx: &mut AnyConnection, sign_in: &NewSignIn) -> Result<Option<SignedIn>, StoreError> {
-    let known = find_user_id(tx, &sign_in.way_in).await?;
-    let user_created = known.is_none();
-    let user_id = match known {
-        Some(id) => id,
-        None => create_user(tx, sign_in).await?,
-    };
+/// Finds or creates the user and begins the session, or awaits the second factor. The caller has checked the proof and
+/// spent it in this very transaction.
+pub(crate) async fn complete(tx: &mut AnyConnection, sign_in: &NewSignIn) -> Result<SignInOutcome, StoreError> {
+    let (user_id, user_created) = find_or_create(tx, sign_in).await?;
     let user = users::lock(tx, &user_id).await?.ok_or(StoreError::Malformed { column: "auth_methods.user_id" })?;
     if user.disabled_at.is_some() {
         record_failure(tx, sign_in, &user_id, "disabled").await?;
-        return Ok(None);
+        return Ok(SignInOutcome::Disabled);
     }
+    methods::touch(tx, &sign_in.way_in, sign_in.at).await?;
+    if has_second_factor(tx, &user_id).await? {
+        await_second_factor(tx, sign_in, &user_id).await?;
+        return Ok(SignInOutcome::MfaRequired);
+    }
+    let session = begin_session(tx, sign_in, &user_id).await?;
+    let user = User { last_login_at: Some(sign_in.at), ..user };
+    Ok(SignInOutcome::SignedIn(Box::new(SignedIn { user, session, user_created })))
+}
 
+/// The account that the way in leads to. A verified address of a provider's is a way in of its own: whoever has proved
+/// the mailbox gets the account of the mailbox.
+async fn find_or_create(tx: &mut AnyConnection, sign_in: &NewSignIn) -> Result<(UserId, bool), StoreError> {
+    if let Some(user_id) = find_user_id(tx, &sign_in.way_in).await? {
+        return Ok((user_id, false));
+    }
+    if let Some(email) = &sign_in.profile.email
+        && let Some(user_id) = find_user_id(tx, &WayIn::email(email)).await?
+    {
+        methods::insert(tx, &sign_in.method_id, &user_id, &sign_in.way_in, sign_in.at).await?;
+        let event = event(sign_in, &sign_in.user_created).with("method", sign_in.way_in.method.as_str());
+        record(tx, EventType::MethodLinked, Some(&user_id), &event).await?;
+        return Ok((user_id, false));
+    }
+    Ok((create_user(tx, sign_in).await?, true))
+}
+
+/// Begins the session of somebody who has proved all there is to prove.
+pub(crate) async fn begin_session(
+    tx: &mut AnyConnection,
+    sign_in: &NewSignIn,
+    user_id: &UserId,
+) -> Result<Session, StoreError> {
     sqlx::query("UPDATE users SET last_login_at = $1 WHERE id = $2")
         .bind(sign_in.at.as_millis())
         .bind(user_id.as_str())
         .execute(&mut *tx)
         .await?;
+    let session = sessions::insert(tx, &sign_in.session, user_id, sign_in.at, &sign_in.client).await?;
+    let event = event(sign_in, &sign_in.signed_in).with("method", sign_in.way_in.method.as_str());
+    record(tx, EventType::SignInSucceeded, Some(user_id), &event).await?;
+    Ok(session)
+}
+
+async fn has_second_factor(tx: &mut AnyConnection, user_id: &UserId) -> Result<bool, StoreError> {
+    let row = sqlx::query("SELECT user_id FROM totp_factors WHERE user_id = $1 AND enabled_at IS NOT NULL")
+        .bind(user_id.as_str())
+        .fetch_optional(tx)
+        .await?;
+    Ok(row.is_some())
+}
+
+async fn await_second_factor(tx: &mut AnyConnection, sign_in: &NewSignIn, user_id: &UserId) -> Result<(), StoreError> {
     sqlx::query(
-        "UPDATE auth_methods SET last_used_at = $1 \
-         WHERE app_id = $2 AND type = $3 AND provider = $4 AND identifier = $5",
+        "INSERT INTO mfa_challenges (digest, app_id, user_id, method, attempts, created_at, expires_at) \
+         VALUES ($1, $2, $3, $4, 0, $5, $6)",
     )
-    .bind(sign_in.at.as_millis())
+    .bind(sign_in.mfa.digest.to_string())
     .bind(app())
+    .bind(user_id.as_str())
     .bind(sign_in.way_in.method.as_str())
-    .bind(sign_in.way_in.provider.as_deref().unwrap_or_default())
-    .bind(sign_in.way_in.identifier.as_str())
+    .bind(sign_in.at.as_millis())
+    .bind(sign_in.mfa.expires_at.as_millis())
     .execute(&mut *tx)
     .await?;
-    let session = sessions::insert(tx, &sign_in.session, &user_id, sign_in.at, &sign_in.client).await?;
-    let event = event(sign_in, &sign_in.signed_in).with("method", sign_in.way_in.method.as_str());
-    record(tx, EventType::SignInSucceeded, Some(&user_id), &event).await?;
-    Ok(Some(SignedIn { user: User { last_login_at: Some(sign_in.at), ..user }, session, user_created }))
+    let mut event = event(sign_in, &sign_in.signed_in).with("method", sign_in.way_in.method.as_str());
+    // The session has not begun.
+    event.actor = Actor::default();
+    record(tx, EventType::MfaRequired, Some(user_id), &event).await
 }
 
 /// Writes down that a sign-in of this user failed, and why.
@@ -134,33 +231,27 @@ pub(crate) async fn record_failure(
 }
 
 async fn create_user(tx: &mut AnyConnection, sign_in: &NewSignIn) -> Result<UserId, StoreError> {
-    let NewSignIn { way_in, user_id, at, .. } = sign_in;
-    let email = match way_in.method {
-        MethodType::Email => Some(way_in.identifier.as_str()),
-    };
+    let NewSignIn { way_in, user_id, profile, at, .. } = sign_in;
+    let is = |method| (way_in.method == method).then_some(way_in.identifier.as_str());
+    let email = is(MethodType::Email).or(profile.email.as_deref());
+    let phone = is(MethodType::Sms);
     sqlx::query(
-        "INSERT INTO users (id, app_id, email, email_verified, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $5)",
+        "INSERT INTO users (id, app_id, email, phone, wallet_address, display_name, avatar_url, email_verified, \
+         phone_verified, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10)",
     )
     .bind(user_id.as_str())
     .bind(app())
     .bind(email)
+    .bind(phone)
+    .bind(is(MethodType::Wallet))
+    .bind(profile.display_name.as_deref())
+    .bind(profile.avatar_url.as_deref())
     .bind(i64::from(email.is_some()))
+    .bind(i64::from(phone.is_some()))
     .bind(at.as_millis())
     .execute(&mut *tx)
     .await?;
-    sqlx::query(
-        "INSERT INTO auth_methods (id, app_id, user_id, type, provider, identifier, verified, is_primary, created_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, 1, 1, $7)",
-    )
-    .bind(sign_in.method_id.as_str())
-    .bind(app())
-    .bind(user_id.as_str())
-    .bind(way_in.method.as_str())
-    .bind(way_in.provider.as_deref().unwrap_or_default())
-    .bind(way_in.identifier.as_str())
-    .bind(at.as_millis())
-    .execute(&mut *tx)
-    .await?;
+    methods::insert(tx, &sign_in.method_id, user_id, way_in, *at).await?;
     let event = event(sign_in, &sign_in.user_created).with("method", way_in.method.as_str());
     record(tx, EventType::UserCreated, Some(user_id), &event).await?;
     Ok(user_id.clone())

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use auth_api::{
     CodeSentReply, EmailRequest, EmailVerifyRequest, ErrorBody, LogoutRequest, MessageReply, RefreshRequest,
-    SessionReply,
+    SessionReply, SignInReply,
 };
 use axum::extract::State;
 use axum::{Extension, Json};
@@ -39,13 +39,13 @@ pub(super) async fn request_email_code(
 
 /// Sign in with a code.
 #[utoipa::path(post, path = "/auth/email/verify", tag = "sign-in", request_body = EmailVerifyRequest,
-    responses((status = 200, body = SessionReply), (status = 400, body = ErrorBody), (status = 429, body = ErrorBody)))]
+    responses((status = 200, body = SignInReply), (status = 400, body = ErrorBody), (status = 429, body = ErrorBody)))]
 pub(super) async fn verify_email_code(
     State(auth): State<Arc<AuthService>>,
     _: Strict,
     Extension(context): Extension<Arc<Context>>,
     web::Json(request): web::Json<EmailVerifyRequest>,
-) -> Result<Json<SessionReply>, ApiError> {
+) -> Result<Json<SignInReply>, ApiError> {
     let address = address(&request.email)?;
     let code: OneTimeCode = request.code.parse().map_err(|error| ApiError::validation("code", error))?;
     email::verify(&auth, &context.client, &address, &code).await.map(Json)

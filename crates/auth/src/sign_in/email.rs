@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use auth_api::{ErrorCode, SessionReply};
+use auth_api::{ErrorCode, SignInReply};
 use domain::audit::Actor;
-use domain::{AuthMethodId, ClientInfo, CodeId, Digest, EmailAddress, EventId, OneTimeCode, SessionId, UserId};
-use store::{CodeOutcome, CodePurpose, MethodType, NewCode, NewEvent, NewSignIn, Redemption, WayIn};
+use domain::{ClientInfo, CodeId, Digest, EmailAddress, EventId, OneTimeCode};
+use store::{CodeOutcome, CodePurpose, NewCode, NewEvent, Profile, Redemption, WayIn};
 use web::ApiError;
 
+use super::{Planned, plan, reply};
 use crate::notify::SignInMail;
-use crate::sessions::{new_session, session_reply};
 use crate::{AuthService, internal};
 
 /// How long a code works.
@@ -51,19 +51,8 @@ pub(crate) async fn verify(
     client: &ClientInfo,
     email: &EmailAddress,
     code: &OneTimeCode,
-) -> Result<SessionReply, ApiError> {
-    let now = auth.clock.now();
-    let session_id = auth.chance.with(|rng| SessionId::generate(rng));
-    let sign_in = auth.chance.with(|rng| NewSignIn {
-        at: now,
-        way_in: WayIn { method: MethodType::Email, provider: None, identifier: email.as_str().to_owned() },
-        client: client.clone(),
-        session: new_session(auth, session_id, now),
-        user_id: UserId::generate(rng),
-        method_id: AuthMethodId::generate(rng),
-        user_created: EventId::generate(rng),
-        signed_in: EventId::generate(rng),
-    });
+) -> Result<SignInReply, ApiError> {
+    let Planned { sign_in, mfa_token } = plan(auth, client, WayIn::email(email.as_str()), Profile::default());
     let redemption = Redemption {
         purpose: CodePurpose::SignInByEmail,
         digest: digest(auth, email, code),
@@ -71,7 +60,7 @@ pub(crate) async fn verify(
         sign_in,
     };
     match auth.store.redeem_code(&redemption).await.map_err(internal)? {
-        CodeOutcome::SignedIn(signed_in) => Ok(session_reply(auth, &signed_in.session, signed_in.user)),
+        CodeOutcome::Right(outcome) => reply(auth, &mfa_token, outcome),
         CodeOutcome::Wrong { attempts_remaining } => Err(wrong(attempts_remaining)),
         // To somebody who has no code there is none that would be right, whether one was ever sent or not.
         CodeOutcome::NoCode => Err(wrong(0)),
@@ -79,7 +68,6 @@ pub(crate) async fn verify(
             Err(ApiError::new(ErrorCode::TooManyAttempts, "Too many wrong codes; request a new one"))
         }
         CodeOutcome::Expired => Err(ApiError::new(ErrorCode::CodeExpired, "This code is too old; request a new one")),
-        CodeOutcome::Disabled => Err(ApiError::new(ErrorCode::Forbidden, "This account has been disabled")),
     }
 }
 

@@ -1,5 +1,5 @@
 use domain::audit::EventType;
-use store::CodeOutcome;
+use store::{CodeOutcome, SignInOutcome};
 
 use crate::database::{Database, MINUTE, NOW, client, in_parallel};
 
@@ -8,7 +8,10 @@ const ANN: &str = "ann@example.com";
 pub(crate) async fn a_right_code_creates_the_account_and_signs_in(db: &Database) {
     assert_eq!(db.put_code(ANN, "123456", NOW).await, None, "there is no account yet");
     let redemption = db.redemption(ANN, "123456", NOW.plus(MINUTE));
-    let CodeOutcome::SignedIn(signed_in) = db.store.redeem_code(&redemption).await.unwrap() else { panic!() };
+    let CodeOutcome::Right(SignInOutcome::SignedIn(signed_in)) = db.store.redeem_code(&redemption).await.unwrap()
+    else {
+        panic!()
+    };
     let (user, session) = (&signed_in.user, &signed_in.session);
 
     assert!(signed_in.user_created);
@@ -42,7 +45,7 @@ pub(crate) async fn the_second_sign_in_finds_the_account(db: &Database) {
     let later = NOW.plus(60 * MINUTE);
 
     assert_eq!(db.put_code(ANN, "654321", later).await.as_ref(), Some(&first.user.id));
-    let CodeOutcome::SignedIn(second) = db.redeem(ANN, "654321", later).await else { panic!() };
+    let CodeOutcome::Right(SignInOutcome::SignedIn(second)) = db.redeem(ANN, "654321", later).await else { panic!() };
 
     assert!(!second.user_created);
     assert_eq!(second.user.id, first.user.id);
@@ -69,7 +72,7 @@ pub(crate) async fn a_new_code_replaces_the_old_one(db: &Database) {
     db.put_code(ANN, "222222", NOW).await;
 
     assert_eq!(db.redeem(ANN, "111111", NOW).await, CodeOutcome::Wrong { attempts_remaining: 2 });
-    assert!(matches!(db.redeem(ANN, "222222", NOW).await, CodeOutcome::SignedIn(_)));
+    assert!(matches!(db.redeem(ANN, "222222", NOW).await, CodeOutcome::Right(SignInOutcome::SignedIn(_))));
     assert_eq!(db.count("SELECT COUNT(*) FROM one_time_codes").await, 1);
 }
 
@@ -106,7 +109,7 @@ pub(crate) async fn an_expired_code_is_not_compared(db: &Database) {
     assert_eq!(db.redeem(ANN, "123456", end).await, CodeOutcome::Expired);
     assert_eq!(db.count("SELECT attempts FROM one_time_codes").await, 0);
     let just_before = end.minus(std::time::Duration::from_millis(1));
-    assert!(matches!(db.redeem(ANN, "123456", just_before).await, CodeOutcome::SignedIn(_)));
+    assert!(matches!(db.redeem(ANN, "123456", just_before).await, CodeOutcome::Right(SignInOutcome::SignedIn(_))));
 }
 
 pub(crate) async fn a_disabled_user_is_refused(db: &Database) {
@@ -114,7 +117,7 @@ pub(crate) async fn a_disabled_user_is_refused(db: &Database) {
     db.disable(&user).await;
     db.put_code(ANN, "123456", NOW.plus(MINUTE)).await;
 
-    assert_eq!(db.redeem(ANN, "123456", NOW.plus(2 * MINUTE)).await, CodeOutcome::Disabled);
+    assert_eq!(db.redeem(ANN, "123456", NOW.plus(2 * MINUTE)).await, CodeOutcome::Right(SignInOutcome::Disabled));
     assert_eq!(db.redeem(ANN, "123456", NOW.plus(2 * MINUTE)).await, CodeOutcome::NoCode, "the code is spent");
 
     assert_eq!(db.count("SELECT COUNT(*) FROM sessions").await, 1, "only the one from before");
@@ -138,7 +141,8 @@ pub(crate) async fn parallel_right_codes_make_one_session(db: &Database) {
         }))
         .await;
 
-        let signed_in = outcomes.iter().filter(|outcome| matches!(outcome, CodeOutcome::SignedIn(_))).count();
+        let signed_in =
+            outcomes.iter().filter(|outcome| matches!(outcome, CodeOutcome::Right(SignInOutcome::SignedIn(_)))).count();
         let no_code = outcomes.iter().filter(|outcome| **outcome == CodeOutcome::NoCode).count();
         assert_eq!((signed_in, no_code), (1, 2), "round {round}: {outcomes:?}");
         assert_eq!(db.count("SELECT COUNT(*) FROM sessions").await, before + 1);

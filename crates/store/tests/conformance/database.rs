@@ -12,8 +12,9 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 use sqlx::AnyPool;
 use store::{
-    CodeOutcome, CodePurpose, CreationLimits, CreationOutcome, Event, MethodType, NewCode, NewEvent, NewSession,
-    NewSignIn, NewToken, NewTokenSecret, Options, Redemption, Session, SignedIn, Store, Token, User, WayIn,
+    CodeOutcome, CodePurpose, CreationLimits, CreationOutcome, Event, MethodType, NewCode, NewEvent, NewMfaChallenge,
+    NewSession, NewSignIn, NewToken, NewTokenSecret, Options, Profile, Redemption, Session, SignInOutcome, SignedIn,
+    Store, Token, User, WayIn,
 };
 use tempfile::TempDir;
 
@@ -91,6 +92,8 @@ impl Database {
             digest: digest(&[email, code]),
             max_attempts: 3,
             sign_in: NewSignIn {
+                profile: Profile::default(),
+                mfa: NewMfaChallenge { digest: digest(&[session_id.as_str()]), expires_at: at.plus(5 * MINUTE) },
                 at,
                 way_in: WayIn { method: MethodType::Email, provider: None, identifier: email.to_owned() },
                 client: client("192.0.2.1"),
@@ -115,7 +118,7 @@ impl Database {
     pub(crate) async fn sign_in(&self, email: &str) -> SignedIn {
         self.put_code(email, "123456", NOW).await;
         match self.redeem(email, "123456", NOW).await {
-            CodeOutcome::SignedIn(signed_in) => *signed_in,
+            CodeOutcome::Right(SignInOutcome::SignedIn(signed_in)) => *signed_in,
             other => panic!("{other:?}"),
         }
     }
