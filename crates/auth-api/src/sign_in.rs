@@ -34,6 +34,14 @@ pub struct EmailVerifyRequest {
     pub code: String,
 }
 
+/// `POST /auth/exchange`.
+#[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ExchangeRequest {
+    /// The code that came with the browser.
+    pub code: String,
+}
+
 /// The reply to every successful sign-in and refresh.
 #[derive(Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

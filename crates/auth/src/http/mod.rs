@@ -5,6 +5,7 @@
 mod account;
 mod caller;
 mod dev;
+mod exchange;
 mod limits;
 mod public;
 mod sign_in;
@@ -38,6 +39,7 @@ fn api() -> OpenApiRouter<Arc<AuthService>> {
         .routes(routes!(public::ready))
         .routes(routes!(sign_in::request_email_code))
         .routes(routes!(sign_in::verify_email_code))
+        .routes(routes!(exchange::exchange))
         .routes(routes!(sign_in::refresh))
         .routes(routes!(sign_in::logout))
         .routes(routes!(account::me))
