@@ -39,6 +39,7 @@ pub(crate) fn plan(auth: &AuthService, client: &ClientInfo, way_in: WayIn, profi
             session: new_session(auth, SessionId::generate(rng), at),
             user_id: UserId::generate(rng),
             method_id: AuthMethodId::generate(rng),
+            email_method_id: AuthMethodId::generate(rng),
             user_created: EventId::generate(rng),
             signed_in: EventId::generate(rng),
         };
