@@ -17,7 +17,7 @@ pub use service_jwt::{
 };
 pub use sign_in::{
     CodeSentReply, EmailRequest, EmailVerifyRequest, ExchangeRequest, LogoutRequest, MessageReply, MfaRequiredReply,
-    RefreshRequest, SessionReply, SessionUser, SignInReply,
+    OAuthProviderEntry, OAuthProvidersReply, RefreshRequest, SessionReply, SessionUser, SignInReply,
 };
 pub use tokens::{
     CreateTokenRequest, CreatedToken, ExpiresAt, LegacyTokenCreatedReply, LimitsReply, RateLimit, RotateTokenRequest,

@@ -131,3 +131,22 @@ pub struct MessageReply {
     /// A sentence for a person.
     pub message: String,
 }
+
+/// `GET /auth/oauth/providers`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct OAuthProvidersReply {
+    /// Those that are switched on.
+    pub providers: Vec<OAuthProviderEntry>,
+}
+
+/// A provider that one can sign in at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct OAuthProviderEntry {
+    /// `google`, `github`, `twitter` or `discord`.
+    pub name: String,
+    /// Where a browser is to be sent; takes `redirect_url`.
+    pub auth_url: String,
+}

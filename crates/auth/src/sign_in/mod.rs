@@ -2,6 +2,7 @@
 
 pub(crate) mod email;
 pub(crate) mod exchange;
+pub(crate) mod oauth;
 mod outcome;
 
 pub(crate) use outcome::{Planned, plan, plan_kept, reply};
