@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use auth_api::{ErrorBody, OAuthProviderEntry, OAuthProvidersReply};
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
@@ -51,12 +52,12 @@ pub(super) struct StartQuery {
 pub(super) async fn start(
     State(auth): State<Arc<AuthService>>,
     _: Standard,
-    Path(provider): Path<String>,
+    provider: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
     query: Result<web::Query<StartQuery>, ApiError>,
 ) -> Response {
     let departure = async {
-        let provider = auth.config.oauth.provider(&provider)?;
+        let provider = provider_in_path(&auth, provider)?;
         let web::Query(StartQuery { redirect_url, link }) = query?;
         match link {
             None => start::sign_in(&auth, provider, redirect_url.as_deref()).await,
@@ -94,13 +95,13 @@ pub(super) async fn callback(
     State(auth): State<Arc<AuthService>>,
     _: Standard,
     Extension(context): Extension<Arc<Context>>,
-    Path(provider): Path<String>,
+    provider: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
     query: Result<web::Query<CallbackQuery>, ApiError>,
 ) -> Response {
     let arrived = async {
         let oauth = &auth.config.oauth;
-        let provider = oauth.provider(&provider)?;
+        let provider = provider_in_path(&auth, provider)?;
         // Whatever is wrong with it, our own provider has not sent the browser here like this.
         let Ok(web::Query(CallbackQuery { state, code, error })) = query else { return Err(invalid_state()) };
         let browser = cookie(&headers, &oauth.cookie_name(provider));
@@ -109,6 +110,12 @@ pub(super) async fn callback(
         Ok(found(&url, &oauth.cookie(provider, "", Duration::ZERO)))
     };
     (NO_REFERRER, arrived.await).into_response()
+}
+
+/// The provider that the path names; a name that is not even text is no provider's.
+fn provider_in_path(auth: &AuthService, name: Result<Path<String>, PathRejection>) -> Result<&OAuthProvider, ApiError> {
+    let Path(name) = name.map_err(|_| ApiError::not_found())?;
+    auth.config.oauth.provider(&name)
 }
 
 fn found(url: &Url, cookie: &str) -> Response {

@@ -100,14 +100,14 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn email(provider: ProviderName, user: Value) -> Option<String> {
-        read(provider, &user, None).unwrap().profile.email
+    fn email(provider: ProviderName, user: &Value) -> Option<String> {
+        read(provider, user, None).unwrap().profile.email
     }
 
     #[test]
     fn only_verified_addresses_count() {
         let google = |field: &str, value: Value| {
-            email(ProviderName::Google, json!({ "sub": "1", "email": "Ann@Example.com", field: value }))
+            email(ProviderName::Google, &json!({ "sub": "1", "email": "Ann@Example.com", field: value }))
         };
         for (field, value) in [
             ("email_verified", json!(true)),
@@ -123,12 +123,12 @@ mod tests {
         assert_eq!(google("verified", json!(true)), None);
 
         let discord = |verified: Value| {
-            email(ProviderName::Discord, json!({ "id": "1", "email": "ann@example.com", "verified": verified }))
+            email(ProviderName::Discord, &json!({ "id": "1", "email": "ann@example.com", "verified": verified }))
         };
         assert_eq!(discord(json!(true)).as_deref(), Some("ann@example.com"));
         assert_eq!(discord(json!(false)), None);
         let twitter = json!({ "data": { "id": "1", "email": "ann@example.com", "verified": true } });
-        assert_eq!(email(ProviderName::Twitter, twitter), None);
+        assert_eq!(email(ProviderName::Twitter, &twitter), None);
     }
 
     #[test]
