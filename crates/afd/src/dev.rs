@@ -47,6 +47,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     source.default("HOST", "127.0.0.1");
     source.default("DATABASE_URL", &format!("sqlite://{}", options.data.join("auth.db").display()));
     source.default("PUBLIC_URL", &format!("http://localhost:{}", options.auth_port));
+    source.default("APP_URL", &format!("http://localhost:{}", options.auth_port));
     source.default("AUTH_SERVICE_URL", &format!("http://localhost:{}", options.auth_port));
     for (name, secret) in secrets(&options.data)? {
         source.default(&name, &secret);

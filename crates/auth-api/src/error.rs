@@ -45,6 +45,10 @@ error_codes! {
     CodeExpired = 400 "CODE_EXPIRED",
     /// A one-time code was guessed at too often and is dead.
     TooManyAttempts = 400 "TOO_MANY_ATTEMPTS",
+    /// A sign-in at a provider that this browser did not begin, that is over or that was finished before.
+    InvalidState = 400 "INVALID_STATE",
+    /// A redirect to somewhere that the installation does not send browsers to.
+    InvalidRedirect = 400 "INVALID_REDIRECT",
     /// No credential, or none that is accepted here.
     Unauthorized = 401 "UNAUTHORIZED",
     /// A credential that is malformed, unknown or revoked.

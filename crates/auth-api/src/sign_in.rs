@@ -34,6 +34,14 @@ pub struct EmailVerifyRequest {
     pub code: String,
 }
 
+/// `POST /auth/exchange`.
+#[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ExchangeRequest {
+    /// The code that came with the browser.
+    pub code: String,
+}
+
 /// The reply to every successful sign-in and refresh.
 #[derive(Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -122,4 +130,23 @@ pub struct MessageReply {
     pub success: bool,
     /// A sentence for a person.
     pub message: String,
+}
+
+/// `GET /auth/oauth/providers`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct OAuthProvidersReply {
+    /// Those that are switched on.
+    pub providers: Vec<OAuthProviderEntry>,
+}
+
+/// A provider that one can sign in at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct OAuthProviderEntry {
+    /// `google`, `github`, `twitter` or `discord`.
+    pub name: String,
+    /// Where a browser is to be sent; takes `redirect_url`.
+    pub auth_url: String,
 }

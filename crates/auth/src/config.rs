@@ -7,6 +7,8 @@ use http::HeaderValue;
 use secrecy::SecretString;
 use web::TrustedProxies;
 
+use crate::OAuth;
+
 /// The auth service's configuration. All of it has been checked; nothing here is optional to save a check.
 pub struct Config {
     /// Secrets, each of at least 32 bytes.
@@ -25,6 +27,8 @@ pub struct Config {
     pub trusted_proxies: TrustedProxies,
     /// Origins whose pages may call the service.
     pub cors_origins: Vec<HeaderValue>,
+    /// Sign-in at providers.
+    pub oauth: OAuth,
     /// Whether `POST /tokens/validate` answers callers without a service JWT.
     pub validate_allow_anonymous: bool,
 }

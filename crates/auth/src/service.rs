@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::hashing::Hasher;
 use crate::keys::{AccessKeys, RefreshKey, Seal, ServiceKeys};
 use crate::notify::{Mailer, Outbox, Templates};
+use crate::sign_in::oauth;
 use crate::tokens::{CredentialId, MARK_LIFETIME, Recovery, Validator, ValidatorParts};
 
 /// What the service is composed of.
@@ -43,7 +44,10 @@ pub struct AuthService {
     pub(crate) service_keys: ServiceKeys,
     pub(crate) refresh_key: RefreshKey,
     pub(crate) code_digests: DigestKey,
+    /// The first seals, all open.
+    pub(crate) seals: Vec<Seal>,
     pub(crate) validator: Validator,
+    pub(crate) oauth_requests: oauth::Requests,
     pub(crate) mailer: Option<Arc<dyn Mailer>>,
     pub(crate) templates: Templates,
     pub(crate) outbox: Option<Outbox>,
@@ -86,6 +90,8 @@ impl AuthService {
             code_digests: DigestKey::derive(sealing, "codes"),
             foreign_writes: Mutex::default(),
             instance: chance.with(|rng| EventId::generate(rng)).to_string(),
+            oauth_requests: oauth::Requests::new(config.oauth.timeout),
+            seals,
             config,
             store,
             limiter: MemoryLimiter::new(LIMITER_CAPACITY),

@@ -34,6 +34,11 @@ impl MethodType {
             Self::OAuth => "oauth",
         }
     }
+
+    /// The type of this name.
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        [Self::Email, Self::Sms, Self::Wallet, Self::OAuth].into_iter().find(|method| method.as_str() == name)
+    }
 }
 
 /// What leads to one account, whoever presents it.
@@ -74,6 +79,8 @@ pub struct NewSignIn {
     pub user_id: UserId,
     /// The way in's id, if the account does not exist yet.
     pub method_id: AuthMethodId,
+    /// The id of the way in by the profile's address, if the account does not exist yet.
+    pub email_method_id: AuthMethodId,
     /// The id of `user.created`, if the account does not exist yet.
     pub user_created: EventId,
     /// The id of `sign_in.succeeded` or `sign_in.failed`.
@@ -161,15 +168,35 @@ async fn find_or_create(tx: &mut AnyConnection, sign_in: &NewSignIn) -> Result<(
     if let Some(user_id) = find_user_id(tx, &sign_in.way_in).await? {
         return Ok((user_id, false));
     }
-    if let Some(email) = &sign_in.profile.email
-        && let Some(user_id) = find_user_id(tx, &WayIn::email(email)).await?
-    {
-        methods::insert(tx, &sign_in.method_id, &user_id, &sign_in.way_in, sign_in.at).await?;
-        let event = event(sign_in, &sign_in.user_created).with("method", sign_in.way_in.method.as_str());
-        record(tx, EventType::MethodLinked, Some(&user_id), &event).await?;
-        return Ok((user_id, false));
+    let Some(email) = &sign_in.profile.email else { return Ok((create_user(tx, sign_in, None).await?, true)) };
+    match find_email(tx, email).await? {
+        Some((user_id, true)) => {
+            methods::insert(tx, &sign_in.method_id, &user_id, &sign_in.way_in, sign_in.at).await?;
+            let event = event(sign_in, &sign_in.user_created)
+                .with("method", sign_in.way_in.method.as_str())
+                .with("methodId", sign_in.method_id.as_str());
+            record(tx, EventType::MethodLinked, Some(&user_id), &event).await?;
+            Ok((user_id, false))
+        }
+        // Somebody has entered the address without proving it: neither may they get what is proved here, nor is this
+        // the place to take the address from them.
+        Some((_, false)) => Ok((create_user(tx, sign_in, None).await?, true)),
+        None => Ok((create_user(tx, sign_in, Some(email)).await?, true)),
     }
-    Ok((create_user(tx, sign_in).await?, true))
+}
+
+/// Whose way in the address is, and whether they have proved that it is theirs.
+async fn find_email(tx: &mut AnyConnection, email: &str) -> Result<Option<(UserId, bool)>, StoreError> {
+    let row = sqlx::query(
+        "SELECT user_id, verified FROM auth_methods \
+         WHERE app_id = $1 AND type = $2 AND provider = '' AND identifier = $3",
+    )
+    .bind(app())
+    .bind(MethodType::Email.as_str())
+    .bind(email)
+    .fetch_optional(tx)
+    .await?;
+    row.map(|row| Ok((row.parsed("user_id")?, row.flag("verified")?))).transpose()
 }
 
 /// Begins the session of somebody who has proved all there is to prove.
@@ -230,10 +257,16 @@ pub(crate) async fn record_failure(
     record(tx, EventType::SignInFailed, Some(user_id), &event).await
 }
 
-async fn create_user(tx: &mut AnyConnection, sign_in: &NewSignIn) -> Result<UserId, StoreError> {
+/// A new account. An address that a provider vouches for becomes a way in as well: whoever signs in with the mailbox
+/// later is the same person.
+async fn create_user(
+    tx: &mut AnyConnection,
+    sign_in: &NewSignIn,
+    vouched_for: Option<&str>,
+) -> Result<UserId, StoreError> {
     let NewSignIn { way_in, user_id, profile, at, .. } = sign_in;
     let is = |method| (way_in.method == method).then_some(way_in.identifier.as_str());
-    let email = is(MethodType::Email).or(profile.email.as_deref());
+    let email = is(MethodType::Email).or(vouched_for);
     let phone = is(MethodType::Sms);
     sqlx::query(
         "INSERT INTO users (id, app_id, email, phone, wallet_address, display_name, avatar_url, email_verified, \
@@ -252,6 +285,9 @@ async fn create_user(tx: &mut AnyConnection, sign_in: &NewSignIn) -> Result<User
     .execute(&mut *tx)
     .await?;
     methods::insert(tx, &sign_in.method_id, user_id, way_in, *at).await?;
+    if let Some(address) = vouched_for {
+        methods::insert(tx, &sign_in.email_method_id, user_id, &WayIn::email(address), *at).await?;
+    }
     let event = event(sign_in, &sign_in.user_created).with("method", way_in.method.as_str());
     record(tx, EventType::UserCreated, Some(user_id), &event).await?;
     Ok(user_id.clone())

@@ -3,12 +3,14 @@
 
 #![expect(clippy::missing_panics_doc, reason = "everything here panics when a test cannot go on")]
 
+mod oauth_provider;
 mod process;
 mod service_jwt;
 mod smtp;
 mod time;
 
 pub use jsonwebtoken::Algorithm;
+pub use oauth_provider::{OAuthFault, OAuthProvider, OAuthStep};
 pub use process::{Afd, Finished, Launch, free_port};
 pub use service_jwt::{ServiceJwt, service_jwt};
 pub use smtp::{ReceivedMail, SmtpBehaviour, SmtpSink};

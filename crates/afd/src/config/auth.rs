@@ -8,6 +8,7 @@ use ::http::Uri;
 use domain::{Limit, parse_duration};
 use secrecy::{ExposeSecret, SecretString};
 
+use super::oauth::oauth;
 use super::{Listen, Problems, Source, check_secret, jwt_secrets, listen, origin, trusted_proxies};
 
 /// All that `afd auth` needs to know.
@@ -70,6 +71,7 @@ pub(crate) fn auth(mut source: Source) -> Result<AuthSettings, Problems> {
             bcrypt_cost: source.number("BCRYPT_COST", 10, 4, 14),
             trusted_proxies: trusted_proxies(source),
             cors_origins: source.list("CORS_ORIGIN", origin),
+            oauth: oauth(source),
             validate_allow_anonymous: source.flag("VALIDATE_ALLOW_ANONYMOUS", false),
         },
     };

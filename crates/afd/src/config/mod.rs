@@ -2,6 +2,7 @@
 
 mod auth;
 mod backend;
+mod oauth;
 mod source;
 
 use std::net::IpAddr;

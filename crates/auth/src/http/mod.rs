@@ -5,7 +5,9 @@
 mod account;
 mod caller;
 mod dev;
+mod exchange;
 mod limits;
+mod oauth;
 mod public;
 mod sign_in;
 mod tokens;
@@ -38,6 +40,10 @@ fn api() -> OpenApiRouter<Arc<AuthService>> {
         .routes(routes!(public::ready))
         .routes(routes!(sign_in::request_email_code))
         .routes(routes!(sign_in::verify_email_code))
+        .routes(routes!(exchange::exchange))
+        .routes(routes!(oauth::providers))
+        .routes(routes!(oauth::start))
+        .routes(routes!(oauth::callback))
         .routes(routes!(sign_in::refresh))
         .routes(routes!(sign_in::logout))
         .routes(routes!(account::me))

@@ -1,6 +1,8 @@
 //! The ways in. Each proves something in its own manner; what follows from a right proof is the same for all.
 
 pub(crate) mod email;
+pub(crate) mod exchange;
+pub(crate) mod oauth;
 mod outcome;
 
-pub(crate) use outcome::{Planned, plan, reply};
+pub(crate) use outcome::{Planned, plan, plan_kept, reply};

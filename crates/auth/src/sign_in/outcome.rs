@@ -39,11 +39,17 @@ pub(crate) fn plan(auth: &AuthService, client: &ClientInfo, way_in: WayIn, profi
             session: new_session(auth, SessionId::generate(rng), at),
             user_id: UserId::generate(rng),
             method_id: AuthMethodId::generate(rng),
+            email_method_id: AuthMethodId::generate(rng),
             user_created: EventId::generate(rng),
             signed_in: EventId::generate(rng),
         };
         Planned { sign_in, mfa_token }
     })
+}
+
+/// The same for a proof that the store keeps: it fills in who, which is not known here.
+pub(crate) fn plan_kept(auth: &AuthService, client: &ClientInfo) -> Planned {
+    plan(auth, client, WayIn::email(""), Profile::default())
 }
 
 /// What the client is told about a right proof.

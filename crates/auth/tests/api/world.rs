@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use auth::{AuthService, Config, Limits, Mailer, Outbox, Parts, Secrets, Templates};
+use auth::{AllowedRedirects, AuthService, Config, Limits, Mailer, OAuth, Outbox, Parts, Secrets, Templates};
 use axum::Router;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
@@ -15,6 +15,7 @@ use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection};
 use store::Store;
 use tempfile::TempDir;
 use testkit::{ServiceJwt, TestClock, seeded_chance};
+use url::Url;
 use web::TrustedProxies;
 
 use crate::client::Call;
@@ -260,6 +261,12 @@ fn config() -> Config {
         bcrypt_cost: 4,
         trusted_proxies: TrustedProxies::default(),
         cors_origins: vec![HeaderValue::from_static(ORIGIN)],
+        oauth: OAuth {
+            providers: Vec::new(),
+            public_url: Url::parse("http://localhost:3001").unwrap(),
+            redirects: AllowedRedirects::new(Url::parse(ORIGIN).unwrap(), &[]),
+            timeout: OAuth::TIMEOUT,
+        },
         validate_allow_anonymous: false,
     }
 }

@@ -7,7 +7,9 @@ mod audit;
 mod chain;
 mod codes;
 mod database;
+mod exchange;
 mod housekeeping;
+mod oauth;
 mod sessions;
 mod signing_keys;
 mod token_limits;
@@ -42,6 +44,23 @@ conformance! {
         a_disabled_user_is_refused,
         parallel_right_codes_make_one_session,
         of_parallel_wrong_guesses_three_are_compared,
+    }
+    exchange {
+        a_code_signs_in_by_what_it_stands_for,
+        an_exchange_code_works_once_and_for_its_time,
+        an_exchange_code_of_a_disabled_user_is_refused,
+        parallel_exchanges_make_one_session,
+        exchange_codes_that_are_over_go_in_batches,
+    }
+    oauth {
+        a_state_is_spent_once_on_any_instance,
+        a_state_is_of_one_provider_browser_and_time,
+        of_parallel_spenders_one_gets_the_state,
+        a_link_goes_from_reference_to_state_to_method,
+        a_link_to_a_disabled_user_is_refused,
+        an_address_that_is_vouched_for_is_a_way_in,
+        an_unproven_address_attracts_nobody,
+        states_that_are_over_go_in_batches,
     }
     sessions {
         a_session_is_found_with_its_user,

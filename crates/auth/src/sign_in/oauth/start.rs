@@ -1,0 +1,127 @@
+//! Sending a browser to a provider.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
+use domain::{OneTimeSecret, UserId};
+use secrecy::SecretSlice;
+use store::{NewOAuthLink, NewOAuthState};
+use url::Url;
+use web::ApiError;
+
+use super::{
+    LINK_LIFETIME, OAuthProvider, RedirectError, STATE_LIFETIME, browser_digest, invalid_state, link_digest, seal_name,
+    state_digest,
+};
+use crate::{AuthService, internal};
+
+/// What a browser is sent away with.
+pub(crate) struct Departure {
+    /// The provider's page.
+    pub(crate) url: Url,
+    /// The cookie that ties what comes back to this browser.
+    pub(crate) cookie: String,
+}
+
+/// A new state and the URL that carries it.
+struct Prepared {
+    state: NewOAuthState,
+    departure: Departure,
+}
+
+/// Begins a sign-in.
+pub(crate) async fn sign_in(
+    auth: &AuthService,
+    provider: &OAuthProvider,
+    redirect_url: Option<&str>,
+) -> Result<Departure, ApiError> {
+    let redirect_url = auth.config.oauth.redirects.check(redirect_url).map_err(invalid_redirect)?;
+    let Prepared { state, departure } = prepare(auth, provider);
+    auth.store.put_oauth_state(&state, redirect_url.as_str(), auth.clock.now()).await.map_err(internal)?;
+    Ok(departure)
+}
+
+/// Begins a link for the account's owner, who has called with a session: returns the URL of ours that the owner's
+/// browser has to visit, since only a browser can be given the cookie. It carries a reference that works once, for two
+/// minutes, and only from a page of the installation's (see [`link`]).
+#[expect(dead_code, reason = "`POST /account/methods/link` calls it, which is built beside this")]
+pub(crate) async fn request_link(
+    auth: &AuthService,
+    user_id: &UserId,
+    provider: &str,
+    redirect_url: Option<&str>,
+) -> Result<String, ApiError> {
+    let oauth = &auth.config.oauth;
+    let provider = oauth.provider(provider)?;
+    let redirect_url = oauth.redirects.check(redirect_url).map_err(invalid_redirect)?;
+    let now = auth.clock.now();
+    let reference = auth.chance.with(|rng| OneTimeSecret::generate(rng));
+    let link = NewOAuthLink {
+        digest: link_digest(auth, &reference),
+        provider: provider.name.to_string(),
+        user_id: user_id.clone(),
+        redirect_url: redirect_url.into(),
+        expires_at: now.plus(LINK_LIFETIME),
+    };
+    auth.store.put_oauth_link(&link, now).await.map_err(internal)?;
+    Ok(format!("{}?link={}", oauth.start_url(provider), reference.expose()))
+}
+
+/// Sends the browser that comes with a link's reference on to the provider.
+///
+/// The page that it comes from must be the installation's: otherwise anybody could ask for a link to their own account,
+/// send somebody else's browser here, and have that person's sign-ins end in the wrong account from then on. A page
+/// can withhold its `Referer` but not forge it.
+pub(crate) async fn link(
+    auth: &AuthService,
+    provider: &OAuthProvider,
+    reference: &str,
+    referer: Option<&str>,
+) -> Result<Departure, ApiError> {
+    let page = referer.and_then(|referer| Url::parse(referer).ok());
+    if !page.is_some_and(|page| auth.config.oauth.redirects.is_allowed(&page)) {
+        return Err(invalid_state());
+    }
+    let reference: OneTimeSecret = reference.parse().map_err(|_| invalid_state())?;
+    let Prepared { state, departure } = prepare(auth, provider);
+    let digest = link_digest(auth, &reference);
+    let begun = auth.store.begin_oauth_link(&digest, &state, auth.clock.now()).await.map_err(internal)?;
+    if begun { Ok(departure) } else { Err(invalid_state()) }
+}
+
+fn prepare(auth: &AuthService, provider: &OAuthProvider) -> Prepared {
+    let secret = || auth.chance.with(|rng| OneTimeSecret::generate(rng));
+    let (state, browser) = (secret(), secret());
+    // RFC 7636 §4.1 wants at least 43 characters.
+    let verifier = format!("{}{}", secret().expose(), secret().expose());
+    let challenge = BASE64URL.encode(digest(&SHA256, verifier.as_bytes()));
+
+    let mut url = provider.auth_url.clone();
+    url.query_pairs_mut()
+        .append_pair("response_type", "code")
+        .append_pair("client_id", &provider.client_id)
+        .append_pair("redirect_uri", provider.redirect_uri.as_str())
+        .append_pair("scope", provider.name.scopes())
+        .append_pair("state", state.expose())
+        .append_pair("code_challenge", &challenge)
+        .append_pair("code_challenge_method", "S256");
+
+    let digest = state_digest(auth, &state);
+    let verifier: SecretSlice<u8> = verifier.into_bytes().into();
+    let state = NewOAuthState {
+        digest,
+        provider: provider.name.to_string(),
+        browser: browser_digest(auth, &browser),
+        sealed_verifier: auth.seals[0].seal(&seal_name(&digest), &verifier),
+        expires_at: auth.clock.now().plus(STATE_LIFETIME),
+    };
+    let cookie = auth.config.oauth.cookie(provider, browser.expose(), STATE_LIFETIME);
+    Prepared { state, departure: Departure { url, cookie } }
+}
+
+fn invalid_redirect(_: RedirectError) -> ApiError {
+    ApiError::new(
+        auth_api::ErrorCode::InvalidRedirect,
+        "The redirect must be an absolute URL of one of this installation's own origins",
+    )
+}
