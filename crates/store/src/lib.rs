@@ -15,6 +15,8 @@ mod error;
 mod housekeeping;
 mod methods;
 mod open;
+mod pairing_forms;
+mod pairings;
 mod rows;
 mod sessions;
 mod sign_in;
@@ -31,6 +33,10 @@ pub use codes::{CodeOutcome, CodePurpose, NewCode, Redemption};
 pub use error::StoreError;
 pub use methods::{AuthMethod, LinkOutcome, NewLink};
 pub use open::{ForeignWrites, Options, Store};
+pub use pairing_forms::{FormOutcome, FormSignIn, NewPairingForm};
+pub use pairings::{
+    Approval, Decision, DecisionOutcome, MintOutcome, NewPairing, Pairing, PairingStatus, PollOutcome,
+};
 pub use sessions::{NewSession, Refresh, RefreshOutcome, Session};
 pub use sign_in::{MethodType, NewMfaChallenge, NewSignIn, Profile, SignInOutcome, SignedIn, WayIn};
 pub use signing_keys::SigningKey;
