@@ -45,6 +45,8 @@ error_codes! {
     CodeExpired = 400 "CODE_EXPIRED",
     /// A one-time code was guessed at too often and is dead.
     TooManyAttempts = 400 "TOO_MANY_ATTEMPTS",
+    /// The step does not follow from the ones before it.
+    InvalidState = 400 "INVALID_STATE",
     /// No credential, or none that is accepted here.
     Unauthorized = 401 "UNAUTHORIZED",
     /// A credential that is malformed, unknown or revoked.

@@ -60,6 +60,25 @@ pub(crate) fn admit(auth: &AuthService, context: &Context, key: &str, limit: Lim
     }
 }
 
+/// Counts only what the handler says has failed, by address and within the standard limit: for what a program asks again
+/// and again, and guesses at.
+pub(crate) struct Failures(Route);
+
+impl FromRequestParts<Arc<AuthService>> for Failures {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<AuthService>) -> Result<Self, Self::Rejection> {
+        Ok(Self(Route::of(parts)))
+    }
+}
+
+impl Failures {
+    /// Counts one failure.
+    pub(crate) fn count(&self, auth: &AuthService, context: &Context) -> Result<(), ApiError> {
+        admit_address(auth, context, &self.0, auth.config.limits.standard)
+    }
+}
+
 macro_rules! by_address {
     ($(#[$doc:meta])* $name:ident, $limit:ident) => {
         $(#[$doc])*

@@ -4,8 +4,10 @@
 
 mod account;
 mod caller;
+mod cli;
 mod dev;
 mod limits;
+mod oauth;
 mod public;
 mod sign_in;
 mod tokens;
@@ -48,6 +50,12 @@ fn api() -> OpenApiRouter<Arc<AuthService>> {
         .routes(routes!(tokens::rotate))
         .routes(routes!(tokens::create_for_cli))
         .routes(routes!(validate::validate))
+        .routes(routes!(cli::start))
+        .routes(routes!(cli::approve))
+        .routes(routes!(cli::deny))
+        .routes(routes!(cli::poll))
+        .routes(routes!(oauth::authorize_device))
+        .routes(routes!(oauth::token))
 }
 
 /// The OpenAPI document, as JSON.
