@@ -10,7 +10,6 @@ use crate::rows::Columns;
 use crate::sign_in::{self, Recognised};
 use crate::tokens::CreationLimits;
 use crate::transaction::transaction;
-use crate::users::User;
 use crate::{Store, StoreError};
 
 /// A form that is about to be shown.
@@ -27,8 +26,8 @@ pub struct NewPairingForm {
 /// What a code that was typed into the page led to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FormSignIn {
-    /// The form decides in this user's name.
-    SignedIn(Box<User>),
+    /// The form decides in the name of the user that the code leads to.
+    SignedIn,
     /// The user has a second factor, for which the page does not ask.
     SecondFactor,
     /// The user is disabled.
@@ -57,8 +56,8 @@ impl Store {
             if let Some(refusal) = codes::spend(tx, redemption).await? {
                 return Ok(FormSignIn::NotRight(refusal));
             }
-            let user = match sign_in::recognise(tx, &redemption.sign_in).await? {
-                Recognised::User(user) => user,
+            let user_id = match sign_in::recognise(tx, &redemption.sign_in).await? {
+                Recognised::User(user_id) => user_id,
                 Recognised::SecondFactor => return Ok(FormSignIn::SecondFactor),
                 Recognised::Disabled => return Ok(FormSignIn::Disabled),
             };
@@ -67,11 +66,11 @@ impl Store {
             )
             .bind(form.digest.to_string())
             .bind(form.pairing_id.as_str())
-            .bind(user.id.as_str())
+            .bind(user_id.as_str())
             .bind(form.expires_at.as_millis())
             .execute(&mut *tx)
             .await?;
-            Ok(FormSignIn::SignedIn(user))
+            Ok(FormSignIn::SignedIn)
         })
     }
 

@@ -164,7 +164,7 @@ async fn prove(tx: &mut AnyConnection, sign_in: &NewSignIn) -> Result<Option<(Us
 
 /// What a right proof led to where no session is to begin.
 pub(crate) enum Recognised {
-    User(Box<User>),
+    User(UserId),
     SecondFactor,
     Disabled,
 }
@@ -181,7 +181,7 @@ pub(crate) async fn recognise(tx: &mut AnyConnection, sign_in: &NewSignIn) -> Re
     // No session begins.
     event.actor = Actor::default();
     record(tx, EventType::SignInSucceeded, Some(&user.id), &event).await?;
-    Ok(Recognised::User(Box::new(user)))
+    Ok(Recognised::User(user.id))
 }
 
 /// The account that the way in leads to. A verified address of a provider's is a way in of its own: whoever has proved

@@ -7,6 +7,7 @@ mod caller;
 mod cli;
 mod dev;
 mod limits;
+mod login;
 mod oauth;
 mod public;
 mod sign_in;
@@ -56,6 +57,11 @@ fn api() -> OpenApiRouter<Arc<AuthService>> {
         .routes(routes!(cli::poll))
         .routes(routes!(oauth::authorize_device))
         .routes(routes!(oauth::token))
+        .routes(routes!(login::enter, login::find))
+        .routes(routes!(login::show))
+        .routes(routes!(login::send_code))
+        .routes(routes!(login::sign_in))
+        .routes(routes!(login::decide))
 }
 
 /// The OpenAPI document, as JSON.

@@ -35,7 +35,7 @@ pub(crate) async fn decide(
 }
 
 /// What whoever decided is told.
-pub(crate) fn decided(outcome: DecisionOutcome, now: Timestamp) -> Result<(), ApiError> {
+pub(super) fn decided(outcome: DecisionOutcome, now: Timestamp) -> Result<(), ApiError> {
     match outcome {
         DecisionOutcome::Decided => Ok(()),
         DecisionOutcome::Unknown => Err(ApiError::not_found()),

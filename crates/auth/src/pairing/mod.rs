@@ -13,8 +13,8 @@ use domain::{Digest, PairingId};
 
 use crate::AuthService;
 
-pub(crate) use decide::{approval, decide, decided};
-pub(crate) use page::{SignedInToPage, decide_by_form, sign_in};
+pub(crate) use decide::{approval, decide};
+pub(crate) use page::{decide_by_form, sign_in};
 pub(crate) use poll::{Poll, poll};
 pub(crate) use start::{Started, start};
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 use auth_api::ErrorCode;
 use domain::audit::Actor;
 use domain::{ClientInfo, Digest, EmailAddress, EventId, OneTimeCode, OneTimeSecret, PairingId};
-use store::{Decision, FormOutcome, FormSignIn, NewEvent, NewPairingForm, User};
+use store::{Decision, FormOutcome, FormSignIn, NewEvent, NewPairingForm};
 use web::ApiError;
 
-use super::decided;
+use super::decide::decided;
 use crate::sign_in::email;
 use crate::tokens::creation_limits;
 use crate::{AuthService, internal};
@@ -17,21 +17,15 @@ use crate::{AuthService, internal};
 /// How long somebody may think about it after they have signed in.
 const FORM_LIFETIME: Duration = Duration::from_mins(5);
 
-/// Somebody who may decide about one pairing, once.
-pub(crate) struct SignedInToPage {
-    pub(crate) user: User,
-    /// Goes into a hidden field of the form that decides.
-    pub(crate) form: OneTimeSecret,
-}
-
-/// Signs in to the page with a code that was sent by e-mail. No session begins.
+/// Signs in to the page with a code that was sent by e-mail. No session begins; what is returned goes into a hidden
+/// field of the form that decides.
 pub(crate) async fn sign_in(
     auth: &AuthService,
     client: &ClientInfo,
     id: &PairingId,
     address: &EmailAddress,
     code: &OneTimeCode,
-) -> Result<SignedInToPage, ApiError> {
+) -> Result<OneTimeSecret, ApiError> {
     let redemption = email::redemption(auth, client, address, code).0;
     let form = auth.chance.with(|rng| OneTimeSecret::generate(rng));
     let new_form = NewPairingForm {
@@ -40,7 +34,7 @@ pub(crate) async fn sign_in(
         expires_at: auth.clock.now().plus(FORM_LIFETIME),
     };
     match auth.store.sign_in_to_pairing(&redemption, &new_form).await.map_err(internal)? {
-        FormSignIn::SignedIn(user) => Ok(SignedInToPage { user: *user, form }),
+        FormSignIn::SignedIn => Ok(form),
         FormSignIn::NotRight(outcome) => Err(email::refused(&outcome)),
         FormSignIn::Disabled => Err(ApiError::new(ErrorCode::Forbidden, "This account has been disabled")),
         FormSignIn::SecondFactor => Err(ApiError::new(
