@@ -203,10 +203,10 @@ async fn forms_from_other_sites_are_refused() {
 #[tokio::test]
 async fn what_a_program_says_of_itself_is_only_text() {
     let world = World::new().await;
-    let call = world.post("/auth/cli/start").header("x-unused", "1").json(&json!({}));
-    let reply = call.header("user-agent", "<script>alert(1)</script>").await.ok(200);
-    let id = reply["verificationSessionId"].as_str().unwrap();
-    page(world.get(&format!("/login/{id}")).await, 200);
+    let asking = start(&world, json!({})).await;
+    world.by_hand("UPDATE pairings SET user_agent = '<script>alert(1)</script>\"'").await;
+    let shown = page(world.get(&format!("/login/{}", asking.id)).await, 200);
+    assert!(shown.contains("&lt;script&gt;") && !shown.contains("\"<"), "{shown}");
 }
 
 #[tokio::test]
@@ -215,7 +215,7 @@ async fn pages_of_nothing_say_so_and_guessing_is_limited() {
         setup.config.limits.strict = domain::Limit { count: 5, window: 15 * MINUTE };
     })
     .await;
-    for path in ["/login/nothing", "/login/%00", "/login/a%2Fb"] {
+    for path in ["/login/nothing", "/login/%00", "/login/%FF", "/login/a%2Fb"] {
         page(world.get(path).await, 404);
     }
     for form in ["user_code=BCDF-GHJK", "user_code=", "user_code=AEIO-UAEI", "", "user_code=a&user_code=b"] {

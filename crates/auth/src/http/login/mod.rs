@@ -79,7 +79,7 @@ pub(super) async fn find(
 pub(super) async fn show(
     State(auth): State<Arc<AuthService>>,
     limit: Result<Relaxed, ApiError>,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Page {
     let pairing = async {
         limit?;
@@ -107,7 +107,7 @@ pub(super) async fn send_code(
     own: Result<OwnPage, ApiError>,
     limit: Result<Strict, ApiError>,
     Extension(context): Extension<Arc<Context>>,
-    Path(id): Path<String>,
+    Id(id): Id,
     form: Result<web::Form<EmailForm>, ApiError>,
 ) -> Page {
     let pairing = match waiting(&auth, &id).await {
@@ -146,7 +146,7 @@ pub(super) async fn sign_in(
     own: Result<OwnPage, ApiError>,
     limit: Result<Strict, ApiError>,
     Extension(context): Extension<Arc<Context>>,
-    Path(id): Path<String>,
+    Id(id): Id,
     form: Result<web::Form<CodeForm>, ApiError>,
 ) -> Page {
     let pairing = match waiting(&auth, &id).await {
@@ -201,7 +201,7 @@ pub(super) async fn decide(
     own: Result<OwnPage, ApiError>,
     limit: Result<Standard, ApiError>,
     Extension(context): Extension<Arc<Context>>,
-    Path(id): Path<String>,
+    Id(id): Id,
     form: Result<web::Form<DecisionForm>, ApiError>,
 ) -> Page {
     let pairing = match waiting(&auth, &id).await {
@@ -274,5 +274,17 @@ impl<S: Send + Sync> FromRequestParts<S> for OwnPage {
             None | Some(b"same-origin" | b"none") => Ok(Self),
             Some(_) => Err(ApiError::new(ErrorCode::Forbidden, "This form was sent from another site")),
         }
+    }
+}
+
+/// The path's id. What is not even text is none.
+pub(crate) struct Id(String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
+        let path = Path::<String>::from_request_parts(parts, state).await;
+        Ok(Self(path.map(|Path(id)| id).unwrap_or_default()))
     }
 }
