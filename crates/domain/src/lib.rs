@@ -25,7 +25,9 @@ pub use code::{MalformedCode, OneTimeCode};
 pub use digest::{Digest, DigestKey, DigestKeyId, MalformedDigest, MalformedDigestKeyId};
 pub use duration::{DurationError, parse_duration};
 pub use email::{EmailAddress, EmailAddressError};
-pub use id::{AppId, AuthMethodId, CodeId, EventId, KeyId, MalformedId, PairingId, SessionId, TokenId, TokenSecretId, UserId};
+pub use id::{
+    AppId, AuthMethodId, CodeId, EventId, KeyId, MalformedId, PairingId, SessionId, TokenId, TokenSecretId, UserId,
+};
 pub use limit::{Limit, LimitError};
 pub use one_time_secret::{MalformedOneTimeSecret, OneTimeSecret};
 pub use scope::{Scope, ScopeError, Scopes};

@@ -34,9 +34,7 @@ pub use error::StoreError;
 pub use methods::{AuthMethod, LinkOutcome, NewLink};
 pub use open::{ForeignWrites, Options, Store};
 pub use pairing_forms::{FormOutcome, FormSignIn, NewPairingForm};
-pub use pairings::{
-    Approval, Decision, DecisionOutcome, MintOutcome, NewPairing, Pairing, PairingStatus, PollOutcome,
-};
+pub use pairings::{Approval, Decision, DecisionOutcome, MintOutcome, NewPairing, Pairing, PairingStatus, PollOutcome};
 pub use sessions::{NewSession, Refresh, RefreshOutcome, Session};
 pub use sign_in::{MethodType, NewMfaChallenge, NewSignIn, Profile, SignInOutcome, SignedIn, WayIn};
 pub use signing_keys::SigningKey;

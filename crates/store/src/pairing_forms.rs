@@ -61,15 +61,13 @@ impl Store {
                 Recognised::SecondFactor => return Ok(FormSignIn::SecondFactor),
                 Recognised::Disabled => return Ok(FormSignIn::Disabled),
             };
-            sqlx::query(
-                "INSERT INTO pairing_forms (digest, pairing_id, user_id, expires_at) VALUES ($1, $2, $3, $4)",
-            )
-            .bind(form.digest.to_string())
-            .bind(form.pairing_id.as_str())
-            .bind(user_id.as_str())
-            .bind(form.expires_at.as_millis())
-            .execute(&mut *tx)
-            .await?;
+            sqlx::query("INSERT INTO pairing_forms (digest, pairing_id, user_id, expires_at) VALUES ($1, $2, $3, $4)")
+                .bind(form.digest.to_string())
+                .bind(form.pairing_id.as_str())
+                .bind(user_id.as_str())
+                .bind(form.expires_at.as_millis())
+                .execute(&mut *tx)
+                .await?;
             Ok(FormSignIn::SignedIn)
         })
     }

@@ -75,7 +75,8 @@ pub(super) async fn authorize_device(
     let scopes: Option<Scopes> = match request.scope.as_deref().map(str::trim) {
         None | Some("") => None,
         Some(text) => {
-            let scopes = text.parse().map_err(|error| OAuthError::refused("invalid_scope", format!("scope {error}")))?;
+            let scopes =
+                text.parse().map_err(|error| OAuthError::refused("invalid_scope", format!("scope {error}")))?;
             Some(scopes)
         }
     };
@@ -135,8 +136,7 @@ async fn device_token(
     failures: &Failures,
     device_code: Option<String>,
 ) -> Result<Response, OAuthError> {
-    let device_code =
-        device_code.ok_or_else(|| OAuthError::refused("invalid_request", "device_code is required"))?;
+    let device_code = device_code.ok_or_else(|| OAuthError::refused("invalid_request", "device_code is required"))?;
     let parts = device_code.split_once(SEPARATOR).and_then(|(id, secret)| Some((id.parse().ok()?, secret)));
     let poll = match parts {
         Some((id, secret)) => pairing::poll(auth, &context.client, &id, secret).await?,

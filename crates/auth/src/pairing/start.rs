@@ -34,9 +34,8 @@ pub(crate) async fn start(
     let name = name.map_or_else(|| DEFAULT_NAME.parse(), Ok).map_err(|error| ApiError::internal(&error))?;
     let scopes = scopes.unwrap_or_else(Scopes::all);
     for _ in 0..DRAWS {
-        let (id, poll_secret, user_code) = auth
-            .chance
-            .with(|rng| (PairingId::generate(rng), OneTimeSecret::generate(rng), UserCode::generate(rng)));
+        let (id, poll_secret, user_code) =
+            auth.chance.with(|rng| (PairingId::generate(rng), OneTimeSecret::generate(rng), UserCode::generate(rng)));
         let new = NewPairing {
             poll_digest: poll_digest(auth, &id, poll_secret.expose()),
             id,

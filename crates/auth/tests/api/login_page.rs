@@ -125,7 +125,8 @@ async fn bad_terms_do_not_spend_the_form() {
     let world = World::new().await;
     let asking = start(&world, json!({})).await;
     let secret = form_secret(&sign_in(&world, &asking, ANN).await);
-    for terms in ["decision=approve&name=%3Cb%3E&lifetime=30", "decision=approve&name=x&lifetime=31", "decision=maybe"] {
+    for terms in ["decision=approve&name=%3Cb%3E&lifetime=30", "decision=approve&name=x&lifetime=31", "decision=maybe"]
+    {
         let again = page(decide(&world, &asking, &format!("form={secret}&{terms}")).await, 400);
         assert_eq!(form_secret(&again), secret);
         assert!(!again.contains("<b>"), "{again}");

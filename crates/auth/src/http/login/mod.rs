@@ -60,9 +60,10 @@ pub(super) async fn find(
         own?;
         limit?;
         let web::Form(form) = form?;
-        let code: UserCode = form.user_code.parse().map_err(|_| {
-            ApiError::new(ErrorCode::ValidationError, "The code has eight letters, such as BCDF-GHJK")
-        })?;
+        let code: UserCode = form
+            .user_code
+            .parse()
+            .map_err(|_| ApiError::new(ErrorCode::ValidationError, "The code has eight letters, such as BCDF-GHJK"))?;
         let found = auth.store.find_pairing_by_user_code(&code, auth.clock.now()).await.map_err(internal)?;
         found.ok_or_else(|| ApiError::new(ErrorCode::NotFound, "No program waits with this code; is it still shown?"))
     };
@@ -76,11 +77,7 @@ pub(super) async fn find(
 #[utoipa::path(get, path = "/login/{id}", tag = "pages", security(()), params(("id" = String, Path)),
     responses((status = 200, content_type = HTML, body = String), (status = 400, content_type = HTML, body = String),
               (status = 404, content_type = HTML, body = String), (status = 409, content_type = HTML, body = String)))]
-pub(super) async fn show(
-    State(auth): State<Arc<AuthService>>,
-    limit: Result<Relaxed, ApiError>,
-    Id(id): Id,
-) -> Page {
+pub(super) async fn show(State(auth): State<Arc<AuthService>>, limit: Result<Relaxed, ApiError>, Id(id): Id) -> Page {
     let pairing = async {
         limit?;
         waiting(&auth, &id).await
@@ -162,9 +159,10 @@ pub(super) async fn sign_in(
         Err(error) => return Page::failed(&auth, &Step::Email, Some(&pairing), &error),
     };
     let signed_in = async {
-        let code: OneTimeCode = form.code.parse().map_err(|_| {
-            ApiError::new(ErrorCode::ValidationError, "Enter the six digits that were sent")
-        })?;
+        let code: OneTimeCode = form
+            .code
+            .parse()
+            .map_err(|_| ApiError::new(ErrorCode::ValidationError, "Enter the six digits that were sent"))?;
         pairing::sign_in(&auth, &context.client, &pairing.id, &address, &code).await
     };
     match signed_in.await {

@@ -76,17 +76,17 @@ impl Page {
         problem: Option<&str>,
     ) -> Self {
         let (name, title, message, fields) = match step {
-            Step::UserCode => (
-                "user_code",
-                "Let a program in",
-                Some("Enter the code that the program shows you."),
-                Value::UNDEFINED,
-            ),
+            Step::UserCode => {
+                ("user_code", "Let a program in", Some("Enter the code that the program shows you."), Value::UNDEFINED)
+            }
             Step::Email => ("email", "Let this program in?", None, Value::UNDEFINED),
             Step::Code { email } => ("code", "Let this program in?", None, context! { email => *email }),
-            Step::Decide { email, form, name } => {
-                ("decide", "Let this program in?", None, context! { email => *email, form => form.expose(), name => *name })
-            }
+            Step::Decide { email, form, name } => (
+                "decide",
+                "Let this program in?",
+                None,
+                context! { email => *email, form => form.expose(), name => *name },
+            ),
             Step::Done { approved: true } => (
                 "done",
                 "The program is let in",
