@@ -4,9 +4,12 @@
 
 mod account;
 mod caller;
+mod cli;
 mod dev;
+mod device;
 mod exchange;
 mod limits;
+mod login;
 mod oauth;
 mod public;
 mod sign_in;
@@ -54,6 +57,17 @@ fn api() -> OpenApiRouter<Arc<AuthService>> {
         .routes(routes!(tokens::rotate))
         .routes(routes!(tokens::create_for_cli))
         .routes(routes!(validate::validate))
+        .routes(routes!(cli::start))
+        .routes(routes!(cli::approve))
+        .routes(routes!(cli::deny))
+        .routes(routes!(cli::poll))
+        .routes(routes!(device::authorize_device))
+        .routes(routes!(device::token))
+        .routes(routes!(login::enter, login::find))
+        .routes(routes!(login::show))
+        .routes(routes!(login::send_code))
+        .routes(routes!(login::sign_in))
+        .routes(routes!(login::decide))
 }
 
 /// The OpenAPI document, as JSON.
