@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use http::Method;
 use serde_json::Value;
 
+use crate::oauth_browser;
 use crate::world::World;
 
 /// All routes, as `METHOD /path`.
@@ -18,7 +19,8 @@ fn described(document: &Value) -> BTreeSet<String> {
 
 #[tokio::test]
 async fn every_described_route_exists_and_every_known_route_is_described() {
-    let world = World::new().await;
+    let provider = testkit::OAuthProvider::start().await;
+    let world = oauth_browser::world_with(&provider).await;
     let reply = world.get("/openapi.json").await;
     assert_eq!(reply.header("content-type"), "application/json");
     let document = reply.ok(200);
@@ -26,7 +28,7 @@ async fn every_described_route_exists_and_every_known_route_is_described() {
     for route in &described {
         let (method, path) = route.split_once(' ').unwrap();
         let method = Method::from_bytes(method.as_bytes()).unwrap();
-        let reply = world.call(method, &path.replace("{id}", "x")).await;
+        let reply = world.call(method, &path.replace("{id}", "x").replace("{provider}", "github")).await;
         assert!(!matches!(reply.status, 404 | 405), "{route}: {}", reply.text);
     }
     for route in [
@@ -34,6 +36,9 @@ async fn every_described_route_exists_and_every_known_route_is_described() {
         "GET /ready",
         "POST /auth/email/request",
         "POST /auth/email/verify",
+        "GET /auth/oauth/providers",
+        "GET /auth/oauth/{provider}",
+        "GET /auth/oauth/callback/{provider}",
         "POST /auth/refresh",
         "POST /auth/logout",
         "GET /auth/me",
