@@ -5,5 +5,6 @@
 mod configuration;
 mod durability;
 mod installation;
+mod oauth;
 mod tour;
 mod two_services;

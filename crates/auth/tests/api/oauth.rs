@@ -345,3 +345,18 @@ async fn of_parallel_returns_one_counts() {
         assert_eq!(exchanged, round + 1, "the provider sees each code once");
     }
 }
+
+#[tokio::test]
+async fn a_second_factor_is_asked_for() {
+    let provider = provider_with_ann("github").await;
+    let world = world_with(&provider).await;
+    sign_in_at(&world, &provider, "github").await;
+    let enabled = "INSERT INTO totp_factors (user_id, sealed_secret, seal_key, created_at, enabled_at) \
+                   SELECT id, 'x', 'x', 1, 1 FROM users";
+    assert_eq!(world.by_hand(enabled).await, 1);
+    let code = code_of(&round_trip(&world, &provider, "github").await);
+    let reply = exchange(&world, &code).await.ok(200);
+    assert_eq!((&reply["success"], &reply["mfaRequired"]), (&json!(false), &json!(true)));
+    assert!(reply.get("accessToken").is_none(), "{reply}");
+    assert_eq!(world.count("SELECT COUNT(*) FROM sessions").await, 1);
+}

@@ -206,17 +206,7 @@ async fn a_provider_that_fails_makes_an_error_and_no_user() {
     for name in ["google", "github", "twitter", "discord"] {
         for step in [OAuthStep::Token, OAuthStep::Userinfo, OAuthStep::Emails] {
             for fault in FAULTS {
-                // What is no list of addresses vouches for none.
-                let is_told = step != OAuthStep::Emails
-                    || matches!(
-                        fault,
-                        OAuthFault::Status500
-                            | OAuthFault::Html
-                            | OAuthFault::Nothing
-                            | OAuthFault::Huge
-                            | OAuthFault::Redirect
-                    );
-                if !is_told || (step == OAuthStep::Emails && name != "github") {
+                if step == OAuthStep::Emails && name != "github" {
                     continue;
                 }
                 provider.fail(step, Some(fault));
@@ -305,4 +295,22 @@ async fn errors_of_the_providers_are_errors() {
     let back = format!("/auth/oauth/callback/github?state={}", state_of(&trip));
     come_back(&world, &back, &trip.cookie).await.fails(502, "PROVIDER_ERROR");
     assert_nothing_happened(&world).await;
+}
+
+#[tokio::test]
+async fn the_routes_are_limited_by_address() {
+    let provider = OAuthProvider::start().await;
+    let world = World::with(|setup| {
+        switch_on(setup, &provider);
+        setup.config.limits.standard = "2/1m".parse().unwrap();
+    })
+    .await;
+    for path in ["/auth/oauth/providers", "/auth/oauth/github", "/auth/oauth/callback/github?state=x&code=y"] {
+        for _ in 0..2 {
+            assert_ne!(world.get(path).await.status, 429, "{path}");
+        }
+        world.get(path).await.fails(429, "RATE_LIMIT_EXCEEDED");
+        assert_ne!(world.get(path).from("198.51.100.2").await.status, 429, "{path}");
+    }
+    assert_eq!(world.count("SELECT COUNT(*) FROM oauth_states").await, 3);
 }

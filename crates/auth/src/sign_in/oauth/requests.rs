@@ -53,6 +53,10 @@ impl Requests {
             Some(url) => Some(self.read("emails", url, &token).await?),
             None => None,
         };
+        // Going on without would make a second account for somebody who has one.
+        if emails.as_ref().is_some_and(|emails| !emails.is_array()) {
+            return Err("emails: the reply is not a list".to_owned());
+        }
         identity::read(provider.name, &user, emails.as_ref())
             .ok_or_else(|| "userinfo: it does not say who this is".to_owned())
     }
