@@ -124,7 +124,7 @@ impl AuthService {
     }
 
     /// Forgets all copies when another process has written to the database: it cannot set marks in this one.
-    async fn look_for_foreign_writes(&self) -> Result<(), StoreError> {
+    pub async fn look_for_foreign_writes(&self) -> Result<(), StoreError> {
         let now = self.store.foreign_writes().await?;
         let before = self.foreign_writes.lock().unwrap_or_else(PoisonError::into_inner).replace(now);
         if before != Some(now) {

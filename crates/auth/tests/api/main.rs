@@ -19,6 +19,7 @@ mod documents;
 mod http;
 mod limits_by_address;
 mod login_page;
+mod logs;
 mod mail;
 mod oauth;
 mod oauth_browser;
