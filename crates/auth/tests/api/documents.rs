@@ -29,7 +29,11 @@ async fn every_described_route_exists_and_every_known_route_is_described() {
         let path = path.replace(['{', '}'], "");
         let reply = world.call(Method::TRACE, &path).await;
         assert_eq!(reply.status, 405, "{route}: {}", reply.text);
-        assert!(reply.header("allow").split(',').any(|allowed| allowed == method), "{route}: {}", reply.header("allow"));
+        assert!(
+            reply.header("allow").split(',').any(|allowed| allowed == method),
+            "{route}: {}",
+            reply.header("allow")
+        );
     }
     for route in [
         "GET /health",
