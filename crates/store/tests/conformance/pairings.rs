@@ -211,7 +211,7 @@ pub(crate) async fn limits_on_creation_hold_at_both_steps(db: &Database) {
     let minted = outcomes.iter().filter(|outcome| matches!(outcome, MintOutcome::Minted(_))).count();
     let refused = MintOutcome::Refused(CreationOutcome::TooManyActive);
     assert_eq!(minted, 1, "{outcomes:?}");
-    assert!(outcomes.iter().any(|outcome| *outcome == refused));
+    assert!(outcomes.contains(&refused));
     assert_eq!(db.store.list_tokens(&user.id).await.unwrap().len(), 1);
 
     let third = start(db, 3).await;
