@@ -57,11 +57,6 @@ fn api() -> OpenApiRouter<Arc<AuthService>> {
         .routes(routes!(cli::poll))
         .routes(routes!(oauth::authorize_device))
         .routes(routes!(oauth::token))
-        .routes(routes!(login::enter, login::find))
-        .routes(routes!(login::show))
-        .routes(routes!(login::send_code))
-        .routes(routes!(login::sign_in))
-        .routes(routes!(login::decide))
 }
 
 /// The OpenAPI document, as JSON.
@@ -87,6 +82,7 @@ pub fn router(auth: Arc<AuthService>) -> Router {
         router = router.route("/dev/outbox", get(dev::outbox));
     }
     router
+        .merge(login::routes())
         .merge(public::docs())
         .fallback(web::not_found)
         .method_not_allowed_fallback(web::method_not_allowed)
