@@ -63,11 +63,6 @@ fn api() -> OpenApiRouter<Arc<AuthService>> {
         .routes(routes!(cli::poll))
         .routes(routes!(device::authorize_device))
         .routes(routes!(device::token))
-        .routes(routes!(login::enter, login::find))
-        .routes(routes!(login::show))
-        .routes(routes!(login::send_code))
-        .routes(routes!(login::sign_in))
-        .routes(routes!(login::decide))
 }
 
 /// The OpenAPI document, as JSON.
@@ -93,6 +88,7 @@ pub fn router(auth: Arc<AuthService>) -> Router {
         router = router.route("/dev/outbox", get(dev::outbox));
     }
     router
+        .merge(login::routes())
         .merge(public::docs())
         .fallback(web::not_found)
         .method_not_allowed_fallback(web::method_not_allowed)

@@ -11,9 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use auth_api::ErrorCode;
-use axum::Extension;
 use axum::extract::{FromRequestParts, Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::{get, post};
+use axum::{Extension, Router};
 use domain::{EmailAddress, OneTimeCode, OneTimeSecret, PairingId, Timestamp, UserCode};
 use http::request::Parts;
 use serde::Deserialize;
@@ -26,13 +27,20 @@ use crate::pairing;
 use crate::sign_in::email;
 use crate::{AuthService, internal};
 
-const HTML: &str = "text/html; charset=utf-8";
 const DAY: Duration = Duration::from_hours(24);
 
+/// The pages' routes. They are for people, and so not in the OpenAPI document.
+pub(super) fn routes() -> Router<Arc<AuthService>> {
+    Router::new()
+        .route("/login", get(enter).post(find))
+        .route("/login/{id}", get(show))
+        .route("/login/{id}/email", post(send_code))
+        .route("/login/{id}/code", post(sign_in))
+        .route("/login/{id}/decide", post(decide))
+}
+
 /// The page that asks for a user code.
-#[utoipa::path(get, path = "/login", tag = "pages", security(()),
-    responses((status = 200, content_type = HTML, body = String)))]
-pub(super) async fn enter(State(auth): State<Arc<AuthService>>, limit: Result<Relaxed, ApiError>) -> Page {
+async fn enter(State(auth): State<Arc<AuthService>>, limit: Result<Relaxed, ApiError>) -> Page {
     match limit {
         Ok(_) => Page::new(&auth, &Step::UserCode, None),
         Err(error) => Page::failed(&auth, &Step::Over, None, &error),
@@ -40,17 +48,13 @@ pub(super) async fn enter(State(auth): State<Arc<AuthService>>, limit: Result<Re
 }
 
 /// What the page that asks for a user code sends.
-#[derive(Deserialize, utoipa::ToSchema)]
-pub(super) struct UserCodeForm {
+#[derive(Deserialize)]
+struct UserCodeForm {
     user_code: String,
 }
 
 /// Go to the page of the program that shows this user code.
-#[utoipa::path(post, path = "/login", tag = "pages", security(()),
-    request_body(content = UserCodeForm, content_type = "application/x-www-form-urlencoded"),
-    responses((status = 303), (status = 400, content_type = HTML, body = String),
-              (status = 404, content_type = HTML, body = String), (status = 429, content_type = HTML, body = String)))]
-pub(super) async fn find(
+async fn find(
     State(auth): State<Arc<AuthService>>,
     own: Result<OwnPage, ApiError>,
     limit: Result<Strict, ApiError>,
@@ -74,10 +78,7 @@ pub(super) async fn find(
 }
 
 /// The page of one program: what it is, and a form to sign in.
-#[utoipa::path(get, path = "/login/{id}", tag = "pages", security(()), params(("id" = String, Path)),
-    responses((status = 200, content_type = HTML, body = String), (status = 400, content_type = HTML, body = String),
-              (status = 404, content_type = HTML, body = String), (status = 409, content_type = HTML, body = String)))]
-pub(super) async fn show(State(auth): State<Arc<AuthService>>, limit: Result<Relaxed, ApiError>, Id(id): Id) -> Page {
+async fn show(State(auth): State<Arc<AuthService>>, limit: Result<Relaxed, ApiError>, Id(id): Id) -> Page {
     let pairing = async {
         limit?;
         waiting(&auth, &id).await
@@ -89,17 +90,13 @@ pub(super) async fn show(State(auth): State<Arc<AuthService>>, limit: Result<Rel
 }
 
 /// What the page that asks for an address sends.
-#[derive(Deserialize, utoipa::ToSchema)]
-pub(super) struct EmailForm {
+#[derive(Deserialize)]
+struct EmailForm {
     email: String,
 }
 
 /// Send a code to whoever wants to decide.
-#[utoipa::path(post, path = "/login/{id}/email", tag = "pages", security(()), params(("id" = String, Path)),
-    request_body(content = EmailForm, content_type = "application/x-www-form-urlencoded"),
-    responses((status = 200, content_type = HTML, body = String), (status = 400, content_type = HTML, body = String),
-              (status = 429, content_type = HTML, body = String)))]
-pub(super) async fn send_code(
+async fn send_code(
     State(auth): State<Arc<AuthService>>,
     own: Result<OwnPage, ApiError>,
     limit: Result<Strict, ApiError>,
@@ -127,18 +124,14 @@ pub(super) async fn send_code(
 }
 
 /// What the page that asks for the code sends.
-#[derive(Deserialize, utoipa::ToSchema)]
-pub(super) struct CodeForm {
+#[derive(Deserialize)]
+struct CodeForm {
     email: String,
     code: String,
 }
 
 /// Sign in to the page: the reply carries the form that decides.
-#[utoipa::path(post, path = "/login/{id}/code", tag = "pages", security(()), params(("id" = String, Path)),
-    request_body(content = CodeForm, content_type = "application/x-www-form-urlencoded"),
-    responses((status = 200, content_type = HTML, body = String), (status = 400, content_type = HTML, body = String),
-              (status = 403, content_type = HTML, body = String), (status = 429, content_type = HTML, body = String)))]
-pub(super) async fn sign_in(
+async fn sign_in(
     State(auth): State<Arc<AuthService>>,
     own: Result<OwnPage, ApiError>,
     limit: Result<Strict, ApiError>,
@@ -179,8 +172,8 @@ pub(super) async fn sign_in(
 }
 
 /// What the page that asks for the decision sends.
-#[derive(Deserialize, utoipa::ToSchema)]
-pub(super) struct DecisionForm {
+#[derive(Deserialize)]
+struct DecisionForm {
     form: String,
     decision: String,
     #[serde(default)]
@@ -190,11 +183,7 @@ pub(super) struct DecisionForm {
 }
 
 /// Approve or deny.
-#[utoipa::path(post, path = "/login/{id}/decide", tag = "pages", security(()), params(("id" = String, Path)),
-    request_body(content = DecisionForm, content_type = "application/x-www-form-urlencoded"),
-    responses((status = 200, content_type = HTML, body = String), (status = 400, content_type = HTML, body = String),
-              (status = 409, content_type = HTML, body = String), (status = 429, content_type = HTML, body = String)))]
-pub(super) async fn decide(
+async fn decide(
     State(auth): State<Arc<AuthService>>,
     own: Result<OwnPage, ApiError>,
     limit: Result<Standard, ApiError>,
@@ -262,7 +251,7 @@ fn address(text: &str) -> Result<EmailAddress, ApiError> {
 
 /// A form that was not sent from another site's page: browsers say so (W3C Fetch Metadata). What sends no such header
 /// is no browser that somebody could be lured with.
-pub(crate) struct OwnPage;
+struct OwnPage;
 
 impl<S: Send + Sync> FromRequestParts<S> for OwnPage {
     type Rejection = ApiError;
@@ -276,7 +265,7 @@ impl<S: Send + Sync> FromRequestParts<S> for OwnPage {
 }
 
 /// The path's id. What is not even text is none.
-pub(crate) struct Id(String);
+struct Id(String);
 
 impl<S: Send + Sync> FromRequestParts<S> for Id {
     type Rejection = std::convert::Infallible;

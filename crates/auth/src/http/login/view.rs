@@ -31,7 +31,7 @@ pub(super) enum Step<'a> {
 }
 
 /// A page, ready to be sent.
-pub(crate) struct Page {
+pub(super) struct Page {
     status: StatusCode,
     retry_after: Option<u64>,
     html: String,
