@@ -16,6 +16,7 @@ mod one_time_secret;
 mod scope;
 pub mod token;
 mod token_name;
+pub mod wallet;
 
 pub use chance::Chance;
 pub use client::ClientInfo;
