@@ -45,6 +45,10 @@ error_codes! {
     CodeExpired = 400 "CODE_EXPIRED",
     /// A one-time code was guessed at too often and is dead.
     TooManyAttempts = 400 "TOO_MANY_ATTEMPTS",
+    /// A wallet's signature is not that of a challenge that waits for it.
+    InvalidSignature = 400 "INVALID_SIGNATURE",
+    /// A wallet's challenge is too old.
+    ChallengeExpired = 400 "CHALLENGE_EXPIRED",
     /// No credential, or none that is accepted here.
     Unauthorized = 401 "UNAUTHORIZED",
     /// A credential that is malformed, unknown or revoked.

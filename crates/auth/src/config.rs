@@ -7,6 +7,8 @@ use http::HeaderValue;
 use secrecy::SecretString;
 use web::TrustedProxies;
 
+use crate::sign_in::EthereumRpc;
+
 /// The auth service's configuration. All of it has been checked; nothing here is optional to save a check.
 pub struct Config {
     /// Secrets, each of at least 32 bytes.
@@ -27,6 +29,12 @@ pub struct Config {
     pub cors_origins: Vec<HeaderValue>,
     /// Whether `POST /tokens/validate` answers callers without a service JWT.
     pub validate_allow_anonymous: bool,
+    /// The site that wallets are asked to sign in to: an RFC 3986 authority, that of the pages that ask them.
+    pub sign_in_domain: String,
+    /// The URI of that site.
+    pub sign_in_uri: String,
+    /// `ETH_RPC_URL`; without it, smart-contract wallets cannot sign in.
+    pub ethereum: Option<EthereumRpc>,
 }
 
 /// The secrets of the auth service.

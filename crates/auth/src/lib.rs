@@ -22,5 +22,6 @@ pub use config::{Config, Limits, Secrets};
 pub use http::{openapi, router};
 pub use notify::{Mail, MailError, Mailer, Outbox, OutboxMail, Resend, Smtp, TemplateError, Templates};
 pub use service::{AuthService, Parts};
+pub use sign_in::EthereumRpc;
 
 pub(crate) use service::{address_key, internal};

@@ -3,12 +3,14 @@
 
 #![expect(clippy::missing_panics_doc, reason = "everything here panics when a test cannot go on")]
 
+mod node;
 mod process;
 mod service_jwt;
 mod smtp;
 mod time;
 
 pub use jsonwebtoken::Algorithm;
+pub use node::{WalletSignature, sign_with_wallet, test_clients};
 pub use process::{Afd, Finished, Launch, free_port};
 pub use service_jwt::{ServiceJwt, service_jwt};
 pub use smtp::{ReceivedMail, SmtpBehaviour, SmtpSink};

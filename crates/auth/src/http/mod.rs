@@ -10,6 +10,7 @@ mod public;
 mod sign_in;
 mod tokens;
 mod validate;
+mod wallet;
 
 use std::sync::Arc;
 
@@ -38,6 +39,8 @@ fn api() -> OpenApiRouter<Arc<AuthService>> {
         .routes(routes!(public::ready))
         .routes(routes!(sign_in::request_email_code))
         .routes(routes!(sign_in::verify_email_code))
+        .routes(routes!(wallet::challenge))
+        .routes(routes!(wallet::verify))
         .routes(routes!(sign_in::refresh))
         .routes(routes!(sign_in::logout))
         .routes(routes!(account::me))

@@ -2,5 +2,7 @@
 
 pub(crate) mod email;
 mod outcome;
+pub(crate) mod wallet;
 
 pub(crate) use outcome::{Planned, plan, reply};
+pub use wallet::EthereumRpc;

@@ -12,8 +12,8 @@ use super::WalletAddressError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct EthereumAddress([u8; 20]);
 
-/// r, s and v, one after the other.
-const SIGNATURE_LENGTH: usize = 65;
+/// The length of the signature of a key: r, s and v, one after the other.
+pub const SIGNATURE_LENGTH: usize = 65;
 
 impl EthereumAddress {
     /// The address's bytes.
@@ -76,9 +76,15 @@ pub fn personal_message_hash(message: &str) -> [u8; 32] {
     hasher.finalize().into()
 }
 
-/// The signature's bytes: hexadecimal digits with or without `0x`. `None` for anything else.
+/// The bytes, as Ethereum's programs write them: `0x` and lower-case digits.
 #[must_use]
-pub fn decode_signature(text: &str) -> Option<Vec<u8>> {
+pub fn to_hex(bytes: &[u8]) -> String {
+    format!("0x{}", encode_hex(bytes))
+}
+
+/// The bytes of hexadecimal digits with or without `0x`. `None` for anything else.
+#[must_use]
+pub fn from_hex(text: &str) -> Option<Vec<u8>> {
     let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text);
     decode_hex(digits)
 }
@@ -249,10 +255,10 @@ mod tests {
     #[test]
     fn signatures_are_read_with_and_without_their_prefix() {
         for text in ["0x00ff", "00ff", "0X00FF", "00fF"] {
-            assert_eq!(decode_signature(text), Some(vec![0, 255]), "{text}");
+            assert_eq!(from_hex(text), Some(vec![0, 255]), "{text}");
         }
         for text in ["0x0", "f", "0xzz", "0x0x00", "ä", "+1", "0x 1"] {
-            assert_eq!(decode_signature(text), None, "{text}");
+            assert_eq!(from_hex(text), None, "{text}");
         }
     }
 }
