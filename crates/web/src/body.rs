@@ -12,13 +12,25 @@ use crate::ApiError;
 /// No request to either service has a reason to be longer.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
 
-/// A JSON body of type `T`.
+/// A JSON object of type `T`.
 ///
 /// Rejections: 415 for another content type, 413 over 64 KiB, 400 `INVALID_JSON` for broken syntax, 400
 /// `VALIDATION_ERROR` naming the field for the rest.
 pub struct Json<T>(pub T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        require_json(&request)?;
+        parse_object(&read(request).await?).map(Self)
+    }
+}
+
+/// A JSON body of any shape that `T` reads, a list among them; otherwise like [`Json`].
+pub struct AnyJson<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for AnyJson<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
@@ -40,7 +52,7 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for JsonOrDef
             return Ok(Self(T::default()));
         }
         is_json?;
-        parse(&body).map(Self)
+        parse_object(&body).map(Self)
     }
 }
 
@@ -78,6 +90,14 @@ fn is_too_long(error: &(dyn std::error::Error + 'static)) -> bool {
         cause = error.source();
     }
     false
+}
+
+fn parse_object<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    // serde would read an array as the fields in their order, and that order is nobody's contract.
+    if body.trim_ascii_start().starts_with(b"[") {
+        return Err(ApiError::validation("", "must be an object"));
+    }
+    parse(body)
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {

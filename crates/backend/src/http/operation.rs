@@ -78,7 +78,7 @@ impl Body {
         if is_form {
             return read_form(request).await;
         }
-        web::Json::from_request(request, &()).await.map(|web::Json(body)| body)
+        web::AnyJson::from_request(request, &()).await.map(|web::AnyJson(body)| body)
     }
 }
 
