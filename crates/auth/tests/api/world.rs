@@ -261,6 +261,9 @@ fn config() -> Config {
         trusted_proxies: TrustedProxies::default(),
         cors_origins: vec![HeaderValue::from_static(ORIGIN)],
         validate_allow_anonymous: false,
+        sign_in_domain: "app.example.com".to_owned(),
+        sign_in_uri: "https://app.example.com/".to_owned(),
+        ethereum: None,
     }
 }
 
