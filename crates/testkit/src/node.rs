@@ -28,9 +28,9 @@ pub struct WalletSignature {
 
 /// Signs the message with `ethers`, `viem` or `tweetnacl` and the key of these 32 bytes.
 pub async fn sign_with_wallet(library: &str, key: [u8; 32], message: &str) -> WalletSignature {
-    let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    let key = domain::wallet::ethereum::to_hex(&key);
     let mut node = Command::new("node")
-        .args(["sign.mjs", library, &key])
+        .args(["sign.mjs", library, &key[2..]])
         .current_dir(test_clients())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
