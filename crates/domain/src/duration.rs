@@ -31,9 +31,9 @@ mod tests {
 
     #[test]
     fn reads_the_usual_units() {
-        assert_eq!(parse_duration("15m"), Ok(Duration::from_secs(900)));
-        assert_eq!(parse_duration(" 7d "), Ok(Duration::from_secs(604_800)));
-        assert_eq!(parse_duration("2h"), Ok(Duration::from_secs(7_200)));
+        assert_eq!(parse_duration("15m"), Ok(Duration::from_mins(15)));
+        assert_eq!(parse_duration(" 7d "), Ok(Duration::from_hours(168)));
+        assert_eq!(parse_duration("2h"), Ok(Duration::from_hours(2)));
         assert_eq!(parse_duration("45"), Ok(Duration::from_secs(45)));
     }
 

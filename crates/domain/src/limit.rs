@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn reads_what_the_configuration_table_shows() {
-        assert_eq!("5/15m".parse(), Ok(Limit { count: 5, window: Duration::from_secs(900) }));
+        assert_eq!("5/15m".parse(), Ok(Limit { count: 5, window: Duration::from_mins(15) }));
         assert_eq!("60/1m".parse(), Ok(Limit::per_minute(60)));
     }
 

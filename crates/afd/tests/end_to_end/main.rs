@@ -1,5 +1,7 @@
 //! Real processes on free ports, driven over HTTP as anybody would.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod configuration;
 mod durability;
 mod installation;

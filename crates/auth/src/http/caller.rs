@@ -131,15 +131,17 @@ async fn identify(auth: &AuthService, context: &Context, presented: &str) -> Res
     let is_service = !token::looks_like_token(presented)
         && jsonwebtoken::decode_header(presented).is_ok_and(|header| header.alg == Algorithm::HS256);
     if is_service {
-        let call = auth.service_keys.verify(presented, auth.clock.now());
+        let invalid = || ApiError::new(ErrorCode::InvalidToken, "This token is not valid");
+        let call = auth.service_keys.verify(presented, auth.clock.now()).ok_or_else(invalid)?;
         context.note_caller("service");
-        return call
-            .map(Credential::Service)
-            .ok_or_else(|| ApiError::new(ErrorCode::InvalidToken, "This token is not valid"));
+        return Ok(Credential::Service(call));
     }
 
-    let Validated { credential, .. } =
-        auth.validator.validate(presented, &context.client).await.map_err(|rejection| rejected(auth, rejection))?;
+    let Validated { credential, .. } = auth
+        .validator
+        .validate(presented, &context.client)
+        .await
+        .map_err(|rejection| rejected(auth, context, rejection))?;
     let mut principal = Principal {
         user_id: credential.user_id.clone(),
         actor: Actor::default(),
@@ -162,12 +164,13 @@ async fn identify(auth: &AuthService, context: &Context, presented: &str) -> Res
 }
 
 /// What a rejected credential is answered with where it was presented as `Authorization`.
-fn rejected(auth: &AuthService, rejection: Rejection) -> ApiError {
+fn rejected(auth: &AuthService, context: &Context, rejection: Rejection) -> ApiError {
     match rejection {
         Rejection::Invalid => ApiError::new(ErrorCode::InvalidToken, "This token is not valid"),
         Rejection::Expired => ApiError::new(ErrorCode::TokenExpired, "This token has expired"),
         Rejection::SessionEnded => ApiError::new(ErrorCode::SessionRevoked, "This session has been ended"),
-        Rejection::Limited { retry_at, .. } => {
+        Rejection::Limited { quota, retry_at } => {
+            limits::show_credential(auth, context, quota);
             ApiError::rate_limited("This token has made too many requests", retry_at, auth.clock.now())
         }
         Rejection::Unavailable(error) => internal(error),

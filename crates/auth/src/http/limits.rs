@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::{FromRequestParts, MatchedPath};
 use domain::{Limit, UserId};
 use http::request::Parts;
-use limiter::Verdict;
+use limiter::{Quota, Verdict};
 use web::{ApiError, Context, Window};
 
 use crate::{AuthService, address_key};
@@ -48,16 +48,21 @@ pub(crate) fn admit(auth: &AuthService, context: &Context, key: &str, limit: Lim
         Verdict::Admitted(quota) => (quota, None),
         Verdict::Refused { quota, retry_at } => (quota, Some(retry_at)),
     };
-    context.note_window(Window {
-        limit: quota.limit,
-        remaining: quota.remaining,
-        reset_at: quota.reset_at,
-        length: limit.window,
-    });
+    context.note_window(window(quota, limit));
     match refused {
         None => Ok(()),
         Some(retry_at) => Err(ApiError::rate_limited("Too many requests; try again later", retry_at, now)),
     }
+}
+
+/// Shows a credential's own window in the reply.
+pub(crate) fn show_credential(auth: &AuthService, context: &Context, quota: Quota) {
+    context.note_window(window(quota, auth.config.limits.token));
+}
+
+fn window(quota: Quota, limit: Limit) -> Window {
+    let Quota { limit: count, remaining, reset_at } = quota;
+    Window { limit: count, remaining, reset_at, length: limit.window }
 }
 
 macro_rules! by_address {

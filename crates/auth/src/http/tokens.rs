@@ -7,10 +7,11 @@ use auth_api::{
     RotateTokenRequest, TokenCreatedReply, TokensReply,
 };
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{FromRequestParts, Path, State};
 use domain::TokenId;
 use domain::token::TokenSecret;
 use http::StatusCode;
+use http::request::Parts;
 use store::Token;
 use web::ApiError;
 
@@ -74,11 +75,11 @@ pub(super) async fn limits(
 pub(super) async fn rotate(
     State(auth): State<Arc<AuthService>>,
     User { principal, .. }: User<TokensWrite>,
-    Path(id): Path<String>,
+    Id(id): Id,
     web::JsonOrDefault(request): web::JsonOrDefault<RotateTokenRequest>,
 ) -> Result<(StatusCode, Json<TokenCreatedReply>), ApiError> {
     let grace = tokens::grace(request.grace_seconds)?;
-    let (token, secret) = tokens::rotate(&auth, &principal, &token_id(id)?, grace).await?;
+    let (token, secret) = tokens::rotate(&auth, &principal, &id, grace).await?;
     Ok((StatusCode::CREATED, Json(created(token, &secret))))
 }
 
@@ -89,15 +90,22 @@ pub(super) async fn rotate(
 pub(super) async fn delete(
     State(auth): State<Arc<AuthService>>,
     User { principal, .. }: User<TokensWrite>,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Result<Json<MessageReply>, ApiError> {
-    tokens::delete(&auth, &principal, &token_id(id)?).await?;
+    tokens::delete(&auth, &principal, &id).await?;
     Ok(Json(MessageReply { success: true, message: "The token has been deleted".to_owned() }))
 }
 
-/// What cannot be an id names nothing.
-fn token_id(text: String) -> Result<TokenId, ApiError> {
-    text.try_into().map_err(|_| ApiError::not_found())
+/// The path's id. What cannot be one, and what is not even text, names nothing.
+pub(super) struct Id(TokenId);
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Path(text) = Path::<String>::from_request_parts(parts, state).await.map_err(|_| ApiError::not_found())?;
+        text.try_into().map(Self).map_err(|_| ApiError::not_found())
+    }
 }
 
 fn created(token: Token, secret: &TokenSecret) -> TokenCreatedReply {

@@ -9,9 +9,10 @@ use axum::{Extension, Json};
 use domain::{ClientInfo, Timestamp};
 use http::{HeaderValue, StatusCode, header};
 use limiter::Quota;
-use web::{Context, Window};
+use web::Context;
 
 use super::caller::Validating;
+use super::limits;
 use crate::tokens::{Rejection, Validated};
 use crate::{AuthService, internal};
 
@@ -43,7 +44,7 @@ pub(super) async fn validate(
     };
     match outcome {
         Ok(Validated { credential, quota }) => {
-            context.note_window(window(&auth, quota));
+            limits::show_credential(&auth, &context, quota);
             Json(ValidReply {
                 valid: true,
                 kind: credential.id.kind(),
@@ -63,7 +64,7 @@ pub(super) async fn validate(
         Err(Rejection::Expired) => invalid("This token has expired"),
         Err(Rejection::SessionEnded) => invalid("This session has been ended"),
         Err(Rejection::Limited { quota, retry_at }) => {
-            context.note_window(window(&auth, quota));
+            limits::show_credential(&auth, &context, quota);
             let seconds = seconds_until(retry_at, auth.clock.now());
             let reply = InvalidReply {
                 retry_after: Some(seconds),
@@ -88,11 +89,6 @@ fn client(told: Option<ValidClient>, context: &Context) -> ClientInfo {
             .filter(|id| ClientInfo::is_sane_request_id(id))
             .or_else(|| Some(context.request_id.clone())),
     }
-}
-
-fn window(auth: &AuthService, quota: Quota) -> Window {
-    let Quota { limit, remaining, reset_at } = quota;
-    Window { limit, remaining, reset_at, length: auth.config.limits.token.window }
 }
 
 fn rate_limit(quota: Quota) -> RateLimit {

@@ -43,19 +43,18 @@ pub(crate) async fn refresh(
         client: client.clone(),
         metadata: std::collections::BTreeMap::new(),
     };
+    // Before the commit, so that a caller who hangs up in between cannot leave a dead session in a cache.
+    auth.distrust_session(&refresh.session_id);
     let digest_of = |session: &store::Session| auth.refresh_key.digest(&session.id, session.generation);
     match auth.store.refresh_session(&refresh, digest_of, &event).await.map_err(internal)? {
         RefreshOutcome::Rotated(renewed) | RefreshOutcome::Replayed(renewed) => {
             let (session, user) = *renewed;
             Ok(session_reply(auth, &session, user))
         }
-        RefreshOutcome::Reused => {
-            auth.distrust_session(&refresh.session_id);
-            Err(ApiError::new(
-                ErrorCode::RefreshReused,
-                "This refresh token was used before; its session has been ended",
-            ))
-        }
+        RefreshOutcome::Reused => Err(ApiError::new(
+            ErrorCode::RefreshReused,
+            "This refresh token was used before; its session has been ended",
+        )),
         RefreshOutcome::Expired => Err(expired()),
         RefreshOutcome::Disabled => Err(invalid()),
         RefreshOutcome::Gone => Err(ApiError::new(ErrorCode::SessionRevoked, "This session has been ended")),

@@ -52,6 +52,9 @@ pub(crate) async fn create(
     let limits = creation_limits(auth);
     // The database decides below; asking first spares those who are over a limit, and us, a bcrypt hash.
     let state = auth.store.creation_state(&caller.user_id, limits.creations.window, now).await.map_err(internal)?;
+    if state.used >= limits.creations.count {
+        return Err(too_many_today(state.oldest.unwrap_or(now).plus(limits.creations.window), now));
+    }
     if state.active >= limits.max_active {
         return Err(too_many_active());
     }
@@ -69,9 +72,7 @@ pub(crate) async fn create(
     };
     match auth.store.create_token(&token, &limits, &event).await.map_err(internal)? {
         CreationOutcome::Created(token) => Ok((*token, secret)),
-        CreationOutcome::CreationLimit { reset_at } => {
-            Err(ApiError::rate_limited("You have created as many tokens as one may in a day", reset_at, now))
-        }
+        CreationOutcome::CreationLimit { reset_at } => Err(too_many_today(reset_at, now)),
         CreationOutcome::TooManyActive => Err(too_many_active()),
         CreationOutcome::NoUser => Err(ApiError::unauthorized()),
     }
@@ -80,6 +81,10 @@ pub(crate) async fn create(
 pub(super) fn creation_limits(auth: &AuthService) -> CreationLimits {
     let limits = &auth.config.limits;
     CreationLimits { creations: Limit::per_day(limits.creations_per_day), max_active: limits.max_active_tokens }
+}
+
+fn too_many_today(reset_at: Timestamp, now: Timestamp) -> ApiError {
+    ApiError::rate_limited("You have created as many tokens as one may in a day", reset_at, now)
 }
 
 fn too_many_active() -> ApiError {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use domain::{ClientInfo, Digest, DigestKey, Limit, Timestamp, token};
-use limiter::Verdict;
+use limiter::{Quota, Verdict};
 use store::{FoundToken, Store, StoreError};
 use tokio::sync::Mutex;
 
@@ -43,6 +43,12 @@ impl Recovery {
         Ok(Self { hasher, needed: AtomicBool::new(needed), turn: Mutex::new(()) })
     }
 
+    /// Whether there are such rows. To be asked before a token is looked for by its digest: once there are none, every
+    /// token is found by it.
+    pub(super) fn is_needed(&self) -> bool {
+        self.needed.load(Ordering::Acquire)
+    }
+
     /// The token that `presented` is the secret of, sealed anew under the key in force.
     pub(super) async fn recover(
         &self,
@@ -53,21 +59,21 @@ impl Recovery {
         now: Timestamp,
     ) -> Result<Option<FoundToken>, Rejection> {
         let key = validator.token_digests.id();
-        if !self.needed.load(Ordering::Relaxed) {
-            return Ok(None);
-        }
         let candidates = validator.store.find_token_candidates(token::prefix(presented), key, MAX_CANDIDATES).await?;
-        if candidates.is_empty() {
-            return Ok(None);
-        }
         let failures = format!("recovery:{}", address_key(client.ip));
-        if validator.limiter.peek(&failures, FAILURES, now).remaining == 0 {
-            return Ok(None);
+        let has_failed_too_often = || validator.limiter.peek(&failures, FAILURES, now).remaining == 0;
+        if candidates.is_empty() || has_failed_too_often() {
+            // Another request with the same token may have sealed it anew since its digest was looked for.
+            return Ok(validator.store.find_token_by_digest(digest).await?);
         }
 
         let _turn = self.turn.lock().await;
         if let Some(found) = validator.store.find_token_by_digest(digest).await? {
             return Ok(Some(found));
+        }
+        // Again: of many that came at once and all passed above, those before us in the queue have failed meanwhile.
+        if has_failed_too_often() {
+            return Ok(None);
         }
         for candidate in candidates {
             let is_it = self.hasher.verify(presented, candidate.secret.hash).await.unwrap_or_else(|error| {
@@ -76,11 +82,11 @@ impl Recovery {
             });
             if is_it {
                 validator.store.reseal_token_secret(&candidate.secret.id, digest, key).await?;
-                self.needed.store(validator.store.has_foreign_seals(key).await?, Ordering::Relaxed);
+                self.needed.store(validator.store.has_foreign_seals(key).await?, Ordering::Release);
                 return Ok(validator.store.find_token_by_digest(digest).await?);
             }
         }
-        if let Verdict::Refused { .. } = validator.limiter.admit(&failures, FAILURES, now) {
+        if let Verdict::Admitted(Quota { remaining: 0, .. }) = validator.limiter.admit(&failures, FAILURES, now) {
             tracing::warn!(ip = ?client.ip, "too many unknown tokens that begin like existing ones");
         }
         Ok(None)

@@ -84,23 +84,28 @@ impl UsageLog {
                     if let Some((at, client)) = state.limited.take() {
                         let actor = Actor { token_id: Some(token_id.clone()), ..Actor::default() };
                         let metadata = [("tokenId".to_owned(), token_id.to_string())].into();
-                        limited.push((&credential.user_id, NewEvent { id: event_id(), at, actor, client, metadata }));
+                        limited.push((credential, NewEvent { id: event_id(), at, actor, client, metadata }));
                     }
                 }
             }
         }
 
+        let mut unwritten = limited.as_slice();
         let written = async {
             store.record_token_uses(&uses).await?;
             store.touch_sessions(&seen).await?;
-            for (user_id, event) in &limited {
-                store.append_event(EventType::TokenLimited, Some(user_id), event).await?;
+            while let [(credential, event), rest @ ..] = unwritten {
+                store.append_event(EventType::TokenLimited, Some(&credential.user_id), event).await?;
+                unwritten = rest;
             }
             Ok(())
         };
         let outcome = written.await;
         if outcome.is_err() {
             self.note_again(&credentials, &uses, &seen);
+            for (credential, event) in unwritten {
+                self.limited(credential, &event.client, event.at);
+            }
         }
         outcome
     }

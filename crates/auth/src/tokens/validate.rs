@@ -172,10 +172,12 @@ impl Validator {
 
     async fn load_token(&self, presented: &str, client: &ClientInfo, now: Timestamp) -> Result<Credential, Rejection> {
         let digest = self.token_digests.digest(&[presented]);
-        let found = match self.store.find_token_by_digest(&digest).await? {
-            Some(found) => found,
-            None => self.recovery.recover(self, presented, &digest, client, now).await?.ok_or(Rejection::Invalid)?,
-        };
+        let recovery_is_needed = self.recovery.is_needed();
+        let mut found = self.store.find_token_by_digest(&digest).await?;
+        if found.is_none() && recovery_is_needed {
+            found = self.recovery.recover(self, presented, &digest, client, now).await?;
+        }
+        let found = found.ok_or(Rejection::Invalid)?;
         if found.owner.disabled_at.is_some() {
             return Err(Rejection::Invalid);
         }

@@ -1,0 +1,202 @@
+//! Limits by the real address, and by user where there is one.
+
+use auth::Limits;
+use serde_json::{Value, json};
+use web::TrustedProxies;
+
+use crate::client::{ADDRESS, Call, Reply};
+use crate::world::{MINUTE, SECOND, World};
+
+/// With the limits that an installation has unless it says otherwise.
+async fn by_default() -> World {
+    World::with(|setup| setup.config.limits = Limits::default()).await
+}
+
+async fn behind_proxies() -> World {
+    World::with(|setup| {
+        setup.config.limits = Limits::default();
+        let networks = ["10.0.0.0/8", "fd00::/8"].map(|network| network.parse().unwrap());
+        setup.config.trusted_proxies = TrustedProxies::new(networks.into());
+    })
+    .await
+}
+
+/// A sign-in attempt for a mailbox that nobody asked a code for: refused, and within the strict limit.
+fn attempt(world: &World) -> Call {
+    world.verify_code("nobody@example.com", "123456")
+}
+
+#[track_caller]
+fn assert_window(reply: &Reply, limit: u32, remaining: u32, reset: &str, seconds: u32, length: u32) {
+    assert_eq!(reply.header("x-ratelimit-limit"), limit.to_string(), "{reply:?}");
+    assert_eq!(reply.header("x-ratelimit-remaining"), remaining.to_string());
+    assert_eq!(reply.header("x-ratelimit-reset"), reset);
+    assert_eq!(reply.header("ratelimit"), format!("\"default\";r={remaining};t={seconds}"));
+    assert_eq!(reply.header("ratelimit-policy"), format!("\"default\";q={limit};w={length}"));
+}
+
+#[tokio::test]
+async fn sign_in_is_limited_to_five_in_fifteen_minutes() {
+    let world = by_default().await;
+    let resets = world.now().plus(15 * MINUTE).to_string();
+    for remaining in (0..5).rev() {
+        let reply = attempt(&world).await;
+        assert_window(&reply, 5, remaining, &resets, 900, 900);
+        reply.fails(400, "INVALID_CODE");
+    }
+    world.clock.advance(5 * MINUTE);
+    let reply = attempt(&world).await;
+    assert_window(&reply, 5, 0, &resets, 600, 900);
+    assert_eq!(reply.header("retry-after"), "600");
+    assert_eq!(reply.fails(429, "RATE_LIMIT_EXCEEDED")["resetAt"], resets);
+
+    attempt(&world).from("203.0.113.7").await.fails(400, "INVALID_CODE");
+    world.clock.advance(10 * MINUTE - SECOND);
+    attempt(&world).await.fails(429, "RATE_LIMIT_EXCEEDED");
+    world.clock.advance(SECOND);
+    attempt(&world).await.fails(400, "INVALID_CODE");
+}
+
+#[tokio::test]
+async fn every_route_has_windows_of_its_own_and_a_refusal_does_nothing() {
+    let world = by_default().await;
+    for number in 0..5 {
+        world.request_code(&format!("user{number}@example.com")).await.ok(200);
+    }
+    world.request_code("user5@example.com").await.fails(429, "RATE_LIMIT_EXCEEDED");
+    assert_eq!(world.outbox.mails().len(), 5);
+    assert_eq!(world.count("SELECT COUNT(*) FROM one_time_codes").await, 5);
+    attempt(&world).await.fails(400, "INVALID_CODE");
+}
+
+#[tokio::test]
+async fn one_mailbox_cannot_be_flooded_from_many_addresses() {
+    let world = by_default().await;
+    for number in 0..5 {
+        let spelling = if number % 2 == 0 { "ann@example.com" } else { " ANN@Example.com" };
+        world.request_code(spelling).from(&format!("203.0.113.{number}")).await.ok(200);
+    }
+    world.request_code("ann@example.com").from("203.0.113.99").await.fails(429, "RATE_LIMIT_EXCEEDED");
+    assert_eq!(world.outbox.mails().len(), 5);
+    world.request_code("bob@example.com").from("203.0.113.99").await.ok(200);
+}
+
+#[tokio::test]
+async fn a_forwarded_address_from_an_untrusted_peer_changes_nothing() {
+    for world in [by_default().await, behind_proxies().await] {
+        for number in 0..5 {
+            let claimed = format!("203.0.113.{number}");
+            attempt(&world).header("x-forwarded-for", &claimed).await.fails(400, "INVALID_CODE");
+        }
+        attempt(&world).header("x-forwarded-for", "203.0.113.9").await.fails(429, "RATE_LIMIT_EXCEEDED");
+        attempt(&world).header("forwarded", "for=203.0.113.9").await.fails(429, "RATE_LIMIT_EXCEEDED");
+        attempt(&world).header("x-real-ip", "203.0.113.9").await.fails(429, "RATE_LIMIT_EXCEEDED");
+        attempt(&world).await.fails(429, "RATE_LIMIT_EXCEEDED");
+    }
+}
+
+#[tokio::test]
+async fn a_forwarded_address_from_a_trusted_proxy_is_the_real_one() {
+    let world = behind_proxies().await;
+    let forwarded = |chain: &str| attempt(&world).from("10.1.2.3").header("x-forwarded-for", chain);
+    for number in 0..5 {
+        // What the client claims to have come from stands left of what the proxy saw.
+        forwarded(&format!("192.0.2.{number}, {ADDRESS}")).await.fails(400, "INVALID_CODE");
+    }
+    forwarded(ADDRESS).await.fails(429, "RATE_LIMIT_EXCEEDED");
+    forwarded(&format!("{ADDRESS}, 10.9.9.9")).await.fails(429, "RATE_LIMIT_EXCEEDED");
+    attempt(&world).await.fails(429, "RATE_LIMIT_EXCEEDED");
+    forwarded("203.0.113.7").await.fails(400, "INVALID_CODE");
+    attempt(&world).from("10.1.2.3").await.fails(400, "INVALID_CODE");
+}
+
+#[tokio::test]
+async fn an_ipv6_network_of_64_bits_is_one_address() {
+    let world = by_default().await;
+    for number in 0..5 {
+        attempt(&world).from(&format!("2001:db8:1:2:{number}::1")).await.fails(400, "INVALID_CODE");
+    }
+    attempt(&world).from("2001:db8:1:2:ffff:ffff:ffff:ffff").await.fails(429, "RATE_LIMIT_EXCEEDED");
+    attempt(&world).from("2001:db8:1:3::1").await.fails(400, "INVALID_CODE");
+    for _ in 0..4 {
+        attempt(&world).from("::ffff:203.0.113.7").await.fails(400, "INVALID_CODE");
+    }
+    attempt(&world).from("203.0.113.7").await.fails(400, "INVALID_CODE");
+    attempt(&world).from("203.0.113.7").await.fails(429, "RATE_LIMIT_EXCEEDED");
+}
+
+#[tokio::test]
+async fn whoever_is_known_is_limited_as_themselves() {
+    let world = World::with(|setup| setup.config.limits.standard = "3/1m".parse().unwrap()).await;
+    let (ann, bob) = (world.ann().await, world.bob().await);
+    let pat = world.token(&ann).await;
+    // One window for all of a user's credentials, wherever they come from.
+    for (credential, address) in [(&ann.access, ADDRESS), (&pat.secret, "203.0.113.7"), (&ann.access, "2001:db8::1")] {
+        world.get("/tokens").by(credential).from(address).await.ok(200);
+    }
+    for credential in [&ann.access, &pat.secret] {
+        let reply = world.get("/tokens").by(credential).from("203.0.113.8").await;
+        assert_window(&reply, 3, 0, &world.now().plus(MINUTE).to_string(), 60, 60);
+        reply.fails(429, "RATE_LIMIT_EXCEEDED");
+    }
+    world.get("/tokens").by(&bob.access).await.ok(200);
+    world.get("/auth/me").by(&ann.access).await.ok(200);
+}
+
+#[tokio::test]
+async fn whoever_is_unknown_is_limited_by_address() {
+    let world = World::with(|setup| setup.config.limits.standard = "3/1m".parse().unwrap()).await;
+    let ann = world.ann().await;
+    for credential in ["x", "af_live_x", &ann.refresh] {
+        world.get("/tokens").by(credential).await.fails(401, "INVALID_TOKEN");
+    }
+    world.get("/tokens").await.fails(429, "RATE_LIMIT_EXCEEDED");
+    world.get("/tokens").from("203.0.113.7").await.fails(401, "UNAUTHORIZED");
+    world.get("/tokens").by(&ann.access).await.ok(200);
+
+    for _ in 0..3 {
+        world.refresh("x").await.fails(401, "INVALID_TOKEN");
+    }
+    world.refresh(&ann.refresh).await.fails(429, "RATE_LIMIT_EXCEEDED");
+    world.refresh(&ann.refresh).from("203.0.113.7").await.ok(200);
+}
+
+#[tokio::test]
+async fn health_and_services_have_no_limit() {
+    let world = World::with(|setup| {
+        let one = "1/1m".parse().unwrap();
+        setup.config.limits =
+            Limits { strict: "10/1m".parse().unwrap(), standard: one, relaxed: one, ..Limits::default() };
+    })
+    .await;
+    let ann = world.ann().await;
+    let jwt = world.service_jwt().user(&ann.id).sign();
+    for _ in 0..20 {
+        for reply in [
+            world.get("/health").await,
+            world.get("/ready").await,
+            world.get("/tokens").by(&jwt).await,
+            world.get("/auth/me").by(&jwt).await,
+        ] {
+            assert_eq!(reply.header("x-ratelimit-limit"), "", "{reply:?}");
+            reply.ok(200);
+        }
+    }
+    // Their users' creation limit holds all the same.
+    let create = || world.post("/tokens").by(&jwt).json(&json!({ "name": "x" }));
+    for _ in 0..50 {
+        create().await.ok(201);
+    }
+    create().await.fails(429, "RATE_LIMIT_EXCEEDED");
+}
+
+#[tokio::test]
+async fn public_reads_have_the_relaxed_limit() {
+    let world = World::with(|setup| setup.config.limits.relaxed = "2/1m".parse().unwrap()).await;
+    for path in ["/", "/openapi.json"] {
+        for _ in 0..2 {
+            assert_ne!(world.get(path).await.ok(200), Value::Null);
+        }
+        world.get(path).await.fails(429, "RATE_LIMIT_EXCEEDED");
+    }
+}

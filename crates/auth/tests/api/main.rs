@@ -1,0 +1,30 @@
+//! The auth service through its real router: what the contract promises, and what hostile and unlucky callers meet.
+//!
+//! One file a topic; [`world`] is a service with a database, a clock and an outbox of its own, [`client`] speaks to it.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::unchecked_time_subtraction, reason = "spans of time are constants here")]
+
+mod client;
+mod world;
+
+mod at_rest;
+mod audit;
+mod background;
+mod bearer;
+mod code_sign_in;
+mod code_sign_in_hostile;
+mod creation_limits;
+mod documents;
+mod http;
+mod limits_by_address;
+mod mail;
+mod recovery;
+mod revocation;
+mod rotation;
+mod scopes;
+mod service_jwt;
+mod sessions;
+mod tokens;
+mod validate;
+mod window;
