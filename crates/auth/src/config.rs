@@ -5,6 +5,7 @@ use std::time::Duration;
 use domain::Limit;
 use http::HeaderValue;
 use secrecy::SecretString;
+use url::Url;
 use web::TrustedProxies;
 
 use crate::OAuth;
@@ -14,8 +15,6 @@ use crate::sign_in::EthereumRpc;
 pub struct Config {
     /// Secrets, each of at least 32 bytes.
     pub secrets: Secrets,
-    /// `PUBLIC_URL` without a slash at its end: the service's own address as browsers see it.
-    pub public_url: String,
     /// How long an access JWT lives.
     pub access_lifetime: Duration,
     /// How long a refresh JWT lives.
@@ -32,6 +31,10 @@ pub struct Config {
     pub cors_origins: Vec<HeaderValue>,
     /// Sign-in at providers.
     pub oauth: OAuth,
+    /// The service's own address as people's browsers see it.
+    pub public_url: Url,
+    /// The app that people sign in to, where those go who named no other place.
+    pub app_url: Option<Url>,
     /// Whether `POST /tokens/validate` answers callers without a service JWT.
     pub validate_allow_anonymous: bool,
     /// The site that wallets are asked to sign in to: an RFC 3986 authority, that of the pages that ask them.
@@ -68,6 +71,8 @@ pub struct Limits {
     pub creations_per_day: u32,
     /// Tokens a user may have that have not expired.
     pub max_active_tokens: u32,
+    /// SMS that are sent in one day of UTC, to whomever: they cost money.
+    pub sms_per_day: u32,
     /// By address, for what can be guessed or costs money to send.
     pub strict: Limit,
     /// By user or address, for the rest of sign-in, account and tokens.
@@ -82,6 +87,7 @@ impl Default for Limits {
             token: Limit::per_minute(1000),
             creations_per_day: 50,
             max_active_tokens: 500,
+            sms_per_day: 1000,
             strict: Limit { count: 5, window: Duration::from_mins(15) },
             standard: Limit::per_minute(60),
             relaxed: Limit::per_minute(200),

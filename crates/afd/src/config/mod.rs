@@ -11,7 +11,7 @@ use ::http::{HeaderValue, Uri};
 use secrecy::{ExposeSecret, SecretString};
 use web::TrustedProxies;
 
-pub(crate) use self::auth::{AuthSettings, Mail, auth, database};
+pub(crate) use self::auth::{AuthSettings, Mail, Sms, auth, database};
 pub(crate) use self::backend::{BackendSettings, backend};
 pub(crate) use self::source::{Problems, Source};
 
@@ -128,6 +128,26 @@ mod tests {
     }
 
     #[test]
+    fn half_of_a_gateways_settings_is_a_mistake() {
+        for (set, missing) in [
+            (vec![("HTTPSMS_API_KEY", "key")], vec!["HTTPSMS_PHONE_NUMBER"]),
+            (vec![("HTTPSMS_PHONE_NUMBER", "+14155552671")], vec!["HTTPSMS_API_KEY"]),
+            (vec![("TWILIO_FROM", "+14155552671")], vec!["TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"]),
+        ] {
+            let mut settings = GOOD.to_vec();
+            settings.extend(set);
+            let told = problems(auth(source(&settings)));
+            assert_eq!(told.matches("is required").count(), missing.len(), "{told}");
+            assert!(missing.iter().all(|name| told.contains(&format!("  {name}: is required"))), "{told}");
+        }
+        let mut settings = GOOD.to_vec();
+        settings.extend([("HTTPSMS_API_KEY", "key"), ("HTTPSMS_PHONE_NUMBER", "+1 415 555 2671")]);
+        assert!(
+            matches!(auth(source(&settings)).unwrap().sms, Some(Sms::HttpSms { from, .. }) if from == "+14155552671")
+        );
+    }
+
+    #[test]
     fn the_least_that_is_needed_suffices() {
         assert_eq!(problems(auth(source(&GOOD))), "");
         let with_url = [GOOD[0], ("AUTH_SERVICE_URL", "http://localhost:3001")];
@@ -155,6 +175,8 @@ mod tests {
             ("RATE_LIMIT_STRICT", "0/15m"),
             ("RATE_LIMIT_STANDARD", "none"),
             ("RATE_LIMIT_RELAXED", "200"),
+            ("SMS_DAILY_CAP", "0"),
+            ("SMS_DAILY_CAP", "unlimited"),
             ("BCRYPT_COST", "3"),
             ("BCRYPT_COST", "15"),
             ("JWT_EXPIRES_IN", "0m"),
@@ -166,6 +188,11 @@ mod tests {
             ("DOMAIN", "example.com/path"),
             ("DOMAIN", "ann@example.com"),
             ("ETH_RPC_URL", "rpc.example.com"),
+            ("APP_URL", "app.example.com"),
+            ("FRONTEND_URL", "javascript:alert(1)"),
+            ("ALLOWED_REDIRECTS", "https://app.example.com,nonsense"),
+            ("TWILIO_ACCOUNT_SID", "../AC1"),
+            ("HTTPSMS_PHONE_NUMBER", "12345"),
         ] {
             let mut settings = GOOD.to_vec();
             settings.push((name, value));

@@ -1,12 +1,18 @@
 //! From a one-time code that came with a browser to a session. Whatever was proved in the browser ends here.
 
+use std::time::Duration;
+
 use auth_api::{ErrorCode, SignInReply};
 use domain::{ClientInfo, Digest, OneTimeSecret};
 use store::ExchangeOutcome;
+use url::Url;
 use web::ApiError;
 
 use super::{Planned, plan_kept, reply};
 use crate::{AuthService, internal};
+
+/// How long an exchange code works: a browser follows a redirect at once.
+pub(crate) const EXCHANGE_LIFETIME: Duration = Duration::from_mins(1);
 
 /// Signs in with an exchange code.
 pub(crate) async fn exchange(
@@ -30,4 +36,11 @@ pub(crate) fn invalid() -> ApiError {
 /// What is kept of an exchange code.
 pub(crate) fn digest(auth: &AuthService, code: &OneTimeSecret) -> Digest {
     auth.code_digests.digest(&["exchange", code.expose()])
+}
+
+/// Where the browser takes the code. A query that is there stays.
+pub(crate) fn with_code(target: &Url, code: &OneTimeSecret) -> Url {
+    let mut target = target.clone();
+    target.query_pairs_mut().append_pair("code", code.expose());
+    target
 }

@@ -4,7 +4,9 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use auth::{AllowedRedirects, AuthService, Config, Limits, Mailer, OAuth, Outbox, Parts, Secrets, Templates};
+use auth::{
+    AllowedRedirects, AuthService, Config, Limits, Mailer, OAuth, Outbox, Parts, Secrets, SmsSender, Templates,
+};
 use axum::Router;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
@@ -36,6 +38,8 @@ pub(crate) struct Setup {
     pub(crate) config: Config,
     /// The outbox, unless a test sends elsewhere.
     pub(crate) mailer: Option<Arc<dyn Mailer>>,
+    /// The outbox as well.
+    pub(crate) sms: Option<Arc<dyn SmsSender>>,
     pub(crate) shows_outbox: bool,
     pub(crate) options: store::Options,
 }
@@ -87,6 +91,7 @@ impl World {
         let mut setup = Setup {
             config: config(),
             mailer: Some(Arc::new(outbox.clone())),
+            sms: Some(Arc::new(outbox.clone())),
             shows_outbox: false,
             options: store::Options::default(),
         };
@@ -98,6 +103,7 @@ impl World {
             clock: Arc::new(clock.clone()),
             chance: seeded_chance(starts),
             mailer: setup.mailer,
+            sms: setup.sms,
             templates: Templates::load(None, "Example".to_owned()).unwrap(),
             outbox: setup.shows_outbox.then(|| outbox.clone()),
         };
@@ -248,7 +254,6 @@ fn database_url(folder: &TempDir) -> String {
 fn config() -> Config {
     let generous = Limit::per_minute(1_000_000);
     Config {
-        public_url: PUBLIC_URL.to_owned(),
         secrets: Secrets { service_jwt: vec![JWT_SECRET.into()], refresh_jwt: REFRESH_SECRET.into(), seal: None },
         access_lifetime: 15 * MINUTE,
         refresh_lifetime: 7 * DAY,
@@ -270,6 +275,8 @@ fn config() -> Config {
             redirects: AllowedRedirects::new(Url::parse(ORIGIN).unwrap(), &[]),
             timeout: OAuth::TIMEOUT,
         },
+        public_url: PUBLIC_URL.parse().unwrap(),
+        app_url: None,
         validate_allow_anonymous: false,
         sign_in_domain: "app.example.com".to_owned(),
         sign_in_uri: "https://app.example.com/".to_owned(),
