@@ -11,6 +11,7 @@ mod exchange;
 mod housekeeping;
 mod sessions;
 mod signing_keys;
+mod sms;
 mod token_limits;
 mod token_secrets;
 mod tokens;
@@ -106,6 +107,9 @@ conformance! {
     }
     signing_keys {
         of_several_first_keys_one_is_kept_for_each_seal,
+    }
+    sms {
+        of_parallel_sms_no_more_than_the_cap_are_counted,
     }
     housekeeping {
         long_expired_tokens_go_in_batches,
