@@ -13,6 +13,7 @@ mod oauth;
 mod pairings;
 mod sessions;
 mod signing_keys;
+mod sms;
 mod token_limits;
 mod token_secrets;
 mod tokens;
@@ -137,6 +138,9 @@ conformance! {
         linking_and_signing_in_are_kept_apart,
         of_parallel_replays_one_signs_in,
         challenges_that_are_over_go_in_batches,
+    }
+    sms {
+        of_parallel_sms_no_more_than_the_cap_are_counted,
     }
     housekeeping {
         long_expired_tokens_go_in_batches,
