@@ -150,3 +150,14 @@ async fn a_node_that_fails_lets_nobody_in_and_spends_nothing() {
     verify(&world, &address, &message, &sign(&message)).await.fails(400, "INVALID_SIGNATURE");
     assert_nobody_is_in(&world).await;
 }
+
+#[tokio::test]
+async fn a_node_that_hangs_is_not_waited_for() {
+    // Connections are taken by the operating system and answered by nobody.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let world = world(&format!("http://{}", listener.local_addr().unwrap())).await;
+    let address = format!("0x{}", "11".repeat(20));
+    let message = challenge(&world, &address).await;
+    verify(&world, &address, &message, &sign(&message)).await.fails(502, "PROVIDER_ERROR");
+    assert_nobody_is_in(&world).await;
+}

@@ -193,10 +193,13 @@ mod tests {
         }
     }
 
-    /// `cast wallet sign --private-key KEY hello`, and the same by ethers and viem.
     #[test]
     fn the_signer_is_recovered() {
         let signature = sign("hello");
+        // What ethers 6 and viem 2 print for this key and message.
+        let printed = "0xf16ea9a3478698f695fd1401bfe27e9e4a7e8e3da94aa72b021125e31fa899cc\
+                       573c48ea3fe1d4ab61a9db10c19032026e3ed2dbccba5a178235ac27f94504311c";
+        assert_eq!(to_hex(&signature), printed);
         assert_eq!(signer("hello", &signature).as_deref(), Some(ADDRESS));
         assert_ne!(signer("hello ", &signature).as_deref(), Some(ADDRESS));
     }
