@@ -7,7 +7,7 @@ mod caller;
 mod dev;
 mod exchange;
 mod limits;
-mod oauth;
+mod oauth_sign_in;
 mod public;
 mod sign_in;
 mod tokens;
@@ -41,9 +41,9 @@ fn api() -> OpenApiRouter<Arc<AuthService>> {
         .routes(routes!(sign_in::request_email_code))
         .routes(routes!(sign_in::verify_email_code))
         .routes(routes!(exchange::exchange))
-        .routes(routes!(oauth::providers))
-        .routes(routes!(oauth::start))
-        .routes(routes!(oauth::callback))
+        .routes(routes!(oauth_sign_in::providers))
+        .routes(routes!(oauth_sign_in::start))
+        .routes(routes!(oauth_sign_in::callback))
         .routes(routes!(sign_in::refresh))
         .routes(routes!(sign_in::logout))
         .routes(routes!(account::me))
