@@ -45,7 +45,8 @@ error_codes! {
     CodeExpired = 400 "CODE_EXPIRED",
     /// A one-time code was guessed at too often and is dead.
     TooManyAttempts = 400 "TOO_MANY_ATTEMPTS",
-    /// A sign-in at a provider that this browser did not begin, that is over or that was finished before.
+    /// The step does not follow from the ones before it: a sign-in at a provider that this browser did not begin, or
+    /// something that is over or was finished before.
     InvalidState = 400 "INVALID_STATE",
     /// A redirect to somewhere that the installation does not send browsers to.
     InvalidRedirect = 400 "INVALID_REDIRECT",

@@ -4,6 +4,7 @@
 mod account;
 mod audit;
 mod error;
+mod pairing;
 mod service_jwt;
 mod sign_in;
 mod tokens;
@@ -12,6 +13,11 @@ mod validate;
 pub use account::{Me, MeReply};
 pub use audit::{AuditActor, AuditEvent, AuditPage};
 pub use error::{ErrorBody, ErrorCode, FieldProblem};
+pub use pairing::{
+    CliApproveRequest, CliDecidedReply, CliDenyRequest, CliPendingReply, CliPollRequest, CliStartReply,
+    CliStartRequest, CliTokenReply, DeviceAuthorizationReply, DeviceAuthorizationRequest, OAuthErrorReply,
+    OAuthTokenReply,
+};
 pub use service_jwt::{
     AUTH_SERVICE, BACKEND_SERVICE, MAX_SERVICE_JWT_SECONDS, SERVICE_TO_SERVICE, ServiceClaims, ServiceMeta,
 };

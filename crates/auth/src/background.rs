@@ -124,7 +124,7 @@ impl AuthService {
     }
 
     /// Forgets all copies when another process has written to the database: it cannot set marks in this one.
-    async fn look_for_foreign_writes(&self) -> Result<(), StoreError> {
+    pub async fn look_for_foreign_writes(&self) -> Result<(), StoreError> {
         let now = self.store.foreign_writes().await?;
         let before = self.foreign_writes.lock().unwrap_or_else(PoisonError::into_inner).replace(now);
         if before != Some(now) {
@@ -141,7 +141,7 @@ impl AuthService {
         Ok(())
     }
 
-    /// Removes tokens 30 days after their expiry, and codes and sessions a day after they were over.
+    /// Removes tokens 30 days after their expiry, and codes, sessions and pairings a day after they were over.
     pub async fn clean(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
         let event = || NewEvent {
@@ -157,6 +157,7 @@ impl AuthService {
         while is_full(self.store.purge_exchange_codes(now.minus(SPENT_KEPT), BATCH).await?) {}
         while is_full(self.store.purge_oauth_states(now.minus(SPENT_KEPT), BATCH).await?) {}
         while is_full(self.store.purge_sessions(now.minus(SPENT_KEPT), BATCH).await?) {}
+        while is_full(self.store.purge_pairings(now.minus(SPENT_KEPT), BATCH).await?) {}
         Ok(())
     }
 }

@@ -13,6 +13,8 @@ use crate::OAuth;
 pub struct Config {
     /// Secrets, each of at least 32 bytes.
     pub secrets: Secrets,
+    /// `PUBLIC_URL` without a slash at its end: the service's own address as browsers see it.
+    pub public_url: String,
     /// How long an access JWT lives.
     pub access_lifetime: Duration,
     /// How long a refresh JWT lives.

@@ -11,6 +11,7 @@ mod hashing;
 mod http;
 mod keys;
 mod notify;
+mod pairing;
 mod principal;
 mod service;
 mod sessions;

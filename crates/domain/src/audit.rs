@@ -59,6 +59,10 @@ event_types! {
     TokenDeleted => "token.deleted",
     /// A personal access token was removed 30 days after it had expired.
     TokenPurged => "token.purged",
+    /// Somebody let a program in that had asked for access.
+    PairingApproved => "pairing.approved",
+    /// Somebody refused a program that had asked for access.
+    PairingDenied => "pairing.denied",
     /// Spent and expired one-time codes were removed.
     CodesPurged => "codes.purged",
 }

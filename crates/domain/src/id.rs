@@ -100,6 +100,10 @@ id!(
     CodeId
 );
 id!(
+    /// A program that waits for somebody to let it in.
+    PairingId
+);
+id!(
     /// An audit event.
     EventId
 );

@@ -16,6 +16,7 @@ mod one_time_secret;
 mod scope;
 pub mod token;
 mod token_name;
+mod user_code;
 
 pub use chance::Chance;
 pub use client::ClientInfo;
@@ -24,8 +25,11 @@ pub use code::{MalformedCode, OneTimeCode};
 pub use digest::{Digest, DigestKey, DigestKeyId, MalformedDigest, MalformedDigestKeyId};
 pub use duration::{DurationError, parse_duration};
 pub use email::{EmailAddress, EmailAddressError};
-pub use id::{AppId, AuthMethodId, CodeId, EventId, KeyId, MalformedId, SessionId, TokenId, TokenSecretId, UserId};
+pub use id::{
+    AppId, AuthMethodId, CodeId, EventId, KeyId, MalformedId, PairingId, SessionId, TokenId, TokenSecretId, UserId,
+};
 pub use limit::{Limit, LimitError};
 pub use one_time_secret::{MalformedOneTimeSecret, OneTimeSecret};
 pub use scope::{Scope, ScopeError, Scopes};
 pub use token_name::{TokenName, TokenNameError};
+pub use user_code::{MalformedUserCode, UserCode};

@@ -110,24 +110,33 @@ impl Store {
     /// user is written down as `sign_in.failed`, whatever the outcome.
     pub async fn redeem_code(&self, redemption: &Redemption) -> Result<CodeOutcome, StoreError> {
         transaction!(self, |tx| {
-            let sign_in = &redemption.sign_in;
-            let Some((id, digest, attempts)) = count_attempt(tx, redemption).await? else {
-                return why_not_compared(tx, redemption).await;
-            };
-            if digest != redemption.digest {
-                if let Some(user_id) = sign_in::find_user_id(tx, &sign_in.way_in).await? {
-                    sign_in::record_failure(tx, sign_in, &user_id, "wrong_code").await?;
-                }
-                return Ok(CodeOutcome::Wrong { attempts_remaining: redemption.max_attempts.saturating_sub(attempts) });
+            if let Some(refusal) = spend(tx, redemption).await? {
+                return Ok(refusal);
             }
-            sqlx::query("UPDATE one_time_codes SET consumed_at = $1 WHERE id = $2")
-                .bind(sign_in.at.as_millis())
-                .bind(id)
-                .execute(&mut *tx)
-                .await?;
-            sign_in::complete(tx, sign_in).await.map(CodeOutcome::Right)
+            sign_in::complete(tx, &redemption.sign_in).await.map(CodeOutcome::Right)
         })
     }
+}
+
+/// Counts an attempt, compares, and spends the code if it is right; else why it is not.
+pub(crate) async fn spend(tx: &mut AnyConnection, redemption: &Redemption) -> Result<Option<CodeOutcome>, StoreError> {
+    let sign_in = &redemption.sign_in;
+    let Some((id, digest, attempts)) = count_attempt(tx, redemption).await? else {
+        return why_not_compared(tx, redemption).await.map(Some);
+    };
+    if digest != redemption.digest {
+        if let Some(user_id) = sign_in::find_user_id(tx, &sign_in.way_in).await? {
+            sign_in::record_failure(tx, sign_in, &user_id, "wrong_code").await?;
+        }
+        let attempts_remaining = redemption.max_attempts.saturating_sub(attempts);
+        return Ok(Some(CodeOutcome::Wrong { attempts_remaining }));
+    }
+    sqlx::query("UPDATE one_time_codes SET consumed_at = $1 WHERE id = $2")
+        .bind(sign_in.at.as_millis())
+        .bind(id)
+        .execute(tx)
+        .await?;
+    Ok(None)
 }
 
 /// Takes one of the attempts of a live code, if there is one left. Counting and checking are one statement: of any

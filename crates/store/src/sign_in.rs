@@ -146,25 +146,22 @@ pub(crate) async fn find_user_id(tx: &mut AnyConnection, way_in: &WayIn) -> Resu
 /// Finds or creates the user and begins the session, or awaits the second factor. The caller has checked the proof and
 /// spent it in this very transaction.
 pub(crate) async fn complete(tx: &mut AnyConnection, sign_in: &NewSignIn) -> Result<SignInOutcome, StoreError> {
-    let (user_id, account) = find_or_create(tx, sign_in).await?;
-    let user = users::lock(tx, &user_id).await?.ok_or(StoreError::Malformed { column: "auth_methods.user_id" })?;
-    if user.disabled_at.is_some() {
-        record_failure(tx, sign_in, &user_id, "disabled").await?;
-        return Ok(SignInOutcome::Disabled);
-    }
-    let awaits_second_factor = has_second_factor(tx, &user_id).await?;
-    // Whoever has not proved all there is to prove leaves nothing behind in the account.
-    if account == Account::OfMailbox && !awaits_second_factor {
-        link_to_mailbox(tx, sign_in, &user_id).await?;
-    }
-    methods::touch(tx, &sign_in.way_in, sign_in.at).await?;
-    if awaits_second_factor {
-        await_second_factor(tx, sign_in, &user_id).await?;
+    let Some(proved) = prove(tx, sign_in).await? else { return Ok(SignInOutcome::Disabled) };
+    let Proved { user, account, has_second_factor } = proved;
+    if has_second_factor {
+        await_second_factor(tx, sign_in, &user.id).await?;
         return Ok(SignInOutcome::MfaRequired);
     }
-    let session = begin_session(tx, sign_in, &user_id).await?;
+    let session = begin_session(tx, sign_in, &user.id).await?;
     let user = User { last_login_at: Some(sign_in.at), ..user };
     Ok(SignInOutcome::SignedIn(Box::new(SignedIn { user, session, user_created: account == Account::New })))
+}
+
+/// Somebody who has given the first proof.
+struct Proved {
+    user: User,
+    account: Account,
+    has_second_factor: bool,
 }
 
 /// How the account of a sign-in was come by.
@@ -176,6 +173,47 @@ enum Account {
     OfMailbox,
     /// It came into being just now.
     New,
+}
+
+/// Finds or creates the user who has given the first proof; `None` when they are disabled.
+async fn prove(tx: &mut AnyConnection, sign_in: &NewSignIn) -> Result<Option<Proved>, StoreError> {
+    let (user_id, account) = find_or_create(tx, sign_in).await?;
+    let user = users::lock(tx, &user_id).await?.ok_or(StoreError::Malformed { column: "auth_methods.user_id" })?;
+    if user.disabled_at.is_some() {
+        record_failure(tx, sign_in, &user_id, "disabled").await?;
+        return Ok(None);
+    }
+    let has_second_factor = has_second_factor(tx, &user_id).await?;
+    // Whoever has not proved all there is to prove leaves nothing behind in the account.
+    if account == Account::OfMailbox && !has_second_factor {
+        link_to_mailbox(tx, sign_in, &user_id).await?;
+    }
+    methods::touch(tx, &sign_in.way_in, sign_in.at).await?;
+    Ok(Some(Proved { user, account, has_second_factor }))
+}
+
+/// What a right proof led to where no session is to begin.
+pub(crate) enum Recognised {
+    User(UserId),
+    SecondFactor,
+    Disabled,
+}
+
+/// Finds or creates the user, for one thing that they then do without a session. Somebody with a second factor is
+/// turned away. The caller has checked the proof and spent it in this very transaction.
+pub(crate) async fn recognise(tx: &mut AnyConnection, sign_in: &NewSignIn) -> Result<Recognised, StoreError> {
+    let Some(Proved { user, has_second_factor, .. }) = prove(tx, sign_in).await? else {
+        return Ok(Recognised::Disabled);
+    };
+    if has_second_factor {
+        record_failure(tx, sign_in, &user.id, "second_factor").await?;
+        return Ok(Recognised::SecondFactor);
+    }
+    let mut event = event(sign_in, &sign_in.signed_in).with("method", sign_in.way_in.method.as_str());
+    // No session begins.
+    event.actor = Actor::default();
+    record(tx, EventType::SignInSucceeded, Some(&user.id), &event).await?;
+    Ok(Recognised::User(user.id))
 }
 
 /// The account that the way in leads to. A verified address of a provider's is a way in of its own: whoever has proved

@@ -148,24 +148,11 @@ impl Store {
         limits: &CreationLimits,
         event: &NewEvent,
     ) -> Result<CreationOutcome, StoreError> {
-        let now = event.at;
         transaction!(self, |tx| {
-            match users::lock(tx, &new.user_id).await? {
-                Some(user) if user.disabled_at.is_none() => {}
-                _ => return Ok(CreationOutcome::NoUser),
+            if let Some(refusal) = refusal(tx, &new.user_id, limits, event.at).await? {
+                return Ok(refusal);
             }
-            if let Some(reset_at) = creation_reset(tx, &new.user_id, limits.creations, now).await? {
-                return Ok(CreationOutcome::CreationLimit { reset_at });
-            }
-            if count_active(&mut *tx, &new.user_id, now).await? >= limits.max_active {
-                return Ok(CreationOutcome::TooManyActive);
-            }
-            insert(tx, new, now).await?;
-            let event = event.clone().with("tokenId", new.id.as_str()).with("name", new.name.as_str());
-            record(tx, EventType::TokenCreated, Some(&new.user_id), &event).await?;
-            Ok(find(&mut *tx, &new.user_id, &new.id)
-                .await?
-                .map_or(CreationOutcome::NoUser, |token| CreationOutcome::Created(Box::new(token))))
+            add(tx, new, event).await
         })
     }
 
@@ -278,6 +265,38 @@ impl Store {
             Ok(Some(token))
         })
     }
+}
+
+/// Why the user may not create a token now, if so. Until the transaction ends nobody else creates one for them.
+pub(crate) async fn refusal(
+    tx: &mut AnyConnection,
+    user_id: &UserId,
+    limits: &CreationLimits,
+    now: Timestamp,
+) -> Result<Option<CreationOutcome>, StoreError> {
+    match users::lock(tx, user_id).await? {
+        Some(user) if user.disabled_at.is_none() => {}
+        _ => return Ok(Some(CreationOutcome::NoUser)),
+    }
+    if let Some(reset_at) = creation_reset(tx, user_id, limits.creations, now).await? {
+        return Ok(Some(CreationOutcome::CreationLimit { reset_at }));
+    }
+    let active = count_active(tx, user_id, now).await?;
+    Ok((active >= limits.max_active).then_some(CreationOutcome::TooManyActive))
+}
+
+/// Creates the token and writes `token.created`. The caller has asked for a [`refusal`] in this very transaction.
+pub(crate) async fn add(
+    tx: &mut AnyConnection,
+    new: &NewToken,
+    event: &NewEvent,
+) -> Result<CreationOutcome, StoreError> {
+    insert(tx, new, event.at).await?;
+    let event = event.clone().with("tokenId", new.id.as_str()).with("name", new.name.as_str());
+    record(tx, EventType::TokenCreated, Some(&new.user_id), &event).await?;
+    Ok(find(&mut *tx, &new.user_id, &new.id)
+        .await?
+        .map_or(CreationOutcome::NoUser, |token| CreationOutcome::Created(Box::new(token))))
 }
 
 /// When the next creation is admitted, if it is not now: when the `count`-th newest leaves the window.

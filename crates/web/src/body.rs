@@ -2,6 +2,7 @@
 
 use auth_api::ErrorCode;
 use axum::body::Bytes;
+use axum::extract::rejection::FormRejection;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
@@ -53,6 +54,39 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for JsonOrDef
         }
         is_json?;
         parse_object(&body).map(Self)
+    }
+}
+
+/// A form, `application/x-www-form-urlencoded`, as type `T`.
+///
+/// Rejections: 415 for another content type, 413 over 64 KiB, 400 `VALIDATION_ERROR` for the rest; a field that is there
+/// twice is one of them.
+pub struct Form<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Form<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let mut whole = Request::post(request.uri().clone());
+        if let Some(headers) = whole.headers_mut() {
+            headers.clone_from(request.headers());
+        }
+        let body = read(request).await?;
+        let whole = whole
+            .body(body.into())
+            .map_err(|_| ApiError::new(ErrorCode::ValidationError, "The form could not be read"))?;
+        match axum::Form::from_request(whole, state).await {
+            Ok(axum::Form(form)) => Ok(Self(form)),
+            Err(FormRejection::InvalidFormContentType(_)) => Err(ApiError::new(
+                ErrorCode::UnsupportedMediaType,
+                "Send a form with Content-Type: application/x-www-form-urlencoded",
+            )),
+            Err(rejection) => {
+                let message = rejection.body_text();
+                let message = message.strip_prefix("Failed to deserialize form body: ").unwrap_or(&message);
+                Err(ApiError::validation("", message))
+            }
+        }
     }
 }
 

@@ -92,7 +92,8 @@ impl ApiError {
     }
 
     /// Seconds until it is worth trying again, rounded up so that a client that waits them is never early.
-    fn retry_after_seconds(&self) -> Option<u64> {
+    #[must_use]
+    pub fn retry_after_seconds(&self) -> Option<u64> {
         self.retry.map(|(wait, _)| wait.as_millis().div_ceil(1000).max(1).try_into().unwrap_or(u64::MAX))
     }
 

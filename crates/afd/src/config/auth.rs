@@ -63,6 +63,7 @@ pub(crate) fn auth(mut source: Source) -> Result<AuthSettings, Problems> {
         product: domain,
         templates: source.text("MAIL_TEMPLATES_DIR").map(PathBuf::from),
         service: Config {
+            public_url: public_url.map_or_else(String::new, |url| url.to_string().trim_end_matches('/').to_owned()),
             secrets: Secrets { service_jwt, refresh_jwt: refresh_jwt.unwrap_or_default(), seal },
             access_lifetime: duration(source, "JWT_EXPIRES_IN", Duration::from_mins(15)),
             refresh_lifetime: duration(source, "JWT_REFRESH_EXPIRES_IN", Duration::from_hours(7 * 24)),

@@ -65,6 +65,25 @@ fn window(quota: Quota, limit: Limit) -> Window {
     Window { limit: count, remaining, reset_at, length: limit.window }
 }
 
+/// Counts only what the handler says has failed, by address and within the standard limit: for what a program asks again
+/// and again, and guesses at.
+pub(crate) struct Failures(Route);
+
+impl FromRequestParts<Arc<AuthService>> for Failures {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<AuthService>) -> Result<Self, Self::Rejection> {
+        Ok(Self(Route::of(parts)))
+    }
+}
+
+impl Failures {
+    /// Counts one failure.
+    pub(crate) fn count(&self, auth: &AuthService, context: &Context) -> Result<(), ApiError> {
+        admit_address(auth, context, &self.0, auth.config.limits.standard)
+    }
+}
+
 macro_rules! by_address {
     ($(#[$doc:meta])* $name:ident, $limit:ident) => {
         $(#[$doc])*

@@ -4,10 +4,13 @@
 
 mod account;
 mod caller;
+mod cli;
 mod dev;
+mod device;
 mod exchange;
 mod limits;
-mod oauth_sign_in;
+mod login;
+mod oauth;
 mod public;
 mod sign_in;
 mod tokens;
@@ -41,9 +44,9 @@ fn api() -> OpenApiRouter<Arc<AuthService>> {
         .routes(routes!(sign_in::request_email_code))
         .routes(routes!(sign_in::verify_email_code))
         .routes(routes!(exchange::exchange))
-        .routes(routes!(oauth_sign_in::providers))
-        .routes(routes!(oauth_sign_in::start))
-        .routes(routes!(oauth_sign_in::callback))
+        .routes(routes!(oauth::providers))
+        .routes(routes!(oauth::start))
+        .routes(routes!(oauth::callback))
         .routes(routes!(sign_in::refresh))
         .routes(routes!(sign_in::logout))
         .routes(routes!(account::me))
@@ -54,6 +57,12 @@ fn api() -> OpenApiRouter<Arc<AuthService>> {
         .routes(routes!(tokens::rotate))
         .routes(routes!(tokens::create_for_cli))
         .routes(routes!(validate::validate))
+        .routes(routes!(cli::start))
+        .routes(routes!(cli::approve))
+        .routes(routes!(cli::deny))
+        .routes(routes!(cli::poll))
+        .routes(routes!(device::authorize_device))
+        .routes(routes!(device::token))
 }
 
 /// The OpenAPI document, as JSON.
@@ -79,6 +88,7 @@ pub fn router(auth: Arc<AuthService>) -> Router {
         router = router.route("/dev/outbox", get(dev::outbox));
     }
     router
+        .merge(login::routes())
         .merge(public::docs())
         .fallback(web::not_found)
         .method_not_allowed_fallback(web::method_not_allowed)

@@ -51,6 +51,11 @@ impl Templates {
         Ok(templates)
     }
 
+    /// What messages and pages call the installation.
+    pub(crate) fn product(&self) -> &str {
+        &self.product
+    }
+
     fn render(&self, name: &str, code: &str, minutes: u64) -> Result<String, minijinja::Error> {
         let product = &self.product;
         self.environment.get_template(name)?.render(context! { product, code, minutes })

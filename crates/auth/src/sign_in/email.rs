@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use auth_api::{ErrorCode, SignInReply};
 use domain::audit::Actor;
-use domain::{ClientInfo, CodeId, Digest, EmailAddress, EventId, OneTimeCode};
+use domain::{ClientInfo, CodeId, Digest, EmailAddress, EventId, OneTimeCode, OneTimeSecret};
 use store::{CodeOutcome, CodePurpose, NewCode, NewEvent, Profile, Redemption, WayIn};
 use web::ApiError;
 
@@ -52,6 +52,20 @@ pub(crate) async fn verify(
     email: &EmailAddress,
     code: &OneTimeCode,
 ) -> Result<SignInReply, ApiError> {
+    let (redemption, mfa_token) = redemption(auth, client, email, code);
+    match auth.store.redeem_code(&redemption).await.map_err(internal)? {
+        CodeOutcome::Right(outcome) => reply(auth, &mfa_token, outcome),
+        refusal => Err(refused(&refusal)),
+    }
+}
+
+/// What the store needs to compare a code, and the `mfaToken` if a second factor follows.
+pub(crate) fn redemption(
+    auth: &AuthService,
+    client: &ClientInfo,
+    email: &EmailAddress,
+    code: &OneTimeCode,
+) -> (Redemption, OneTimeSecret) {
     let Planned { sign_in, mfa_token } = plan(auth, client, WayIn::email(email.as_str()), Profile::default());
     let redemption = Redemption {
         purpose: CodePurpose::SignInByEmail,
@@ -59,15 +73,19 @@ pub(crate) async fn verify(
         max_attempts: MAX_ATTEMPTS,
         sign_in,
     };
-    match auth.store.redeem_code(&redemption).await.map_err(internal)? {
-        CodeOutcome::Right(outcome) => reply(auth, &mfa_token, outcome),
-        CodeOutcome::Wrong { attempts_remaining } => Err(wrong(attempts_remaining)),
+    (redemption, mfa_token)
+}
+
+/// Why a code did not sign in.
+pub(crate) fn refused(outcome: &CodeOutcome) -> ApiError {
+    match outcome {
+        CodeOutcome::Wrong { attempts_remaining } => wrong(*attempts_remaining),
         // To somebody who has no code there is none that would be right, whether one was ever sent or not.
-        CodeOutcome::NoCode => Err(wrong(0)),
+        CodeOutcome::NoCode | CodeOutcome::Right(_) => wrong(0),
         CodeOutcome::TooManyAttempts => {
-            Err(ApiError::new(ErrorCode::TooManyAttempts, "Too many wrong codes; request a new one"))
+            ApiError::new(ErrorCode::TooManyAttempts, "Too many wrong codes; request a new one")
         }
-        CodeOutcome::Expired => Err(ApiError::new(ErrorCode::CodeExpired, "This code is too old; request a new one")),
+        CodeOutcome::Expired => ApiError::new(ErrorCode::CodeExpired, "This code is too old; request a new one"),
     }
 }
 

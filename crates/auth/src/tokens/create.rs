@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use auth_api::{CreateTokenRequest, ErrorCode};
 use domain::token::{Kind, TokenSecret};
-use domain::{EventId, Limit, Scopes, Timestamp, TokenId, TokenName, TokenNameError, TokenSecretId};
+use domain::{EventId, Limit, Scopes, Timestamp, TokenId, TokenName, TokenNameError, TokenSecretId, UserId};
 use store::{CreationLimits, CreationOutcome, NewToken, NewTokenSecret, Token};
 use web::ApiError;
 
@@ -24,22 +24,30 @@ pub(crate) struct Wish {
 impl Wish {
     /// Checks the request, and that it asks for nothing that its caller does not have.
     pub(crate) fn read(request: CreateTokenRequest, caller: &Principal, now: Timestamp) -> Result<Self, ApiError> {
-        let name = request
-            .name
-            .parse()
-            .map_err(|error: TokenNameError| ApiError::new(ErrorCode::InvalidTokenName, error.to_string()))?;
+        let name = read_name(&request.name)?;
         let expires_at = request.expires_at.map(|expires_at| expires_at.0);
-        if expires_at.is_some_and(|end| end <= now) {
-            return Err(ApiError::validation("expiresAt", "must be in the future"));
-        }
-        if expires_at.is_some_and(|end| end > now.plus(MAX_LIFETIME)) {
-            return Err(ApiError::validation("expiresAt", "must be at most ten years ahead"));
-        }
+        check_expiry(expires_at, now)?;
         // Leaving scopes or expiry out asks for all there is; somebody who has less than all must say how much.
         let scopes = request.scopes.unwrap_or_else(Scopes::all);
         caller.may_mint(&scopes, expires_at)?;
         Ok(Self { name, expires_at, scopes })
     }
+}
+
+/// Checks a token's name.
+pub(crate) fn read_name(name: &str) -> Result<TokenName, ApiError> {
+    name.parse().map_err(|error: TokenNameError| ApiError::new(ErrorCode::InvalidTokenName, error.to_string()))
+}
+
+/// Checks when a token is to end.
+pub(crate) fn check_expiry(expires_at: Option<Timestamp>, now: Timestamp) -> Result<(), ApiError> {
+    if expires_at.is_some_and(|end| end <= now) {
+        return Err(ApiError::validation("expiresAt", "must be in the future"));
+    }
+    if expires_at.is_some_and(|end| end > now.plus(MAX_LIFETIME)) {
+        return Err(ApiError::validation("expiresAt", "must be at most ten years ahead"));
+    }
+    Ok(())
 }
 
 /// Creates the token and returns its secret, which is kept nowhere.
@@ -51,13 +59,7 @@ pub(crate) async fn create(
     let now = auth.clock.now();
     let limits = creation_limits(auth);
     // The database decides below; asking first spares those who are over a limit, and us, a bcrypt hash.
-    let state = auth.store.creation_state(&caller.user_id, limits.creations.window, now).await.map_err(internal)?;
-    if state.used >= limits.creations.count {
-        return Err(too_many_today(state.oldest.unwrap_or(now).plus(limits.creations.window), now));
-    }
-    if state.active >= limits.max_active {
-        return Err(too_many_active());
-    }
+    ensure_may_create(auth, &caller.user_id, now).await??;
 
     let (secret, kept) = new_secret(auth).await?;
     let (token_id, event_id) = auth.chance.with(|rng| (TokenId::generate(rng), EventId::generate(rng)));
@@ -72,13 +74,34 @@ pub(crate) async fn create(
     };
     match auth.store.create_token(&token, &limits, &event).await.map_err(internal)? {
         CreationOutcome::Created(token) => Ok((*token, secret)),
-        CreationOutcome::CreationLimit { reset_at } => Err(too_many_today(reset_at, now)),
-        CreationOutcome::TooManyActive => Err(too_many_active()),
-        CreationOutcome::NoUser => Err(ApiError::unauthorized()),
+        refusal => Err(refused(&refusal, now)),
     }
 }
 
-pub(super) fn creation_limits(auth: &AuthService) -> CreationLimits {
+/// Whether the user is within the limits now; the outer error is a failure to find out.
+pub(crate) async fn ensure_may_create(
+    auth: &AuthService,
+    user_id: &UserId,
+    now: Timestamp,
+) -> Result<Result<(), ApiError>, ApiError> {
+    let limits = creation_limits(auth);
+    let state = auth.store.creation_state(user_id, limits.creations.window, now).await.map_err(internal)?;
+    if state.used >= limits.creations.count {
+        return Ok(Err(too_many_today(state.oldest.unwrap_or(now).plus(limits.creations.window), now)));
+    }
+    Ok(if state.active >= limits.max_active { Err(too_many_active()) } else { Ok(()) })
+}
+
+/// Why a token was not created.
+pub(crate) fn refused(outcome: &CreationOutcome, now: Timestamp) -> ApiError {
+    match outcome {
+        CreationOutcome::CreationLimit { reset_at } => too_many_today(*reset_at, now),
+        CreationOutcome::TooManyActive => too_many_active(),
+        CreationOutcome::NoUser | CreationOutcome::Created(_) => ApiError::unauthorized(),
+    }
+}
+
+pub(crate) fn creation_limits(auth: &AuthService) -> CreationLimits {
     let limits = &auth.config.limits;
     CreationLimits { creations: Limit::per_day(limits.creations_per_day), max_active: limits.max_active_tokens }
 }
@@ -92,7 +115,7 @@ fn too_many_active() -> ApiError {
 }
 
 /// A secret and what is kept of it.
-pub(super) async fn new_secret(auth: &AuthService) -> Result<(TokenSecret, NewTokenSecret), ApiError> {
+pub(crate) async fn new_secret(auth: &AuthService) -> Result<(TokenSecret, NewTokenSecret), ApiError> {
     let (secret, id) = auth.chance.with(|rng| (TokenSecret::generate(Kind::Live, rng), TokenSecretId::generate(rng)));
     let hash = auth.hasher.hash(&secret).await.map_err(|error| ApiError::internal(&error))?;
     let digests = &auth.validator.token_digests;

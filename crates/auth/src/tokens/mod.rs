@@ -11,7 +11,9 @@ mod usage;
 mod validate;
 
 pub(crate) use cache::{CredentialId, MARK_LIFETIME};
-pub(crate) use create::{Wish, create};
+pub(crate) use create::{
+    Wish, check_expiry, create, creation_limits, ensure_may_create, new_secret, read_name, refused,
+};
 pub(crate) use delete::delete;
 pub(crate) use limits::limits;
 pub(crate) use list::list;

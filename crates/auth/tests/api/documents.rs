@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use http::Method;
 use serde_json::Value;
 
-use crate::oauth_browser;
 use crate::world::World;
 
 /// All routes, as `METHOD /path`.
@@ -19,26 +18,28 @@ fn described(document: &Value) -> BTreeSet<String> {
 
 #[tokio::test]
 async fn every_described_route_exists_and_every_known_route_is_described() {
-    let provider = testkit::OAuthProvider::start().await;
-    let world = oauth_browser::world_with(&provider).await;
+    let world = World::new().await;
     let reply = world.get("/openapi.json").await;
     assert_eq!(reply.header("content-type"), "application/json");
     let document = reply.ok(200);
     let described = described(&document);
     for route in &described {
         let (method, path) = route.split_once(' ').unwrap();
-        let method = Method::from_bytes(method.as_bytes()).unwrap();
-        let reply = world.call(method, &path.replace("{id}", "x").replace("{provider}", "github")).await;
-        assert!(!matches!(reply.status, 404 | 405), "{route}: {}", reply.text);
+        // What a handler answers with depends on what there is; that the router knows the path and the method does not.
+        let path = path.replace(['{', '}'], "");
+        let reply = world.call(Method::TRACE, &path).await;
+        assert_eq!(reply.status, 405, "{route}: {}", reply.text);
+        assert!(
+            reply.header("allow").split(',').any(|allowed| allowed == method),
+            "{route}: {}",
+            reply.header("allow")
+        );
     }
     for route in [
         "GET /health",
         "GET /ready",
         "POST /auth/email/request",
         "POST /auth/email/verify",
-        "GET /auth/oauth/providers",
-        "GET /auth/oauth/{provider}",
-        "GET /auth/oauth/callback/{provider}",
         "POST /auth/refresh",
         "POST /auth/logout",
         "GET /auth/me",
@@ -50,6 +51,15 @@ async fn every_described_route_exists_and_every_known_route_is_described() {
         "POST /tokens/validate",
         "DELETE /tokens/{id}",
         "POST /tokens/{id}/rotate",
+        "GET /auth/oauth/providers",
+        "GET /auth/oauth/{provider}",
+        "GET /auth/oauth/callback/{provider}",
+        "POST /auth/exchange",
+        "POST /auth/cli/start",
+        "POST /auth/cli/approve",
+        "POST /auth/cli/poll",
+        "POST /oauth/device_authorization",
+        "POST /oauth/token",
     ] {
         assert!(described.contains(route), "{route} is not described");
     }

@@ -73,16 +73,16 @@ async fn a_key_that_returns_finds_its_tokens_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn parallel_uses_of_one_token_are_all_answered() {
-    for _ in 0..10 {
+    for _ in 0..4 {
         let world = World::new().await;
         let ann = world.ann().await;
         let token = world.token(&ann).await;
         let world = world.restart(other_seal).await;
-        let replies = parallel(50, |_| world.validate(&token.secret).into_future()).await;
+        let replies = parallel(300, |_| world.validate(&token.secret).into_future()).await;
         let mut remaining: Vec<_> =
             replies.into_iter().map(|reply| reply.ok(200)["rateLimit"]["remaining"].as_u64().unwrap()).collect();
         remaining.sort_unstable();
-        assert_eq!(remaining, (950..1000).collect::<Vec<_>>());
+        assert_eq!(remaining, (700..1000).collect::<Vec<_>>());
     }
 }
 

@@ -140,3 +140,34 @@ async fn a_disabled_user_gets_nowhere() {
     assert_eq!(world.count("SELECT COUNT(*) FROM personal_access_tokens").await, 1);
     world.get("/auth/me").by(&bob.access).await.ok(200);
 }
+
+#[tokio::test]
+async fn what_another_process_ends_is_noticed_without_waiting_for_copies_to_age() {
+    let world = World::new().await;
+    let ann = world.ann().await;
+    let (deleted, kept) = (world.token(&ann).await, world.token(&ann).await);
+    world.auth.look_for_foreign_writes().await.unwrap();
+    for credential in [&deleted.secret, &kept.secret, &ann.access] {
+        assert!(world.is_valid(credential).await);
+    }
+    world.by_hand(&format!("DELETE FROM personal_access_tokens WHERE id = '{}'", deleted.id)).await;
+    world.by_hand("DELETE FROM sessions").await;
+
+    world.auth.look_for_foreign_writes().await.unwrap();
+    assert!(!world.is_valid(&deleted.secret).await);
+    assert!(!world.is_valid(&ann.access).await);
+    assert!(world.is_valid(&kept.secret).await);
+}
+
+#[tokio::test]
+async fn ones_own_writes_cost_no_copy() {
+    let world = World::new().await;
+    let ann = world.ann().await;
+    let token = world.token(&ann).await;
+    world.auth.look_for_foreign_writes().await.unwrap();
+    assert!(world.is_valid(&token.secret).await);
+    world.token(&ann).await;
+    world.auth.look_for_foreign_writes().await.unwrap();
+    world.store.close().await;
+    assert!(world.is_valid(&token.secret).await, "still from the copy");
+}

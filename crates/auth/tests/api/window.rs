@@ -106,7 +106,7 @@ async fn ten_thousand_wrong_tokens_change_nothing_for_a_right_one() {
     let ann = world.ann().await;
     let pat = world.token(&ann).await;
     let chance = testkit::seeded_chance(99);
-    let replies = parallel(2_000, |number| {
+    let replies = parallel(5_000, |number| {
         let wrong =
             chance.with(|rng| domain::token::TokenSecret::generate(domain::token::Kind::Live, rng).expose().to_owned());
         // Some with a wrong checksum, some that must be looked for.

@@ -22,6 +22,8 @@ use crate::client::Call;
 
 pub(crate) const JWT_SECRET: &str = "the shared secret of both services, in tests";
 pub(crate) const REFRESH_SECRET: &str = "the secret of the refresh tokens, in tests";
+/// The service's address as browsers see it.
+pub(crate) const PUBLIC_URL: &str = "https://auth.example.com";
 /// An origin whose pages may call.
 pub(crate) const ORIGIN: &str = "https://app.example.com";
 
@@ -246,6 +248,7 @@ fn database_url(folder: &TempDir) -> String {
 fn config() -> Config {
     let generous = Limit::per_minute(1_000_000);
     Config {
+        public_url: PUBLIC_URL.to_owned(),
         secrets: Secrets { service_jwt: vec![JWT_SECRET.into()], refresh_jwt: REFRESH_SECRET.into(), seal: None },
         access_lifetime: 15 * MINUTE,
         refresh_lifetime: 7 * DAY,

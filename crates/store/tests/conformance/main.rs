@@ -10,6 +10,7 @@ mod database;
 mod exchange;
 mod housekeeping;
 mod oauth;
+mod pairings;
 mod sessions;
 mod signing_keys;
 mod token_limits;
@@ -117,6 +118,17 @@ conformance! {
     }
     signing_keys {
         of_several_first_keys_one_is_kept_for_each_seal,
+    }
+    pairings {
+        a_pairing_goes_its_way,
+        a_taken_user_code_is_not_given_again,
+        only_polls_with_the_secret_count,
+        parallel_mints_make_one_token,
+        of_parallel_decisions_one_stands,
+        a_poll_beside_its_approval_sees_before_or_after,
+        limits_on_creation_hold_at_both_steps,
+        a_form_decides_once_in_its_users_name,
+        pairings_that_are_over_go_in_batches,
     }
     housekeeping {
         long_expired_tokens_go_in_batches,

@@ -1,0 +1,277 @@
+//! `/login`: the page on which somebody lets a program in, or refuses it. For people without an app that does it for
+//! them by `POST /auth/cli/approve`.
+//!
+//! No cookie says who somebody is. They prove it on the page, with a code by e-mail, and the page that follows carries
+//! a secret in its form that decides once, about this pairing, within five minutes. A form on another site lacks it;
+//! and browsers say from where a form was sent, so that nobody can be signed in here as somebody else unawares.
+
+mod view;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use auth_api::ErrorCode;
+use axum::extract::{FromRequestParts, Path, State};
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::{get, post};
+use axum::{Extension, Router};
+use domain::{EmailAddress, OneTimeCode, OneTimeSecret, PairingId, Timestamp, UserCode};
+use http::request::Parts;
+use serde::Deserialize;
+use store::{Decision, Pairing, PairingStatus};
+use web::{ApiError, Context};
+
+use self::view::{Page, Step};
+use super::limits::{self, Relaxed, Standard, Strict};
+use crate::pairing;
+use crate::sign_in::email;
+use crate::{AuthService, internal};
+
+const DAY: Duration = Duration::from_hours(24);
+
+/// The pages' routes. They are for people, and so not in the OpenAPI document.
+pub(super) fn routes() -> Router<Arc<AuthService>> {
+    Router::new()
+        .route("/login", get(enter).post(find))
+        .route("/login/{id}", get(show))
+        .route("/login/{id}/email", post(send_code))
+        .route("/login/{id}/code", post(sign_in))
+        .route("/login/{id}/decide", post(decide))
+}
+
+/// The page that asks for a user code.
+async fn enter(State(auth): State<Arc<AuthService>>, limit: Result<Relaxed, ApiError>) -> Page {
+    match limit {
+        Ok(_) => Page::new(&auth, &Step::UserCode, None),
+        Err(error) => Page::failed(&auth, &Step::Over, None, &error),
+    }
+}
+
+/// What the page that asks for a user code sends.
+#[derive(Deserialize)]
+struct UserCodeForm {
+    user_code: String,
+}
+
+/// Go to the page of the program that shows this user code.
+async fn find(
+    State(auth): State<Arc<AuthService>>,
+    own: Result<OwnPage, ApiError>,
+    limit: Result<Strict, ApiError>,
+    form: Result<web::Form<UserCodeForm>, ApiError>,
+) -> Response {
+    let found = async {
+        own?;
+        limit?;
+        let web::Form(form) = form?;
+        let code: UserCode = form
+            .user_code
+            .parse()
+            .map_err(|_| ApiError::new(ErrorCode::ValidationError, "The code has eight letters, such as BCDF-GHJK"))?;
+        let found = auth.store.find_pairing_by_user_code(&code, auth.clock.now()).await.map_err(internal)?;
+        found.ok_or_else(|| ApiError::new(ErrorCode::NotFound, "No program waits with this code; is it still shown?"))
+    };
+    match found.await {
+        Ok(pairing) => Redirect::to(&format!("/login/{}", pairing.id)).into_response(),
+        Err(error) => Page::failed(&auth, &Step::UserCode, None, &error).into_response(),
+    }
+}
+
+/// The page of one program: what it is, and a form to sign in.
+async fn show(State(auth): State<Arc<AuthService>>, limit: Result<Relaxed, ApiError>, Id(id): Id) -> Page {
+    let pairing = async {
+        limit?;
+        waiting(&auth, &id).await
+    };
+    match pairing.await {
+        Ok(pairing) => Page::new(&auth, &Step::Email, Some(&pairing)),
+        Err(error) => Page::failed(&auth, &Step::Over, None, &error),
+    }
+}
+
+/// What the page that asks for an address sends.
+#[derive(Deserialize)]
+struct EmailForm {
+    email: String,
+}
+
+/// Send a code to whoever wants to decide.
+async fn send_code(
+    State(auth): State<Arc<AuthService>>,
+    own: Result<OwnPage, ApiError>,
+    limit: Result<Strict, ApiError>,
+    Extension(context): Extension<Arc<Context>>,
+    Id(id): Id,
+    form: Result<web::Form<EmailForm>, ApiError>,
+) -> Page {
+    let pairing = match waiting(&auth, &id).await {
+        Ok(pairing) => pairing,
+        Err(error) => return Page::failed(&auth, &Step::Over, None, &error),
+    };
+    let sent = async {
+        own?;
+        limit?;
+        let web::Form(form) = form?;
+        let address = address(&form.email)?;
+        limits::admit(&auth, &context, &format!("mailbox:{address}"), auth.config.limits.strict)?;
+        email::request(&auth, &context.client, &address).await?;
+        Ok(address)
+    };
+    match sent.await {
+        Ok(address) => Page::new(&auth, &Step::Code { email: address.as_str() }, Some(&pairing)),
+        Err(error) => Page::failed(&auth, &Step::Email, Some(&pairing), &error),
+    }
+}
+
+/// What the page that asks for the code sends.
+#[derive(Deserialize)]
+struct CodeForm {
+    email: String,
+    code: String,
+}
+
+/// Sign in to the page: the reply carries the form that decides.
+async fn sign_in(
+    State(auth): State<Arc<AuthService>>,
+    own: Result<OwnPage, ApiError>,
+    limit: Result<Strict, ApiError>,
+    Extension(context): Extension<Arc<Context>>,
+    Id(id): Id,
+    form: Result<web::Form<CodeForm>, ApiError>,
+) -> Page {
+    let pairing = match waiting(&auth, &id).await {
+        Ok(pairing) => pairing,
+        Err(error) => return Page::failed(&auth, &Step::Over, None, &error),
+    };
+    let form = match own.and(limit).and(form) {
+        Ok(web::Form(form)) => form,
+        Err(error) => return Page::failed(&auth, &Step::Email, Some(&pairing), &error),
+    };
+    let address = match address(&form.email) {
+        Ok(address) => address,
+        Err(error) => return Page::failed(&auth, &Step::Email, Some(&pairing), &error),
+    };
+    let signed_in = async {
+        let code: OneTimeCode = form
+            .code
+            .parse()
+            .map_err(|_| ApiError::new(ErrorCode::ValidationError, "Enter the six digits that were sent"))?;
+        pairing::sign_in(&auth, &context.client, &pairing.id, &address, &code).await
+    };
+    match signed_in.await {
+        Ok(form) => {
+            let step = Step::Decide { email: Some(address.as_str()), form: &form, name: pairing.name.as_str() };
+            Page::new(&auth, &step, Some(&pairing))
+        }
+        // The code is dead, or the account may not decide here: another one is due.
+        Err(error) if error.code() != ErrorCode::InvalidCode && error.code() != ErrorCode::ValidationError => {
+            Page::failed(&auth, &Step::Email, Some(&pairing), &error)
+        }
+        Err(error) => Page::failed(&auth, &Step::Code { email: address.as_str() }, Some(&pairing), &error),
+    }
+}
+
+/// What the page that asks for the decision sends.
+#[derive(Deserialize)]
+struct DecisionForm {
+    form: String,
+    decision: String,
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    lifetime: String,
+}
+
+/// Approve or deny.
+async fn decide(
+    State(auth): State<Arc<AuthService>>,
+    own: Result<OwnPage, ApiError>,
+    limit: Result<Standard, ApiError>,
+    Extension(context): Extension<Arc<Context>>,
+    Id(id): Id,
+    form: Result<web::Form<DecisionForm>, ApiError>,
+) -> Page {
+    let pairing = match waiting(&auth, &id).await {
+        Ok(pairing) => pairing,
+        Err(error) => return Page::failed(&auth, &Step::Over, None, &error),
+    };
+    let sign_in_again = |error: &ApiError| Page::failed(&auth, &Step::Email, Some(&pairing), error);
+    let form = match own.and(limit).and(form) {
+        Ok(web::Form(form)) => form,
+        Err(error) => return sign_in_again(&error),
+    };
+    let secret: OneTimeSecret = match form.form.parse() {
+        Ok(secret) => secret,
+        Err(error) => return sign_in_again(&ApiError::validation("form", error)),
+    };
+    let decision = match read_decision(&form, auth.clock.now()) {
+        Ok(decision) => decision,
+        Err(error) => {
+            // The form is not spent yet.
+            let step = Step::Decide { email: None, form: &secret, name: &form.name };
+            return Page::failed(&auth, &step, Some(&pairing), &error);
+        }
+    };
+    match pairing::decide_by_form(&auth, &context.client, &pairing.id, &secret, &decision).await {
+        Ok(()) => Page::new(&auth, &Step::Done { approved: decision != Decision::Deny }, None),
+        Err(error) => sign_in_again(&error),
+    }
+}
+
+fn read_decision(form: &DecisionForm, now: Timestamp) -> Result<Decision, ApiError> {
+    let days = match (form.decision.as_str(), form.lifetime.as_str()) {
+        ("deny", _) => return Ok(Decision::Deny),
+        ("approve", "30") => Some(30),
+        ("approve", "90") => Some(90),
+        ("approve", "365") => Some(365),
+        ("approve", "forever") => None,
+        _ => return Err(ApiError::new(ErrorCode::ValidationError, "Choose one of what the page offers")),
+    };
+    let expires_at = days.map(|days: u32| now.plus(DAY * days));
+    pairing::approval(Some(&form.name), expires_at, now).map(Decision::Approve)
+}
+
+/// The pairing of this page, if there is still something to decide.
+async fn waiting(auth: &AuthService, id: &str) -> Result<Pairing, ApiError> {
+    let unknown = || ApiError::new(ErrorCode::NotFound, "No program waits under this address");
+    let id: PairingId = id.parse().map_err(|_| unknown())?;
+    let pairing = auth.store.find_pairing(&id).await.map_err(internal)?.ok_or_else(unknown)?;
+    if pairing.status != PairingStatus::Pending {
+        return Err(ApiError::new(ErrorCode::Conflict, "This request has already been decided about"));
+    }
+    if pairing.expires_at <= auth.clock.now() {
+        return Err(ApiError::new(ErrorCode::CodeExpired, "This request is too old; start again in the program"));
+    }
+    Ok(pairing)
+}
+
+fn address(text: &str) -> Result<EmailAddress, ApiError> {
+    text.parse().map_err(|_| ApiError::new(ErrorCode::ValidationError, "This is not an e-mail address"))
+}
+
+/// A form that was not sent from another site's page: browsers say so (W3C Fetch Metadata). What sends no such header
+/// is no browser that somebody could be lured with.
+struct OwnPage;
+
+impl<S: Send + Sync> FromRequestParts<S> for OwnPage {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        match parts.headers.get("sec-fetch-site").map(http::HeaderValue::as_bytes) {
+            None | Some(b"same-origin" | b"none") => Ok(Self),
+            Some(_) => Err(ApiError::new(ErrorCode::Forbidden, "This form was sent from another site")),
+        }
+    }
+}
+
+/// The path's id. What is not even text is none.
+struct Id(String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
+        let path = Path::<String>::from_request_parts(parts, state).await;
+        Ok(Self(path.map(|Path(id)| id).unwrap_or_default()))
+    }
+}

@@ -1,0 +1,237 @@
+//! `/login`: somebody decides on the page, step by step, as a browser without JavaScript does.
+
+use serde_json::json;
+
+use crate::client::{Call, Reply};
+use crate::pairing::{Asking, poll, poll_later, start};
+use crate::world::{MINUTE, SECOND, World};
+
+const FORM: &str = "application/x-www-form-urlencoded";
+const ANN: &str = "ann@example.com";
+
+fn send(world: &World, path: &str, form: &str) -> Call {
+    world.post(path).body(FORM, form.to_owned())
+}
+
+/// A page, in its armour.
+#[track_caller]
+fn page(reply: Reply, status: u16) -> String {
+    assert_eq!(reply.status, status, "{}", reply.text);
+    assert_eq!(reply.header("content-type"), "text/html; charset=utf-8");
+    assert_eq!(reply.header("cache-control"), "no-store");
+    assert_eq!(reply.header("referrer-policy"), "no-referrer");
+    assert_eq!(reply.header("x-frame-options"), "DENY");
+    assert_eq!(reply.header("x-content-type-options"), "nosniff");
+    let policy = reply.header("content-security-policy");
+    for part in ["default-src 'none'", "form-action 'self'", "frame-ancestors 'none'", "base-uri 'none'"] {
+        assert!(policy.contains(part), "{policy}");
+    }
+    assert!(!policy.contains("unsafe"), "{policy}");
+    assert!(reply.header("set-cookie").is_empty());
+    assert!(!reply.text.contains("<script"), "{}", reply.text);
+    reply.text
+}
+
+/// The secret in the page's form.
+fn form_secret(page: &str) -> String {
+    let (_, rest) = page.split_once("name=\"form\" value=\"").unwrap();
+    rest.split_once('"').unwrap().0.to_owned()
+}
+
+/// Signs in to the page of this program; returns the page that asks for the decision.
+async fn sign_in(world: &World, asking: &Asking, email: &str) -> String {
+    let asked = page(send(world, &format!("/login/{}/email", asking.id), &format!("email={email}")).await, 200);
+    assert!(asked.contains(email) && !asked.contains(&world.mailed_code(email)));
+    let form = format!("email={email}&code={}", world.mailed_code(email));
+    page(send(world, &format!("/login/{}/code", asking.id), &form).await, 200)
+}
+
+async fn decide(world: &World, asking: &Asking, form: &str) -> Reply {
+    send(world, &format!("/login/{}/decide", asking.id), form).await
+}
+
+#[tokio::test]
+async fn somebody_lets_a_program_in() {
+    let world = World::new().await;
+    let asking = start(&world, json!({ "name": "laptop" })).await;
+    page(world.get("/login").await, 200);
+    let typed = asking.user_code.to_lowercase().replace('-', "+");
+    let found = send(&world, "/login", &format!("user_code={typed}")).await;
+    assert_eq!((found.status, found.header("location")), (303, format!("/login/{}", asking.id).as_str()));
+
+    let shown = page(world.get(&format!("/login/{}", asking.id)).await, 200);
+    for text in [&asking.user_code, "laptop", "198.51.100.1", "test&#x2f;1.0", "UTC", "everything"] {
+        assert!(shown.contains(text), "{text}: {shown}");
+    }
+    let offered = sign_in(&world, &asking, ANN).await;
+    assert!(offered.contains(ANN) && offered.contains(&asking.user_code), "{offered}");
+    assert_eq!(world.count("SELECT COUNT(*) FROM sessions").await, 0, "no session begins on the page");
+    poll(&world, &asking).await.ok(202);
+
+    let form = format!("form={}&decision=approve&name=my+laptop&lifetime=30", form_secret(&offered));
+    assert!(page(decide(&world, &asking, &form).await, 200).contains("let in"));
+    let reply = poll_later(&world, &asking).await.ok(200);
+    let valid = world.validate(reply["token"].as_str().unwrap()).await.ok(200);
+    assert_eq!((&valid["name"], &valid["email"]), (&json!("my laptop"), &json!(ANN)));
+    assert_eq!(valid["expiresAt"], json!(world.now().minus(SECOND).plus(30 * 24 * 60 * MINUTE)));
+    let ann = world.ann().await;
+    assert_eq!(world.count_events(&ann, "pairing.approved").await, 1);
+
+    page(world.get(&format!("/login/{}", asking.id)).await, 409);
+    page(decide(&world, &asking, &form).await, 409);
+    assert_eq!(world.token_ids(&ann).await.len(), 1);
+}
+
+#[tokio::test]
+async fn somebody_refuses_a_program() {
+    let world = World::new().await;
+    let ann = world.ann().await;
+    let asking = start(&world, json!({})).await;
+    let offered = sign_in(&world, &asking, ANN).await;
+    let form = format!("form={}&decision=deny", form_secret(&offered));
+    assert!(page(decide(&world, &asking, &form).await, 200).contains("refused"));
+    poll(&world, &asking).await.fails(400, "INVALID_STATE");
+    assert_eq!(world.count_events(&ann, "pairing.denied").await, 1);
+}
+
+#[tokio::test]
+async fn a_form_decides_once_about_its_pairing_and_in_time() {
+    let world = World::new().await;
+    let (asking, other) = (start(&world, json!({})).await, start(&world, json!({})).await);
+    let secret = form_secret(&sign_in(&world, &asking, ANN).await);
+    let form = |secret: &str| format!("form={secret}&decision=approve&name=x&lifetime=forever");
+
+    page(decide(&world, &other, &form(&secret)).await, 400);
+    for forged in ["", "x", &"x".repeat(32), &other.secret, &asking.secret] {
+        page(decide(&world, &asking, &form(forged)).await, 400);
+    }
+    page(decide(&world, &asking, "decision=approve&name=x&lifetime=forever").await, 400);
+    poll(&world, &asking).await.ok(202);
+    poll(&world, &other).await.ok(202);
+
+    world.clock.advance(5 * MINUTE);
+    page(decide(&world, &asking, &form(&secret)).await, 400);
+    poll(&world, &asking).await.ok(202);
+    let secret = form_secret(&sign_in(&world, &asking, ANN).await);
+    page(decide(&world, &asking, &form(&secret)).await, 200);
+    poll_later(&world, &asking).await.ok(200);
+    assert_eq!(world.count("SELECT COUNT(*) FROM pairing_forms WHERE expires_at > 0").await, 1, "the late one only");
+    let kept = world.kept_bytes();
+    assert!(!kept.windows(32).any(|window| window == secret.as_bytes()));
+}
+
+#[tokio::test]
+async fn bad_terms_do_not_spend_the_form() {
+    let world = World::new().await;
+    let asking = start(&world, json!({})).await;
+    let secret = form_secret(&sign_in(&world, &asking, ANN).await);
+    for terms in ["decision=approve&name=%3Cb%3E&lifetime=30", "decision=approve&name=x&lifetime=31", "decision=maybe"]
+    {
+        let again = page(decide(&world, &asking, &format!("form={secret}&{terms}")).await, 400);
+        assert_eq!(form_secret(&again), secret);
+        assert!(!again.contains("<b>"), "{again}");
+    }
+    page(decide(&world, &asking, &format!("form={secret}&decision=approve&name=x&lifetime=365")).await, 200);
+    poll(&world, &asking).await.ok(200);
+}
+
+#[tokio::test]
+async fn wrong_codes_lead_nowhere() {
+    let world = World::new().await;
+    let asking = start(&world, json!({})).await;
+    let code = format!("/login/{}/code", asking.id);
+    page(send(&world, &code, &format!("email={ANN}&code=000000")).await, 400);
+    page(send(&world, &format!("/login/{}/email", asking.id), &format!("email={ANN}")).await, 200);
+    let right = world.mailed_code(ANN);
+    let wrong = if right == "000000" { "000001" } else { "000000" };
+    page(send(&world, &code, &format!("email={ANN}&code=x")).await, 400);
+    for _ in 0..3 {
+        let again = page(send(&world, &code, &format!("email={ANN}&code={wrong}")).await, 400);
+        assert!(!again.contains("name=\"form\""), "{again}");
+    }
+    page(send(&world, &code, &format!("email={ANN}&code={right}")).await, 400);
+    page(send(&world, &format!("/login/{}/email", asking.id), "email=nonsense").await, 400);
+    assert_eq!(world.count("SELECT COUNT(*) FROM pairing_forms").await, 0);
+    assert_eq!(world.count("SELECT COUNT(*) FROM users").await, 0);
+    assert_eq!(world.outbox.mails().len(), 1);
+}
+
+#[tokio::test]
+async fn who_may_not_decide_is_told() {
+    let world = World::new().await;
+    let ann = world.ann().await;
+    let asking = start(&world, json!({})).await;
+    let attempt = async |world: &World| {
+        send(world, &format!("/login/{}/email", asking.id), &format!("email={ANN}")).await;
+        let form = format!("email={ANN}&code={}", world.mailed_code(ANN));
+        page(send(world, &format!("/login/{}/code", asking.id), &form).await, 403)
+    };
+    world
+        .by_hand(&format!(
+            "INSERT INTO totp_factors (user_id, sealed_secret, seal_key, created_at, enabled_at) \
+             VALUES ('{}', 'x', 'x', 1, 1)",
+            ann.id
+        ))
+        .await;
+    assert!(attempt(&world).await.contains("second factor"));
+    world.by_hand("UPDATE users SET disabled_at = 1").await;
+    assert!(attempt(&world).await.contains("disabled"));
+    assert_eq!(world.count("SELECT COUNT(*) FROM pairing_forms").await, 0);
+    poll(&world, &asking).await.ok(202);
+}
+
+#[tokio::test]
+async fn forms_from_other_sites_are_refused() {
+    let world = World::new().await;
+    let asking = start(&world, json!({})).await;
+    let secret = form_secret(&sign_in(&world, &asking, ANN).await);
+    let mails = world.outbox.mails().len();
+    for site in ["cross-site", "same-site", "nonsense"] {
+        let foreign = |path: &str, form: &str| send(&world, path, form).header("sec-fetch-site", site);
+        let at = |step: &str| format!("/login/{}/{step}", asking.id);
+        page(foreign("/login", &format!("user_code={}", asking.user_code)).await, 403);
+        page(foreign(&at("email"), &format!("email={ANN}")).await, 403);
+        page(foreign(&at("code"), &format!("email={ANN}&code=123456")).await, 403);
+        let approve = format!("form={secret}&decision=approve&name=x&lifetime=30");
+        page(foreign(&at("decide"), &approve).await, 403);
+    }
+    assert_eq!(world.outbox.mails().len(), mails);
+    poll(&world, &asking).await.ok(202);
+    let own = send(&world, &format!("/login/{}/decide", asking.id), &format!("form={secret}&decision=deny"));
+    page(own.header("sec-fetch-site", "same-origin").await, 200);
+}
+
+#[tokio::test]
+async fn what_a_program_says_of_itself_is_only_text() {
+    let world = World::new().await;
+    let asking = start(&world, json!({})).await;
+    world.by_hand("UPDATE pairings SET user_agent = '<script>alert(1)</script>\"'").await;
+    let shown = page(world.get(&format!("/login/{}", asking.id)).await, 200);
+    assert!(shown.contains("&lt;script&gt;") && !shown.contains("\"<"), "{shown}");
+}
+
+#[tokio::test]
+async fn pages_of_nothing_say_so_and_guessing_is_limited() {
+    let world = World::with(|setup| {
+        setup.config.limits.strict = domain::Limit { count: 5, window: 15 * MINUTE };
+    })
+    .await;
+    for path in ["/login/nothing", "/login/%00", "/login/%FF", "/login/a%2Fb"] {
+        page(world.get(path).await, 404);
+    }
+    for form in ["user_code=BCDF-GHJK", "user_code=", "user_code=AEIO-UAEI", "", "user_code=a&user_code=b"] {
+        let reply = send(&world, "/login", form).await;
+        assert!([400, 404].contains(&reply.status), "{}", reply.text);
+        let status = reply.status;
+        page(reply, status);
+    }
+    let limited = send(&world, "/login", "user_code=BCDF-GHJK").await;
+    assert!(!limited.header("retry-after").is_empty());
+    page(limited, 429);
+
+    let late = start(&world, json!({})).await;
+    world.clock.advance(10 * MINUTE);
+    page(world.get(&format!("/login/{}", late.id)).await, 400);
+    let found = send(&world, "/login", &format!("user_code={}", late.user_code)).from("203.0.113.5").await;
+    page(found, 404);
+}
