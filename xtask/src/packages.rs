@@ -17,6 +17,9 @@ const NEEDED: &[Package] = &[
     // The tour of the README is run as pasted.
     Package { name: "curl", program: "curl" },
     Package { name: "sqlite3", program: "sqlite3" },
+    // The wallets' libraries of `test-clients`.
+    Package { name: "nodejs", program: "node" },
+    Package { name: "npm", program: "npm" },
 ];
 
 /// Installs what is missing. Where everything is there, no package manager is needed or asked.

@@ -50,6 +50,10 @@ error_codes! {
     InvalidState = 400 "INVALID_STATE",
     /// A redirect to somewhere that the installation does not send browsers to.
     InvalidRedirect = 400 "INVALID_REDIRECT",
+    /// A wallet's signature is not that of a challenge that waits for it.
+    InvalidSignature = 400 "INVALID_SIGNATURE",
+    /// A wallet's challenge is too old.
+    ChallengeExpired = 400 "CHALLENGE_EXPIRED",
     /// No credential, or none that is accepted here.
     Unauthorized = 401 "UNAUTHORIZED",
     /// A credential that is malformed, unknown or revoked.

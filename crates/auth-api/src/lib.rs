@@ -9,6 +9,7 @@ mod service_jwt;
 mod sign_in;
 mod tokens;
 mod validate;
+mod wallet;
 
 pub use account::{Me, MeReply};
 pub use audit::{AuditActor, AuditEvent, AuditPage};
@@ -30,3 +31,4 @@ pub use tokens::{
     TokenCreatedReply, TokenLimit, TokenSummary, TokensReply,
 };
 pub use validate::{CredentialKind, InvalidReply, ValidClient, ValidReply, ValidateRequest};
+pub use wallet::{WalletChainId, WalletChallengeReply, WalletChallengeRequest, WalletVerifyRequest};

@@ -8,6 +8,7 @@ use secrecy::SecretString;
 use web::TrustedProxies;
 
 use crate::OAuth;
+use crate::sign_in::EthereumRpc;
 
 /// The auth service's configuration. All of it has been checked; nothing here is optional to save a check.
 pub struct Config {
@@ -33,6 +34,12 @@ pub struct Config {
     pub oauth: OAuth,
     /// Whether `POST /tokens/validate` answers callers without a service JWT.
     pub validate_allow_anonymous: bool,
+    /// The site that wallets are asked to sign in to: an RFC 3986 authority, that of the pages that ask them.
+    pub sign_in_domain: String,
+    /// The URI of that site.
+    pub sign_in_uri: String,
+    /// `ETH_RPC_URL`; without it, smart-contract wallets cannot sign in.
+    pub ethereum: Option<EthereumRpc>,
 }
 
 /// The secrets of the auth service.

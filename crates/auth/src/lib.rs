@@ -23,6 +23,7 @@ pub use config::{Config, Limits, Secrets};
 pub use http::{openapi, router};
 pub use notify::{Mail, MailError, Mailer, Outbox, OutboxMail, Resend, Smtp, TemplateError, Templates};
 pub use service::{AuthService, Parts};
+pub use sign_in::EthereumRpc;
 pub use sign_in::oauth::{AllowedRedirects, OAuth, OAuthProvider, ProviderName, RedirectError};
 
 pub(crate) use service::{address_key, internal};

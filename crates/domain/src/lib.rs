@@ -17,6 +17,7 @@ mod scope;
 pub mod token;
 mod token_name;
 mod user_code;
+pub mod wallet;
 
 pub use chance::Chance;
 pub use client::ClientInfo;

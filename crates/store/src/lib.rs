@@ -28,6 +28,7 @@ mod token_uses;
 mod tokens;
 mod transaction;
 mod users;
+mod wallets;
 
 pub use audit::{Cursor, Event, EventPage, MalformedCursor, NewEvent};
 pub use chain::{ChainProblem, ChainReport, Tampering};
@@ -46,3 +47,4 @@ pub use token_secrets::{FoundToken, TokenOwner, TokenSecret};
 pub use token_uses::TokenUse;
 pub use tokens::{CreationLimits, CreationOutcome, CreationState, NewToken, NewTokenSecret, Token};
 pub use users::User;
+pub use wallets::{FoundChallenge, WalletChallenge, WalletPurpose};

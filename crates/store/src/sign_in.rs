@@ -1,6 +1,7 @@
 //! From a proven way in to a session: the part that all kinds of sign-in share, within their transaction.
 
 use domain::audit::{Actor, EventType};
+use domain::wallet::WalletAddress;
 use domain::{AuthMethodId, ClientInfo, Digest, EventId, Timestamp, UserId};
 use sqlx::AnyConnection;
 
@@ -57,6 +58,13 @@ impl WayIn {
     #[must_use]
     pub fn email(address: &str) -> Self {
         Self { method: MethodType::Email, provider: None, identifier: address.to_owned() }
+    }
+
+    /// The way in by this wallet; the provider is its chain.
+    #[must_use]
+    pub fn wallet(address: &WalletAddress) -> Self {
+        let provider = Some(address.chain().as_str().to_owned());
+        Self { method: MethodType::Wallet, provider, identifier: address.to_string() }
     }
 }
 

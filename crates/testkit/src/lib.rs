@@ -3,6 +3,7 @@
 
 #![expect(clippy::missing_panics_doc, reason = "everything here panics when a test cannot go on")]
 
+mod node;
 mod oauth_provider;
 mod process;
 mod service_jwt;
@@ -10,6 +11,7 @@ mod smtp;
 mod time;
 
 pub use jsonwebtoken::Algorithm;
+pub use node::{WalletSignature, sign_with_wallet, test_clients};
 pub use oauth_provider::{OAuthFault, OAuthProvider, OAuthStep};
 pub use process::{Afd, Finished, Launch, free_port};
 pub use service_jwt::{ServiceJwt, service_jwt};

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ::auth::{Config, Limits, Secrets};
+use ::auth::{Config, EthereumRpc, Limits, Secrets};
 use ::http::Uri;
+use ::http::uri::Authority;
 use domain::{Limit, parse_duration};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -54,6 +55,9 @@ pub(crate) fn auth(mut source: Source) -> Result<AuthSettings, Problems> {
     let host = public_url.as_ref().and_then(Uri::host).unwrap_or("localhost");
     let domain = source.text("DOMAIN").unwrap_or_else(|| host.to_owned());
 
+    let (sign_in_domain, sign_in_uri) = sign_in_site(source, public_url.as_ref());
+    let ethereum = ethereum(source);
+
     let settings = AuthSettings {
         listen: listen(source, "0.0.0.0", 3001),
         database_url: database_setting(source),
@@ -74,6 +78,9 @@ pub(crate) fn auth(mut source: Source) -> Result<AuthSettings, Problems> {
             cors_origins: source.list("CORS_ORIGIN", origin),
             oauth: oauth(source),
             validate_allow_anonymous: source.flag("VALIDATE_ALLOW_ANONYMOUS", false),
+            sign_in_domain,
+            sign_in_uri,
+            ethereum,
         },
     };
     source.finish(settings)
@@ -126,6 +133,26 @@ fn mail(source: &mut Source) -> Option<Mail> {
     let smtp = source.secret("SMTP_URL", "SMTP_URL_FILE").map(|url| Mail::Smtp { url });
     let resend = source.secret("RESEND_API_KEY", "RESEND_API_KEY_FILE").map(|key| Mail::Resend { api_url, key });
     smtp.or(resend)
+}
+
+/// The site that wallets sign in to: they compare it with the page that asks, which is the app's.
+fn sign_in_site(source: &mut Source, public_url: Option<&Uri>) -> (String, String) {
+    let app_url = source.text("APP_URL").and_then(|text| http_url(&text).ok());
+    let site = app_url.as_ref().or(public_url);
+    let authority = site.and_then(Uri::authority).map(ToString::to_string).unwrap_or_default();
+    let is_authority = |text: &str| match text.parse::<Authority>() {
+        Ok(authority) if !authority.as_str().contains('@') => Ok(text.to_owned()),
+        _ => Err("must be a host name such as example.com"),
+    };
+    // Without an app's address, the domain is the nearest to what the page will be.
+    let domain = source.read("DOMAIN", is_authority).filter(|_| app_url.is_none()).unwrap_or(authority);
+    let uri = site.map(ToString::to_string).unwrap_or_default();
+    (domain, uri)
+}
+
+fn ethereum(source: &mut Source) -> Option<EthereumRpc> {
+    let url = source.secret("ETH_RPC_URL", "ETH_RPC_URL_FILE")?;
+    EthereumRpc::new(url).map_err(|what| source.problem("ETH_RPC_URL", what)).ok()
 }
 
 fn duration(source: &mut Source, name: &'static str, default: Duration) -> Duration {

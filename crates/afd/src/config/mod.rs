@@ -163,6 +163,9 @@ mod tests {
             ("CORS_ORIGIN", "app.example.com"),
             ("CORS_ORIGIN", "https://app.example.com/path"),
             ("PORT", "70000"),
+            ("DOMAIN", "example.com/path"),
+            ("DOMAIN", "ann@example.com"),
+            ("ETH_RPC_URL", "rpc.example.com"),
         ] {
             let mut settings = GOOD.to_vec();
             settings.push((name, value));
@@ -172,6 +175,20 @@ mod tests {
         let mut settings = GOOD.to_vec();
         settings.push(("RATE_LIMIT_TOKEN_PER_MINUTE", ""));
         assert_eq!(auth(source(&settings)).unwrap().service.limits.token.count, 1000);
+    }
+
+    #[test]
+    fn wallets_sign_in_to_the_site_that_asks_them() {
+        let site = |more: &[(&str, &str)]| {
+            let config = auth(source(&[&GOOD[..], more].concat())).unwrap().service;
+            (config.sign_in_domain, config.sign_in_uri)
+        };
+        let pair = |domain: &str, uri: &str| (domain.to_owned(), uri.to_owned());
+        assert_eq!(site(&[]), pair("auth.example.com", "https://auth.example.com/"));
+        assert_eq!(site(&[("DOMAIN", "example.com")]), pair("example.com", "https://auth.example.com/"));
+        let app = ("APP_URL", "https://app.example.com:8443");
+        assert_eq!(site(&[app]), pair("app.example.com:8443", "https://app.example.com:8443/"));
+        assert_eq!(site(&[app, ("DOMAIN", "example.com")]), site(&[app]));
     }
 
     #[test]

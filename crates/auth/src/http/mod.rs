@@ -15,6 +15,7 @@ mod public;
 mod sign_in;
 mod tokens;
 mod validate;
+mod wallet;
 
 use std::sync::Arc;
 
@@ -47,6 +48,8 @@ fn api() -> OpenApiRouter<Arc<AuthService>> {
         .routes(routes!(oauth::providers))
         .routes(routes!(oauth::start))
         .routes(routes!(oauth::callback))
+        .routes(routes!(wallet::challenge))
+        .routes(routes!(wallet::verify))
         .routes(routes!(sign_in::refresh))
         .routes(routes!(sign_in::logout))
         .routes(routes!(account::me))

@@ -4,5 +4,7 @@ pub(crate) mod email;
 pub(crate) mod exchange;
 pub(crate) mod oauth;
 mod outcome;
+pub(crate) mod wallet;
 
 pub(crate) use outcome::{Planned, plan, plan_kept, reply};
+pub use wallet::EthereumRpc;

@@ -271,6 +271,9 @@ fn config() -> Config {
             timeout: OAuth::TIMEOUT,
         },
         validate_allow_anonymous: false,
+        sign_in_domain: "app.example.com".to_owned(),
+        sign_in_uri: "https://app.example.com/".to_owned(),
+        ethereum: None,
     }
 }
 

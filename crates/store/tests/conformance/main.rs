@@ -16,6 +16,7 @@ mod signing_keys;
 mod token_limits;
 mod token_secrets;
 mod tokens;
+mod wallets;
 
 macro_rules! conformance {
     ($($topic:ident { $($case:ident,)* })*) => {
@@ -129,6 +130,13 @@ conformance! {
         limits_on_creation_hold_at_both_steps,
         a_form_decides_once_in_its_users_name,
         pairings_that_are_over_go_in_batches,
+    }
+    wallets {
+        a_signed_challenge_signs_in_once,
+        a_challenge_is_for_its_wallet_and_time_only,
+        linking_and_signing_in_are_kept_apart,
+        of_parallel_replays_one_signs_in,
+        challenges_that_are_over_go_in_batches,
     }
     housekeeping {
         long_expired_tokens_go_in_batches,
