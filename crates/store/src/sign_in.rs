@@ -154,27 +154,50 @@ pub(crate) async fn find_user_id(tx: &mut AnyConnection, way_in: &WayIn) -> Resu
 /// Finds or creates the user and begins the session, or awaits the second factor. The caller has checked the proof and
 /// spent it in this very transaction.
 pub(crate) async fn complete(tx: &mut AnyConnection, sign_in: &NewSignIn) -> Result<SignInOutcome, StoreError> {
-    let Some((user, user_created)) = prove(tx, sign_in).await? else { return Ok(SignInOutcome::Disabled) };
-    if has_second_factor(tx, &user.id).await? {
+    let Some(proved) = prove(tx, sign_in).await? else { return Ok(SignInOutcome::Disabled) };
+    let Proved { user, account, has_second_factor } = proved;
+    if has_second_factor {
         await_second_factor(tx, sign_in, &user.id).await?;
         return Ok(SignInOutcome::MfaRequired);
     }
     let session = begin_session(tx, sign_in, &user.id).await?;
     let user = User { last_login_at: Some(sign_in.at), ..user };
-    Ok(SignInOutcome::SignedIn(Box::new(SignedIn { user, session, user_created })))
+    Ok(SignInOutcome::SignedIn(Box::new(SignedIn { user, session, user_created: account == Account::New })))
 }
 
-/// Finds or creates the user who has given the first proof, and whether they were created; `None` when they are
-/// disabled.
-async fn prove(tx: &mut AnyConnection, sign_in: &NewSignIn) -> Result<Option<(User, bool)>, StoreError> {
-    let (user_id, user_created) = find_or_create(tx, sign_in).await?;
+/// Somebody who has given the first proof.
+struct Proved {
+    user: User,
+    account: Account,
+    has_second_factor: bool,
+}
+
+/// How the account of a sign-in was come by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Account {
+    /// The way in is one of it.
+    Known,
+    /// It has the address that the provider vouches for.
+    OfMailbox,
+    /// It came into being just now.
+    New,
+}
+
+/// Finds or creates the user who has given the first proof; `None` when they are disabled.
+async fn prove(tx: &mut AnyConnection, sign_in: &NewSignIn) -> Result<Option<Proved>, StoreError> {
+    let (user_id, account) = find_or_create(tx, sign_in).await?;
     let user = users::lock(tx, &user_id).await?.ok_or(StoreError::Malformed { column: "auth_methods.user_id" })?;
     if user.disabled_at.is_some() {
         record_failure(tx, sign_in, &user_id, "disabled").await?;
         return Ok(None);
     }
+    let has_second_factor = has_second_factor(tx, &user_id).await?;
+    // Whoever has not proved all there is to prove leaves nothing behind in the account.
+    if account == Account::OfMailbox && !has_second_factor {
+        link_to_mailbox(tx, sign_in, &user_id).await?;
+    }
     methods::touch(tx, &sign_in.way_in, sign_in.at).await?;
-    Ok(Some((user, user_created)))
+    Ok(Some(Proved { user, account, has_second_factor }))
 }
 
 /// What a right proof led to where no session is to begin.
@@ -187,8 +210,10 @@ pub(crate) enum Recognised {
 /// Finds or creates the user, for one thing that they then do without a session. Somebody with a second factor is
 /// turned away. The caller has checked the proof and spent it in this very transaction.
 pub(crate) async fn recognise(tx: &mut AnyConnection, sign_in: &NewSignIn) -> Result<Recognised, StoreError> {
-    let Some((user, _)) = prove(tx, sign_in).await? else { return Ok(Recognised::Disabled) };
-    if has_second_factor(tx, &user.id).await? {
+    let Some(Proved { user, has_second_factor, .. }) = prove(tx, sign_in).await? else {
+        return Ok(Recognised::Disabled);
+    };
+    if has_second_factor {
         record_failure(tx, sign_in, &user.id, "second_factor").await?;
         return Ok(Recognised::SecondFactor);
     }
@@ -201,25 +226,30 @@ pub(crate) async fn recognise(tx: &mut AnyConnection, sign_in: &NewSignIn) -> Re
 
 /// The account that the way in leads to. A verified address of a provider's is a way in of its own: whoever has proved
 /// the mailbox gets the account of the mailbox.
-async fn find_or_create(tx: &mut AnyConnection, sign_in: &NewSignIn) -> Result<(UserId, bool), StoreError> {
+async fn find_or_create(tx: &mut AnyConnection, sign_in: &NewSignIn) -> Result<(UserId, Account), StoreError> {
     if let Some(user_id) = find_user_id(tx, &sign_in.way_in).await? {
-        return Ok((user_id, false));
+        return Ok((user_id, Account::Known));
     }
-    let Some(email) = &sign_in.profile.email else { return Ok((create_user(tx, sign_in, None).await?, true)) };
-    match find_email(tx, email).await? {
-        Some((user_id, true)) => {
-            methods::insert(tx, &sign_in.method_id, &user_id, &sign_in.way_in, sign_in.at).await?;
-            let event = event(sign_in, &sign_in.user_created)
-                .with("method", sign_in.way_in.method.as_str())
-                .with("methodId", sign_in.method_id.as_str());
-            record(tx, EventType::MethodLinked, Some(&user_id), &event).await?;
-            Ok((user_id, false))
-        }
-        // Somebody has entered the address without proving it: neither may they get what is proved here, nor is this
-        // the place to take the address from them.
-        Some((_, false)) => Ok((create_user(tx, sign_in, None).await?, true)),
-        None => Ok((create_user(tx, sign_in, Some(email)).await?, true)),
-    }
+    let vouched_for = match &sign_in.profile.email {
+        None => None,
+        Some(email) => match find_email(tx, email).await? {
+            Some((user_id, true)) => return Ok((user_id, Account::OfMailbox)),
+            // Somebody has entered the address without proving it: neither may they get what is proved here, nor is
+            // this the place to take the address from them.
+            Some((_, false)) => None,
+            None => Some(email.as_str()),
+        },
+    };
+    Ok((create_user(tx, sign_in, vouched_for).await?, Account::New))
+}
+
+/// Makes the way in one of the account that has the mailbox.
+async fn link_to_mailbox(tx: &mut AnyConnection, sign_in: &NewSignIn, user_id: &UserId) -> Result<(), StoreError> {
+    methods::insert(tx, &sign_in.method_id, user_id, &sign_in.way_in, sign_in.at).await?;
+    let event = event(sign_in, &sign_in.user_created)
+        .with("method", sign_in.way_in.method.as_str())
+        .with("methodId", sign_in.method_id.as_str());
+    record(tx, EventType::MethodLinked, Some(user_id), &event).await
 }
 
 /// Whose way in the address is, and whether they have proved that it is theirs.

@@ -8,10 +8,11 @@ use axum::body::Body;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use axum::{Form, Json, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD as BASE64, URL_SAFE_NO_PAD as BASE64URL};
+use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
@@ -41,7 +42,9 @@ pub enum OAuthFault {
     Huge,
     /// No answer, ever.
     Hang,
-    /// 302 to the very same place.
+    /// 200, the beginning of an answer, and then nothing more.
+    Stall,
+    /// 302 to somewhere that would answer well.
     Redirect,
     /// 200 and an error, as GitHub does it.
     ErrorWith200,
@@ -92,6 +95,7 @@ impl OAuthProvider {
             .route("/token", post(token))
             .route("/userinfo", get(userinfo))
             .route("/emails", get(emails))
+            .route("/elsewhere", any(async || Json(would_do())))
             .with_state(Arc::clone(&shared));
         let serving = tokio::spawn(async move { axum::serve(listener, router).await.expect("it serves") });
         Self { address, shared, serving }
@@ -241,6 +245,11 @@ fn for_token(shared: &Shared, headers: &HeaderMap, answer: &Value) -> Response {
     Json(answer.clone()).into_response()
 }
 
+/// What any step could be answered with, were it not for the fault.
+fn would_do() -> Value {
+    json!({ "access_token": "x", "id": 1, "sub": "1", "data": { "id": "1" } })
+}
+
 /// Notes that the step was asked for, and fails it if it is to fail.
 async fn fault(shared: &Mutex<Shared>, step: OAuthStep) -> Option<Response> {
     let fault = {
@@ -248,18 +257,21 @@ async fn fault(shared: &Mutex<Shared>, step: OAuthStep) -> Option<Response> {
         shared.asked.push(step);
         shared.faults.get(&step).copied()?
     };
-    let would_do = json!({ "access_token": "x", "id": 1, "sub": "1", "data": { "id": "1" } });
     Some(match fault {
-        OAuthFault::Status500 => (StatusCode::INTERNAL_SERVER_ERROR, Json(would_do)).into_response(),
+        OAuthFault::Status500 => (StatusCode::INTERNAL_SERVER_ERROR, Json(would_do())).into_response(),
         OAuthFault::Html => axum::response::Html("<html><body>Sorry</body></html>").into_response(),
         OAuthFault::Nothing => Body::empty().into_response(),
         OAuthFault::Huge => {
-            let filler = "x".repeat(10 * 1024 * 1024);
-            Json(json!({ "access_token": "x", "id": 1, "sub": "1", "data": { "id": "1" }, "filler": filler }))
-                .into_response()
+            let mut huge = would_do();
+            huge["filler"] = "x".repeat(10 * 1024 * 1024).into();
+            Json(huge).into_response()
         }
         OAuthFault::Hang => std::future::pending().await,
-        OAuthFault::Redirect => (StatusCode::FOUND, [(header::LOCATION, "")], Json(would_do)).into_response(),
+        OAuthFault::Stall => {
+            let beginning = stream::iter([Ok::<_, std::io::Error>("{\"id\":1,")]);
+            Body::from_stream(beginning.chain(stream::pending())).into_response()
+        }
+        OAuthFault::Redirect => (StatusCode::FOUND, [(header::LOCATION, "/elsewhere")]).into_response(),
         OAuthFault::ErrorWith200 => Json(json!({ "error": "bad_verification_code" })).into_response(),
         OAuthFault::OtherJson => Json(json!("x")).into_response(),
     })

@@ -360,3 +360,24 @@ async fn a_second_factor_is_asked_for() {
     assert!(reply.get("accessToken").is_none(), "{reply}");
     assert_eq!(world.count("SELECT COUNT(*) FROM sessions").await, 1);
 }
+
+/// The mailbox alone is not enough for an account with a second factor, not even to leave a way in behind.
+#[tokio::test]
+async fn an_account_that_is_not_opened_is_not_changed() {
+    let second_factor = "INSERT INTO totp_factors (user_id, sealed_secret, seal_key, created_at, enabled_at) \
+                         SELECT id, 'x', 'x', 1, 1 FROM users";
+    for (shut, status) in [(second_factor, 200), ("UPDATE users SET disabled_at = 1", 403)] {
+        let provider = provider_with_ann("github").await;
+        let world = world_with(&provider).await;
+        let ann = world.ann().await;
+        assert_eq!(world.by_hand(shut).await, 1);
+        let code = code_of(&round_trip(&world, &provider, "github").await);
+        let reply = exchange(&world, &code).await;
+        assert_eq!((reply.status, &reply.json["accessToken"]), (status, &json!(null)), "{}", reply.text);
+        let linked = "SELECT COUNT(*) FROM auth_methods WHERE type = 'oauth'";
+        assert_eq!(world.count(linked).await, 0);
+        assert_eq!(world.count("SELECT COUNT(*) FROM users").await, 1);
+        assert_eq!(world.count("SELECT COUNT(*) FROM audit_events WHERE type = 'method.linked'").await, 0);
+        assert_eq!(world.count("SELECT COUNT(*) FROM sessions").await, 1, "{}", ann.id);
+    }
+}

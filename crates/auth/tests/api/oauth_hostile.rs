@@ -232,10 +232,12 @@ async fn a_provider_that_hangs_is_not_waited_for() {
     })
     .await;
     provider.person(json!({ "id": 1 }), json!([]));
-    for step in [OAuthStep::Token, OAuthStep::Userinfo, OAuthStep::Emails] {
-        provider.fail(step, Some(OAuthFault::Hang));
-        round_trip(&world, &provider, "github").await.fails(502, "PROVIDER_ERROR");
-        provider.fail(step, None);
+    for fault in [OAuthFault::Hang, OAuthFault::Stall] {
+        for step in [OAuthStep::Token, OAuthStep::Userinfo, OAuthStep::Emails] {
+            provider.fail(step, Some(fault));
+            round_trip(&world, &provider, "github").await.fails(502, "PROVIDER_ERROR");
+            provider.fail(step, None);
+        }
     }
     assert_nothing_happened(&world).await;
 }
