@@ -118,7 +118,10 @@ fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
 
 /// The developer is the one who would have got the mail.
 fn announce(mail: &OutboxMail) {
-    say(&format!("\n--- mail to {} ---\nSubject: {}\n\n{}---\n", mail.to, mail.subject, mail.text));
+    match mail.channel {
+        "email" => say(&format!("\n--- mail to {} ---\nSubject: {}\n\n{}---\n", mail.to, mail.subject, mail.text)),
+        channel => say(&format!("\n--- {channel} to {} ---\n{}\n---\n", mail.to, mail.text)),
+    }
 }
 
 fn welcome(auth_port: u16, backend_port: u16, data: &Path) {

@@ -5,14 +5,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context, ensure};
-use auth::{AuthService, Background, Mailer, Outbox, Parts, Resend, Smtp, Templates};
+use auth::{AuthService, Background, HttpSms, Mailer, Outbox, Parts, Resend, SmsSender, Smtp, Templates, Twilio};
 use auth_client::{AuthClient, AuthClientConfig};
 use domain::{Chance, Clock, SystemClock};
 use store::Store;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::config::{AuthSettings, BackendSettings, Listen, Mail};
+use crate::config::{AuthSettings, BackendSettings, Listen, Mail, Sms};
 
 /// Runs the auth service until it is told to stop.
 pub(crate) async fn run_auth(settings: AuthSettings) -> anyhow::Result<()> {
@@ -55,11 +55,16 @@ impl RunningAuth {
         if mailer.is_none() {
             tracing::warn!("neither SMTP_URL nor RESEND_API_KEY is set: nobody can sign in by e-mail");
         }
+        let sms = match &outbox {
+            Some(outbox) => Some(Arc::new(outbox.clone()) as Arc<dyn SmsSender>),
+            None => sms_sender(settings.sms)?,
+        };
         let parts = Parts {
             store: store.clone(),
             clock: Arc::new(SystemClock),
             chance: Chance::of_the_system(),
             mailer,
+            sms,
             templates: Templates::load(settings.templates.as_deref(), settings.product).context("a mail template")?,
             outbox,
         };
@@ -84,6 +89,19 @@ fn mailer(mail: Option<Mail>, from: String) -> anyhow::Result<Option<Arc<dyn Mai
         Some(Mail::Smtp { url }) => Some(Arc::new(Smtp::new(&url, &from).map_err(wrong("SMTP_URL or FROM_EMAIL"))?)),
         Some(Mail::Resend { api_url, key }) => {
             Some(Arc::new(Resend::new(&api_url, key, from).map_err(wrong("RESEND_API_URL"))?))
+        }
+    })
+}
+
+fn sms_sender(sms: Option<Sms>) -> anyhow::Result<Option<Arc<dyn SmsSender>>> {
+    let wrong = |name: &'static str| move |what: &'static str| anyhow::anyhow!("{name} {what}");
+    Ok(match sms {
+        None => None,
+        Some(Sms::HttpSms { api_url, key, from }) => {
+            Some(Arc::new(HttpSms::new(&api_url, key, from).map_err(wrong("HTTPSMS_API_URL"))?))
+        }
+        Some(Sms::Twilio { api_url, account, token, from }) => {
+            Some(Arc::new(Twilio::new(&api_url, account, token, from).map_err(wrong("TWILIO_API_URL"))?))
         }
     })
 }

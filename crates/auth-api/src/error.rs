@@ -79,6 +79,8 @@ error_codes! {
     Unavailable = 503 "UNAVAILABLE",
     /// The installation sends no e-mail.
     EmailNotConfigured = 503 "EMAIL_NOT_CONFIGURED",
+    /// The installation sends no SMS.
+    SmsNotConfigured = 503 "SMS_NOT_CONFIGURED",
 }
 
 impl fmt::Display for ErrorCode {

@@ -22,8 +22,8 @@ pub use service_jwt::{
     AUTH_SERVICE, BACKEND_SERVICE, MAX_SERVICE_JWT_SECONDS, SERVICE_TO_SERVICE, ServiceClaims, ServiceMeta,
 };
 pub use sign_in::{
-    CodeSentReply, EmailRequest, EmailVerifyRequest, LogoutRequest, MessageReply, MfaRequiredReply, RefreshRequest,
-    SessionReply, SessionUser, SignInReply,
+    CodeSentReply, EmailLinkRequest, EmailRequest, EmailVerifyRequest, ExchangeRequest, LogoutRequest, MessageReply,
+    MfaRequiredReply, RefreshRequest, SessionReply, SessionUser, SignInReply, SmsRequest, SmsVerifyRequest,
 };
 pub use tokens::{
     CreateTokenRequest, CreatedToken, ExpiresAt, LegacyTokenCreatedReply, LimitsReply, RateLimit, RotateTokenRequest,

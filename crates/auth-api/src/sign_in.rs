@@ -34,6 +34,40 @@ pub struct EmailVerifyRequest {
     pub code: String,
 }
 
+/// `POST /auth/email/link`.
+#[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct EmailLinkRequest {
+    /// The last part of the mail's link.
+    pub token: String,
+}
+
+/// `POST /auth/sms/request`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SmsRequest {
+    /// Where the code goes, E.164.
+    pub phone: String,
+}
+
+/// `POST /auth/sms/verify`.
+#[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SmsVerifyRequest {
+    /// The number the code was sent to.
+    pub phone: String,
+    /// The six digits.
+    pub code: String,
+}
+
+/// `POST /auth/exchange`.
+#[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ExchangeRequest {
+    /// The code that came with the browser.
+    pub code: String,
+}
+
 /// The reply to every successful sign-in and refresh.
 #[derive(Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

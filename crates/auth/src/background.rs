@@ -154,6 +154,7 @@ impl AuthService {
         let is_full = |removed: u64| removed == u64::from(BATCH);
         while is_full(self.store.purge_tokens(now.minus(EXPIRED_TOKENS_KEPT), BATCH, event).await?) {}
         while is_full(self.store.purge_codes(now.minus(SPENT_KEPT), BATCH, &event()).await?) {}
+        while is_full(self.store.purge_exchange_codes(now.minus(SPENT_KEPT), BATCH).await?) {}
         while is_full(self.store.purge_sessions(now.minus(SPENT_KEPT), BATCH).await?) {}
         while is_full(self.store.purge_pairings(now.minus(SPENT_KEPT), BATCH).await?) {}
         Ok(())

@@ -5,14 +5,13 @@ use std::time::Duration;
 use domain::Limit;
 use http::HeaderValue;
 use secrecy::SecretString;
+use url::Url;
 use web::TrustedProxies;
 
 /// The auth service's configuration. All of it has been checked; nothing here is optional to save a check.
 pub struct Config {
     /// Secrets, each of at least 32 bytes.
     pub secrets: Secrets,
-    /// `PUBLIC_URL` without a slash at its end: the service's own address as browsers see it.
-    pub public_url: String,
     /// How long an access JWT lives.
     pub access_lifetime: Duration,
     /// How long a refresh JWT lives.
@@ -27,8 +26,23 @@ pub struct Config {
     pub trusted_proxies: TrustedProxies,
     /// Origins whose pages may call the service.
     pub cors_origins: Vec<HeaderValue>,
+    /// The service's own address as people's browsers see it.
+    pub public_url: Url,
+    /// The app that people sign in to.
+    pub app_url: Option<Url>,
+    /// Another page of the installation's; the app, where there is no other.
+    pub frontend_url: Option<Url>,
+    /// Further origins that people may be sent to after signing in.
+    pub allowed_redirects: Vec<Url>,
     /// Whether `POST /tokens/validate` answers callers without a service JWT.
     pub validate_allow_anonymous: bool,
+}
+
+impl Config {
+    /// Where people go who have signed in and named no other place.
+    pub(crate) fn app(&self) -> Option<&Url> {
+        self.app_url.as_ref().or(self.frontend_url.as_ref())
+    }
 }
 
 /// The secrets of the auth service.
@@ -57,6 +71,8 @@ pub struct Limits {
     pub creations_per_day: u32,
     /// Tokens a user may have that have not expired.
     pub max_active_tokens: u32,
+    /// SMS that are sent in one day of UTC, to whomever: they cost money.
+    pub sms_per_day: u32,
     /// By address, for what can be guessed or costs money to send.
     pub strict: Limit,
     /// By user or address, for the rest of sign-in, account and tokens.
@@ -71,6 +87,7 @@ impl Default for Limits {
             token: Limit::per_minute(1000),
             creations_per_day: 50,
             max_active_tokens: 500,
+            sms_per_day: 1000,
             strict: Limit { count: 5, window: Duration::from_mins(15) },
             standard: Limit::per_minute(60),
             relaxed: Limit::per_minute(200),

@@ -21,7 +21,10 @@ mod tokens;
 pub use background::Background;
 pub use config::{Config, Limits, Secrets};
 pub use http::{openapi, router};
-pub use notify::{Mail, MailError, Mailer, Outbox, OutboxMail, Resend, Smtp, TemplateError, Templates};
+pub use notify::{
+    HttpSms, Mail, MailError, Mailer, Outbox, OutboxMail, Resend, Sms, SmsError, SmsSender, Smtp, TemplateError,
+    Templates, Twilio,
+};
 pub use service::{AuthService, Parts};
 
 pub(crate) use service::{address_key, internal};

@@ -12,7 +12,7 @@ use web::ApiError;
 use crate::config::Config;
 use crate::hashing::Hasher;
 use crate::keys::{AccessKeys, RefreshKey, Seal, ServiceKeys};
-use crate::notify::{Mailer, Outbox, Templates};
+use crate::notify::{Mailer, Outbox, SmsSender, Templates};
 use crate::tokens::{CredentialId, MARK_LIFETIME, Recovery, Validator, ValidatorParts};
 
 /// What the service is composed of.
@@ -25,6 +25,8 @@ pub struct Parts {
     pub chance: Chance,
     /// How mail is sent; `None` where the installation sends none.
     pub mailer: Option<Arc<dyn Mailer>>,
+    /// How SMS are sent; `None` where the installation sends none.
+    pub sms: Option<Arc<dyn SmsSender>>,
     /// The texts of messages.
     pub templates: Templates,
     /// The outbox that `GET /dev/outbox` shows; only `afd dev` has one, and without it the route does not exist.
@@ -45,6 +47,7 @@ pub struct AuthService {
     pub(crate) code_digests: DigestKey,
     pub(crate) validator: Validator,
     pub(crate) mailer: Option<Arc<dyn Mailer>>,
+    pub(crate) sms: Option<Arc<dyn SmsSender>>,
     pub(crate) templates: Templates,
     pub(crate) outbox: Option<Outbox>,
     /// What other processes had written when we last looked.
@@ -63,7 +66,7 @@ impl AuthService {
     /// # Errors
     /// When the database cannot be read or written.
     pub async fn start(config: Config, parts: Parts) -> Result<Arc<Self>, StoreError> {
-        let Parts { store, clock, chance, mailer, templates, outbox } = parts;
+        let Parts { store, clock, chance, mailer, sms, templates, outbox } = parts;
         let seals: Vec<Seal> = config.secrets.sealing().map(Seal::new).collect();
         let sealing = config.secrets.sealing().next().map_or(&[][..], |secret| secret.expose_secret().as_bytes());
         let hasher = Arc::new(Hasher::new(config.bcrypt_cost, chance.clone()));
@@ -94,6 +97,7 @@ impl AuthService {
             hasher,
             validator,
             mailer,
+            sms,
             templates,
             outbox,
         }))

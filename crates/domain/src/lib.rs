@@ -13,6 +13,7 @@ mod email;
 mod id;
 mod limit;
 mod one_time_secret;
+mod phone;
 mod scope;
 pub mod token;
 mod token_name;
@@ -30,6 +31,7 @@ pub use id::{
 };
 pub use limit::{Limit, LimitError};
 pub use one_time_secret::{MalformedOneTimeSecret, OneTimeSecret};
+pub use phone::{PhoneNumber, PhoneNumberError};
 pub use scope::{Scope, ScopeError, Scopes};
 pub use token_name::{TokenName, TokenNameError};
 pub use user_code::{MalformedUserCode, UserCode};

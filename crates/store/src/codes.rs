@@ -15,20 +15,27 @@ use crate::{Store, StoreError};
 pub enum CodePurpose {
     /// Signing in by e-mail.
     SignInByEmail,
+    /// Signing in by SMS.
+    SignInBySms,
 }
 
 impl CodePurpose {
-    const fn as_str(self) -> &'static str {
+    /// The purpose's name in the database and in digests.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::SignInByEmail => "sign_in.email",
+            Self::SignInBySms => "sign_in.sms",
         }
     }
 
     /// The account that a code for this subject opens.
-    fn way_in(self, subject: &str) -> WayIn {
-        match self {
-            Self::SignInByEmail => WayIn { method: MethodType::Email, provider: None, identifier: subject.to_owned() },
-        }
+    pub(crate) fn way_in(self, subject: &str) -> WayIn {
+        let method = match self {
+            Self::SignInByEmail => MethodType::Email,
+            Self::SignInBySms => MethodType::Sms,
+        };
+        WayIn { method, provider: None, identifier: subject.to_owned() }
     }
 }
 
@@ -39,10 +46,12 @@ pub struct NewCode {
     pub id: CodeId,
     /// What it is good for.
     pub purpose: CodePurpose,
-    /// To whom it goes: the normalised address.
+    /// To whom it goes: the normalised address or number.
     pub subject: String,
     /// Its keyed digest; the code itself is not kept.
     pub digest: Digest,
+    /// The keyed digest of the link's token, if a link is sent with it. Whatever ends one of the two ends both.
+    pub link_digest: Option<Digest>,
     /// When it stops working.
     pub expires_at: Timestamp,
 }
@@ -84,16 +93,17 @@ impl Store {
     pub async fn put_code(&self, code: &NewCode, event: &NewEvent) -> Result<Option<UserId>, StoreError> {
         transaction!(self, |tx| {
             sqlx::query(
-                "INSERT INTO one_time_codes (id, app_id, purpose, subject, digest, attempts, created_at, expires_at) \
-                 VALUES ($1, $2, $3, $4, $5, 0, $6, $7) \
+                "INSERT INTO one_time_codes (id, app_id, purpose, subject, digest, link_digest, attempts, created_at, \
+                 expires_at) VALUES ($1, $2, $3, $4, $5, $6, 0, $7, $8) \
                  ON CONFLICT (app_id, purpose, subject) DO UPDATE SET id = excluded.id, digest = excluded.digest, \
-                 attempts = 0, created_at = excluded.created_at, expires_at = excluded.expires_at, consumed_at = NULL",
+                 link_digest = excluded.link_digest, attempts = 0, created_at = excluded.created_at, expires_at = excluded.expires_at, consumed_at = NULL",
             )
             .bind(code.id.as_str())
             .bind(app())
             .bind(code.purpose.as_str())
             .bind(code.subject.as_str())
             .bind(code.digest.to_string())
+            .bind(code.link_digest.map(|digest| digest.to_string()))
             .bind(event.at.as_millis())
             .bind(code.expires_at.as_millis())
             .execute(&mut *tx)

@@ -34,6 +34,11 @@ impl MethodType {
             Self::OAuth => "oauth",
         }
     }
+
+    /// The type of this name.
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        [Self::Email, Self::Sms, Self::Wallet, Self::OAuth].into_iter().find(|method| method.as_str() == name)
+    }
 }
 
 /// What leads to one account, whoever presents it.

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ::auth::{Config, Limits, Secrets};
-use ::http::Uri;
-use domain::{Limit, parse_duration};
+use domain::{Limit, PhoneNumber, PhoneNumberError, parse_duration};
 use secrecy::{ExposeSecret, SecretString};
+use url::Url;
 
 use super::{Listen, Problems, Source, check_secret, jwt_secrets, listen, origin, trusted_proxies};
 
@@ -16,6 +16,7 @@ pub(crate) struct AuthSettings {
     pub database_url: String,
     pub auto_migrate: bool,
     pub mail: Option<Mail>,
+    pub sms: Option<Sms>,
     /// The sender of mail.
     pub from: String,
     /// What messages call the installation.
@@ -29,6 +30,12 @@ pub(crate) struct AuthSettings {
 pub(crate) enum Mail {
     Smtp { url: SecretString },
     Resend { api_url: String, key: SecretString },
+}
+
+/// How SMS are sent.
+pub(crate) enum Sms {
+    HttpSms { api_url: String, key: SecretString, from: String },
+    Twilio { api_url: String, account: String, token: SecretString, from: String },
 }
 
 /// Where tokens are kept unless somebody says otherwise.
@@ -50,19 +57,22 @@ pub(crate) fn auth(mut source: Source) -> Result<AuthSettings, Problems> {
     if public_url.is_none() && source.text("PUBLIC_URL").is_none() {
         source.missing("PUBLIC_URL", "the service's address as browsers see it, such as https://auth.example.com");
     }
-    let host = public_url.as_ref().and_then(Uri::host).unwrap_or("localhost");
+    // Never used: a configuration without the address is refused.
+    let nowhere = Url::parse("http://localhost").expect("this is a URL");
+    let host = public_url.as_ref().and_then(Url::host_str).unwrap_or("localhost");
     let domain = source.text("DOMAIN").unwrap_or_else(|| host.to_owned());
 
+    let sms = sms(source);
     let settings = AuthSettings {
         listen: listen(source, "0.0.0.0", 3001),
         database_url: database_setting(source),
         auto_migrate: source.flag("AUTO_MIGRATE", true),
         mail: mail(source),
+        sms,
         from: source.text("FROM_EMAIL").unwrap_or_else(|| format!("no-reply@{domain}")),
         product: domain,
         templates: source.text("MAIL_TEMPLATES_DIR").map(PathBuf::from),
         service: Config {
-            public_url: public_url.map_or_else(String::new, |url| url.to_string().trim_end_matches('/').to_owned()),
             secrets: Secrets { service_jwt, refresh_jwt: refresh_jwt.unwrap_or_default(), seal },
             access_lifetime: duration(source, "JWT_EXPIRES_IN", Duration::from_mins(15)),
             refresh_lifetime: duration(source, "JWT_REFRESH_EXPIRES_IN", Duration::from_hours(7 * 24)),
@@ -71,6 +81,10 @@ pub(crate) fn auth(mut source: Source) -> Result<AuthSettings, Problems> {
             bcrypt_cost: source.number("BCRYPT_COST", 10, 4, 14),
             trusted_proxies: trusted_proxies(source),
             cors_origins: source.list("CORS_ORIGIN", origin),
+            public_url: public_url.unwrap_or(nowhere),
+            app_url: source.read("APP_URL", http_url),
+            frontend_url: source.read("FRONTEND_URL", http_url),
+            allowed_redirects: source.list("ALLOWED_REDIRECTS", http_url),
             validate_allow_anonymous: source.flag("VALIDATE_ALLOW_ANONYMOUS", false),
         },
     };
@@ -108,11 +122,13 @@ fn refresh_secret(source: &mut Source, service_jwt: &[SecretString]) -> Option<S
 }
 
 fn limits(source: &mut Source) -> Limits {
-    let Limits { token, creations_per_day, max_active_tokens, strict, standard, relaxed } = Limits::default();
+    let Limits { token, creations_per_day, max_active_tokens, sms_per_day, strict, standard, relaxed } =
+        Limits::default();
     Limits {
         token: Limit::per_minute(source.number("RATE_LIMIT_TOKEN_PER_MINUTE", token.count, 1, 10_000_000)),
         creations_per_day: source.number("RATE_LIMIT_TOKEN_CREATION_PER_DAY", creations_per_day, 1, 10_000_000),
         max_active_tokens: source.number("MAX_ACTIVE_TOKENS", max_active_tokens, 1, 10_000_000),
+        sms_per_day: source.number("SMS_DAILY_CAP", sms_per_day, 1, 10_000_000),
         strict: source.read_or("RATE_LIMIT_STRICT", strict, str::parse),
         standard: source.read_or("RATE_LIMIT_STANDARD", standard, str::parse),
         relaxed: source.read_or("RATE_LIMIT_RELAXED", relaxed, str::parse),
@@ -126,6 +142,54 @@ fn mail(source: &mut Source) -> Option<Mail> {
     smtp.or(resend)
 }
 
+/// Half of a provider's settings is a mistake, and would be noticed only by those who wait for a code.
+fn sms(source: &mut Source) -> Option<Sms> {
+    let api_url = source.text("HTTPSMS_API_URL").unwrap_or_else(|| ::auth::HttpSms::DEFAULT_API_URL.to_owned());
+    let key = source.secret("HTTPSMS_API_KEY", "HTTPSMS_API_KEY_FILE");
+    let http_sms = match (key, source.read("HTTPSMS_PHONE_NUMBER", phone_number)) {
+        (Some(key), Some(from)) => Some(Sms::HttpSms { api_url, key, from }),
+        (Some(_), None) => {
+            source.missing("HTTPSMS_PHONE_NUMBER", "the number that HTTPSMS_API_KEY sends from, such as +14155552671");
+            None
+        }
+        (None, Some(_)) => {
+            source.missing("HTTPSMS_API_KEY", "the key that goes with HTTPSMS_PHONE_NUMBER");
+            None
+        }
+        (None, None) => None,
+    };
+    let api_url = source.text("TWILIO_API_URL").unwrap_or_else(|| ::auth::Twilio::DEFAULT_API_URL.to_owned());
+    let account = source.read("TWILIO_ACCOUNT_SID", account_sid);
+    let token = source.secret("TWILIO_AUTH_TOKEN", "TWILIO_AUTH_TOKEN_FILE");
+    let from = source.text("TWILIO_FROM");
+    let twilio = match (account, token, from) {
+        (Some(account), Some(token), Some(from)) => Some(Sms::Twilio { api_url, account, token, from }),
+        (None, None, None) => None,
+        (account, token, from) => {
+            let parts = [
+                ("TWILIO_ACCOUNT_SID", account.is_some()),
+                ("TWILIO_AUTH_TOKEN", token.is_some()),
+                ("TWILIO_FROM", from.is_some()),
+            ];
+            for (name, _) in parts.into_iter().filter(|(_, is_there)| !is_there) {
+                source.missing(name, "Twilio's settings belong together");
+            }
+            None
+        }
+    };
+    http_sms.or(twilio)
+}
+
+fn phone_number(text: &str) -> Result<String, PhoneNumberError> {
+    text.parse().map(|number: PhoneNumber| number.to_string())
+}
+
+/// It becomes a part of a path.
+fn account_sid(text: &str) -> Result<String, &'static str> {
+    let is_sid = text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if is_sid { Ok(text.to_owned()) } else { Err("must be an account's SID such as AC0123…") }
+}
+
 fn duration(source: &mut Source, name: &'static str, default: Duration) -> Duration {
     source.read_or(name, default, parse_duration)
 }
@@ -135,8 +199,7 @@ fn database_url(text: &str) -> Result<String, &'static str> {
     if known.iter().any(|scheme| text.starts_with(scheme)) { Ok(text.to_owned()) } else { Err("must be sqlite://PATH") }
 }
 
-fn http_url(text: &str) -> Result<Uri, &'static str> {
-    let wrong = "must be a URL such as https://auth.example.com";
-    let uri: Uri = text.parse().map_err(|_| wrong)?;
-    if matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some() { Ok(uri) } else { Err(wrong) }
+fn http_url(text: &str) -> Result<Url, &'static str> {
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.fragment().is_none());
+    url.ok_or("must be a URL such as https://auth.example.com")
 }

@@ -10,7 +10,7 @@ use ::http::{HeaderValue, Uri};
 use secrecy::{ExposeSecret, SecretString};
 use web::TrustedProxies;
 
-pub(crate) use self::auth::{AuthSettings, Mail, auth, database};
+pub(crate) use self::auth::{AuthSettings, Mail, Sms, auth, database};
 pub(crate) use self::backend::{BackendSettings, backend};
 pub(crate) use self::source::{Problems, Source};
 

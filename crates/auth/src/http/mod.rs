@@ -6,11 +6,15 @@ mod account;
 mod caller;
 mod cli;
 mod dev;
+mod email_link;
+mod exchange;
 mod limits;
 mod login;
 mod oauth;
+mod pages;
 mod public;
 mod sign_in;
+mod sms;
 mod tokens;
 mod validate;
 
@@ -41,6 +45,10 @@ fn api() -> OpenApiRouter<Arc<AuthService>> {
         .routes(routes!(public::ready))
         .routes(routes!(sign_in::request_email_code))
         .routes(routes!(sign_in::verify_email_code))
+        .routes(routes!(email_link::email_link))
+        .routes(routes!(sms::request_sms_code))
+        .routes(routes!(sms::verify_sms_code))
+        .routes(routes!(exchange::exchange))
         .routes(routes!(sign_in::refresh))
         .routes(routes!(sign_in::logout))
         .routes(routes!(account::me))
@@ -78,6 +86,7 @@ pub fn router(auth: Arc<AuthService>) -> Router {
     };
     let (api, _) = api().split_for_parts();
     let mut router = api.route("/", get(public::index)).route("/openapi.json", get(public::openapi_json));
+    router = router.route("/login/email/{token}", get(email_link::page).post(email_link::confirm));
     if auth.outbox.is_some() {
         router = router.route("/dev/outbox", get(dev::outbox));
     }

@@ -13,7 +13,7 @@ use web::{ApiError, Context};
 
 use super::caller::Session;
 use super::limits::{self, Standard, Strict};
-use crate::sign_in::email::{self, CODE_LIFETIME};
+use crate::sign_in::{CODE_LIFETIME, email};
 use crate::{AuthService, sessions};
 
 /// Send a sign-in code by e-mail. Known and unknown addresses are answered alike.

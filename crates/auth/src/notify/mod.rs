@@ -1,20 +1,25 @@
 //! Messages to people. Nothing here is written before what they are about has been committed.
 
+mod http_sms;
 mod outbox;
 mod resend;
+mod sms_api;
 mod smtp;
 mod templates;
+mod twilio;
 
 use std::fmt;
 
-use domain::{EmailAddress, OneTimeCode};
+use domain::{EmailAddress, OneTimeCode, PhoneNumber};
 use futures_util::future::BoxFuture;
 use secrecy::SecretString;
 
+pub use http_sms::HttpSms;
 pub use outbox::{Outbox, OutboxMail};
 pub use resend::Resend;
 pub use smtp::Smtp;
 pub use templates::{TemplateError, Templates};
+pub use twilio::Twilio;
 
 /// A mail ready to be sent. Its text carries a code, so it cannot be printed.
 pub struct Mail {
@@ -51,9 +56,41 @@ pub trait Mailer: Send + Sync + 'static {
     fn send(&self, mail: Mail) -> BoxFuture<'_, Result<(), MailError>>;
 }
 
+/// An SMS ready to be sent. Its text carries a code, so it cannot be printed.
+pub struct Sms {
+    /// To whom.
+    pub to: PhoneNumber,
+    /// What it says.
+    pub text: SecretString,
+}
+
+impl fmt::Debug for Sms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sms([REDACTED])")
+    }
+}
+
+/// An SMS could not be handed over; the text is for the log and holds no part of the SMS.
+#[derive(Debug, thiserror::Error)]
+#[error("the SMS was not accepted: {0}")]
+pub struct SmsError(String);
+
+impl SmsError {
+    fn new(cause: impl fmt::Display) -> Self {
+        Self(cause.to_string())
+    }
+}
+
+/// Hands SMS over to whoever delivers them, within a bounded time.
+pub trait SmsSender: Send + Sync + 'static {
+    /// Returns when the SMS has been accepted for delivery.
+    fn send(&self, sms: Sms) -> BoxFuture<'_, Result<(), SmsError>>;
+}
+
 /// What a sign-in mail says.
 pub(crate) struct SignInMail<'a> {
     pub(crate) to: &'a EmailAddress,
     pub(crate) code: &'a OneTimeCode,
+    pub(crate) link: &'a SecretString,
     pub(crate) minutes: u64,
 }

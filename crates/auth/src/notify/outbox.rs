@@ -1,4 +1,4 @@
-//! The outbox of `afd dev`: mail stays on this machine, where the developer reads it.
+//! The outbox of `afd dev`: mail and SMS stay on this machine, where the developer reads it.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,9 +9,9 @@ use futures_util::future::BoxFuture;
 use secrecy::ExposeSecret;
 use serde::Serialize;
 
-use super::{Mail, MailError, Mailer};
+use super::{Mail, MailError, Mailer, Sms, SmsError, SmsSender};
 
-/// Keeps the last hundred mails in memory and calls `announce` with each.
+/// Keeps the last hundred messages in memory and calls `announce` with each.
 #[derive(Clone)]
 pub struct Outbox {
     mails: Arc<Mutex<VecDeque<OutboxMail>>>,
@@ -19,19 +19,19 @@ pub struct Outbox {
     announce: fn(&OutboxMail),
 }
 
-/// A mail as `GET /dev/outbox` shows it. It is in clear: the route exists only in `afd dev`.
+/// A message as `GET /dev/outbox` shows it. It is in clear: the route exists only in `afd dev`.
 #[derive(Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OutboxMail {
-    /// Always `email` so far.
+    /// `email` or `sms`.
     pub channel: &'static str,
     /// To whom.
     pub to: String,
-    /// The subject line.
+    /// The subject line; an SMS has none.
     pub subject: String,
     /// The text.
     pub text: String,
-    /// The same as HTML.
+    /// The same as HTML; an SMS has none.
     pub html: String,
     /// When it was sent.
     pub at: Timestamp,
@@ -51,6 +51,13 @@ impl Outbox {
     pub fn mails(&self) -> Vec<OutboxMail> {
         self.mails.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
+
+    fn keep(&self, mail: OutboxMail) {
+        (self.announce)(&mail);
+        let mut mails = self.mails.lock().unwrap_or_else(PoisonError::into_inner);
+        mails.push_front(mail);
+        mails.truncate(KEPT);
+    }
 }
 
 impl Mailer for Outbox {
@@ -63,10 +70,21 @@ impl Mailer for Outbox {
             html: mail.html.expose_secret().to_owned(),
             at: self.clock.now(),
         };
-        (self.announce)(&mail);
-        let mut mails = self.mails.lock().unwrap_or_else(PoisonError::into_inner);
-        mails.push_front(mail);
-        mails.truncate(KEPT);
+        self.keep(mail);
+        async { Ok(()) }.boxed()
+    }
+}
+
+impl SmsSender for Outbox {
+    fn send(&self, sms: Sms) -> BoxFuture<'_, Result<(), SmsError>> {
+        self.keep(OutboxMail {
+            channel: "sms",
+            to: sms.to.to_string(),
+            subject: String::new(),
+            text: sms.text.expose_secret().to_owned(),
+            html: String::new(),
+            at: self.clock.now(),
+        });
         async { Ok(()) }.boxed()
     }
 }

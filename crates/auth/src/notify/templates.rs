@@ -2,13 +2,15 @@
 
 use std::path::Path;
 
+use domain::{OneTimeCode, PhoneNumber};
 use minijinja::{Environment, context};
+use secrecy::ExposeSecret;
 
-use super::{Mail, SignInMail};
+use super::{Mail, SignInMail, Sms};
 
 /// The templates of all messages: built-in ones, or files of the same name in the operator's folder.
 ///
-/// A template sees `product`, `code` and `minutes`. Names ending in `.html` escape what they insert.
+/// A template sees `product`, `code` and `minutes`, those of mail also `link`. Names ending in `.html` escape what they insert.
 pub struct Templates {
     environment: Environment<'static>,
     product: String,
@@ -22,10 +24,11 @@ pub struct TemplateError {
     problem: String,
 }
 
-const BUILT_IN: [(&str, &str); 3] = [
+const BUILT_IN: [(&str, &str); 4] = [
     ("sign_in.subject.txt", include_str!("../../templates/sign_in.subject.txt")),
     ("sign_in.txt", include_str!("../../templates/sign_in.txt")),
     ("sign_in.html", include_str!("../../templates/sign_in.html")),
+    ("sign_in.sms.txt", include_str!("../../templates/sign_in.sms.txt")),
 ];
 
 impl Templates {
@@ -46,7 +49,9 @@ impl Templates {
         }
         let templates = Self { environment, product };
         for (name, _) in BUILT_IN {
-            templates.render(name, "012345", 10).map_err(|error| TemplateError { name, problem: error.to_string() })?;
+            templates
+                .render(name, "012345", "https://localhost/", 10)
+                .map_err(|error| TemplateError { name, problem: error.to_string() })?;
         }
         Ok(templates)
     }
@@ -56,13 +61,23 @@ impl Templates {
         &self.product
     }
 
-    fn render(&self, name: &str, code: &str, minutes: u64) -> Result<String, minijinja::Error> {
+    fn render(&self, name: &str, code: &str, link: &str, minutes: u64) -> Result<String, minijinja::Error> {
         let product = &self.product;
-        self.environment.get_template(name)?.render(context! { product, code, minutes })
+        self.environment.get_template(name)?.render(context! { product, code, link, minutes })
+    }
+
+    pub(crate) fn sign_in_sms(
+        &self,
+        to: &PhoneNumber,
+        code: &OneTimeCode,
+        minutes: u64,
+    ) -> Result<Sms, minijinja::Error> {
+        let text = self.render("sign_in.sms.txt", code.expose(), "", minutes)?;
+        Ok(Sms { to: to.clone(), text: text.trim().into() })
     }
 
     pub(crate) fn sign_in(&self, mail: &SignInMail<'_>) -> Result<Mail, minijinja::Error> {
-        let render = |name| self.render(name, mail.code.expose(), mail.minutes);
+        let render = |name| self.render(name, mail.code.expose(), mail.link.expose_secret(), mail.minutes);
         Ok(Mail {
             to: mail.to.clone(),
             subject: render("sign_in.subject.txt")?.trim().to_owned(),
@@ -81,12 +96,13 @@ impl std::fmt::Debug for Templates {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use secrecy::ExposeSecret;
+    use secrecy::SecretString;
 
     fn render(templates: &Templates) -> Mail {
         let to = "ann@example.com".parse().unwrap();
         let code = "012345".parse().unwrap();
-        templates.sign_in(&SignInMail { to: &to, code: &code, minutes: 10 }).unwrap()
+        let link: SecretString = "https://auth.example.com/login/email/x".into();
+        templates.sign_in(&SignInMail { to: &to, code: &code, link: &link, minutes: 10 }).unwrap()
     }
 
     #[test]
@@ -94,6 +110,8 @@ mod tests {
         let mail = render(&Templates::load(None, "Example".to_owned()).unwrap());
         assert!(mail.text.expose_secret().contains("012345"));
         assert!(mail.html.expose_secret().contains("012345"));
+        assert!(mail.text.expose_secret().contains("https://auth.example.com/login/email/x"));
+        assert!(mail.html.expose_secret().contains("auth.example.com"));
         assert_eq!(mail.subject, "Sign in to Example");
         assert_eq!(format!("{mail:?}"), "Mail([REDACTED])");
     }

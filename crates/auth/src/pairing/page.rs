@@ -6,11 +6,11 @@ use std::time::Duration;
 use auth_api::ErrorCode;
 use domain::audit::Actor;
 use domain::{ClientInfo, Digest, EmailAddress, EventId, OneTimeCode, OneTimeSecret, PairingId};
-use store::{Decision, FormOutcome, FormSignIn, NewEvent, NewPairingForm};
+use store::{CodePurpose, Decision, FormOutcome, FormSignIn, NewEvent, NewPairingForm, WayIn};
 use web::ApiError;
 
 use super::decide::decided;
-use crate::sign_in::email;
+use crate::sign_in::code;
 use crate::tokens::creation_limits;
 use crate::{AuthService, internal};
 
@@ -24,9 +24,10 @@ pub(crate) async fn sign_in(
     client: &ClientInfo,
     id: &PairingId,
     address: &EmailAddress,
-    code: &OneTimeCode,
+    digits: &OneTimeCode,
 ) -> Result<OneTimeSecret, ApiError> {
-    let redemption = email::redemption(auth, client, address, code).0;
+    let redemption =
+        code::redemption(auth, client, CodePurpose::SignInByEmail, WayIn::email(address.as_str()), digits).0;
     let form = auth.chance.with(|rng| OneTimeSecret::generate(rng));
     let new_form = NewPairingForm {
         digest: form_digest(auth, id, &form),
@@ -35,7 +36,7 @@ pub(crate) async fn sign_in(
     };
     match auth.store.sign_in_to_pairing(&redemption, &new_form).await.map_err(internal)? {
         FormSignIn::SignedIn => Ok(form),
-        FormSignIn::NotRight(outcome) => Err(email::refused(&outcome)),
+        FormSignIn::NotRight(outcome) => Err(code::refused(&outcome)),
         FormSignIn::Disabled => Err(ApiError::new(ErrorCode::Forbidden, "This account has been disabled")),
         FormSignIn::SecondFactor => Err(ApiError::new(
             ErrorCode::Forbidden,

@@ -47,7 +47,7 @@ pub(crate) async fn start(
             expires_at: at.plus(LIFETIME),
         };
         if auth.store.start_pairing(&new).await.map_err(internal)? {
-            let page = format!("{}/login", auth.config.public_url);
+            let page = format!("{}/login", auth.config.public_url.as_str().trim_end_matches('/'));
             let pairing_page = format!("{page}/{}", new.id);
             return Ok(Started { id: new.id, poll_secret, user_code: new.user_code, page, pairing_page });
         }

@@ -46,6 +46,11 @@ pub(crate) fn plan(auth: &AuthService, client: &ClientInfo, way_in: WayIn, profi
     })
 }
 
+/// The same for a proof that the store keeps: it fills in who, which is not known here.
+pub(crate) fn plan_kept(auth: &AuthService, client: &ClientInfo) -> Planned {
+    plan(auth, client, WayIn::email(""), Profile::default())
+}
+
 /// What the client is told about a right proof.
 pub(crate) fn reply(
     auth: &AuthService,

@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use auth::{AuthService, Config, Limits, Mailer, Outbox, Parts, Secrets, Templates};
+use auth::{AuthService, Config, Limits, Mailer, Outbox, Parts, Secrets, SmsSender, Templates};
 use axum::Router;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
@@ -35,6 +35,8 @@ pub(crate) struct Setup {
     pub(crate) config: Config,
     /// The outbox, unless a test sends elsewhere.
     pub(crate) mailer: Option<Arc<dyn Mailer>>,
+    /// The outbox as well.
+    pub(crate) sms: Option<Arc<dyn SmsSender>>,
     pub(crate) shows_outbox: bool,
     pub(crate) options: store::Options,
 }
@@ -86,6 +88,7 @@ impl World {
         let mut setup = Setup {
             config: config(),
             mailer: Some(Arc::new(outbox.clone())),
+            sms: Some(Arc::new(outbox.clone())),
             shows_outbox: false,
             options: store::Options::default(),
         };
@@ -97,6 +100,7 @@ impl World {
             clock: Arc::new(clock.clone()),
             chance: seeded_chance(starts),
             mailer: setup.mailer,
+            sms: setup.sms,
             templates: Templates::load(None, "Example".to_owned()).unwrap(),
             outbox: setup.shows_outbox.then(|| outbox.clone()),
         };
@@ -247,7 +251,6 @@ fn database_url(folder: &TempDir) -> String {
 fn config() -> Config {
     let generous = Limit::per_minute(1_000_000);
     Config {
-        public_url: PUBLIC_URL.to_owned(),
         secrets: Secrets { service_jwt: vec![JWT_SECRET.into()], refresh_jwt: REFRESH_SECRET.into(), seal: None },
         access_lifetime: 15 * MINUTE,
         refresh_lifetime: 7 * DAY,
@@ -263,6 +266,10 @@ fn config() -> Config {
         bcrypt_cost: 4,
         trusted_proxies: TrustedProxies::default(),
         cors_origins: vec![HeaderValue::from_static(ORIGIN)],
+        public_url: PUBLIC_URL.parse().unwrap(),
+        app_url: None,
+        frontend_url: None,
+        allowed_redirects: Vec::new(),
         validate_allow_anonymous: false,
     }
 }

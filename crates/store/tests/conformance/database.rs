@@ -76,6 +76,7 @@ impl Database {
             purpose: CodePurpose::SignInByEmail,
             subject: email.to_owned(),
             digest: digest(&[email, code]),
+            link_digest: Some(digest(&["link", email, code])),
             expires_at,
         }
     }

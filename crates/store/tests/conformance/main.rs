@@ -7,6 +7,7 @@ mod audit;
 mod chain;
 mod codes;
 mod database;
+mod exchange;
 mod housekeeping;
 mod pairings;
 mod sessions;
@@ -43,6 +44,13 @@ conformance! {
         a_disabled_user_is_refused,
         parallel_right_codes_make_one_session,
         of_parallel_wrong_guesses_three_are_compared,
+    }
+    exchange {
+        a_code_signs_in_by_what_it_stands_for,
+        an_exchange_code_works_once_and_for_its_time,
+        an_exchange_code_of_a_disabled_user_is_refused,
+        parallel_exchanges_make_one_session,
+        exchange_codes_that_are_over_go_in_batches,
     }
     sessions {
         a_session_is_found_with_its_user,

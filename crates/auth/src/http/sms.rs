@@ -1,0 +1,53 @@
+//! `/auth/sms/*`.
+
+use std::sync::Arc;
+
+use auth_api::{CodeSentReply, ErrorBody, SignInReply, SmsRequest, SmsVerifyRequest};
+use axum::extract::State;
+use axum::{Extension, Json};
+use domain::{OneTimeCode, PhoneNumber};
+use web::{ApiError, Context};
+
+use super::limits::{self, Strict};
+use crate::AuthService;
+use crate::sign_in::{CODE_LIFETIME, sms};
+
+/// Send a sign-in code by SMS. Known and unknown numbers are answered alike.
+#[utoipa::path(post, path = "/auth/sms/request", tag = "sign-in", request_body = SmsRequest,
+    responses((status = 200, body = CodeSentReply), (status = 400, body = ErrorBody), (status = 429, body = ErrorBody),
+              (status = 502, body = ErrorBody), (status = 503, body = ErrorBody)))]
+pub(super) async fn request_sms_code(
+    State(auth): State<Arc<AuthService>>,
+    _: Strict,
+    Extension(context): Extension<Arc<Context>>,
+    web::Json(request): web::Json<SmsRequest>,
+) -> Result<Json<CodeSentReply>, ApiError> {
+    let phone = number(&request.phone)?;
+    sms::require_configured(&auth)?;
+    // By number as well, or many addresses together could flood one, at our cost.
+    limits::admit(&auth, &context, &format!("phone:{phone}"), auth.config.limits.strict)?;
+    sms::request(&auth, &context.client, &phone).await?;
+    Ok(Json(CodeSentReply {
+        success: true,
+        message: "If the number is right, a code is on its way".to_owned(),
+        expires_in: CODE_LIFETIME.as_secs(),
+    }))
+}
+
+/// Sign in with a code from an SMS.
+#[utoipa::path(post, path = "/auth/sms/verify", tag = "sign-in", request_body = SmsVerifyRequest,
+    responses((status = 200, body = SignInReply), (status = 400, body = ErrorBody), (status = 429, body = ErrorBody)))]
+pub(super) async fn verify_sms_code(
+    State(auth): State<Arc<AuthService>>,
+    _: Strict,
+    Extension(context): Extension<Arc<Context>>,
+    web::Json(request): web::Json<SmsVerifyRequest>,
+) -> Result<Json<SignInReply>, ApiError> {
+    let phone = number(&request.phone)?;
+    let code: OneTimeCode = request.code.parse().map_err(|error| ApiError::validation("code", error))?;
+    sms::verify(&auth, &context.client, &phone, &code).await.map(Json)
+}
+
+fn number(text: &str) -> Result<PhoneNumber, ApiError> {
+    text.parse().map_err(|error| ApiError::validation("phone", error))
+}

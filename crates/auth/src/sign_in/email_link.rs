@@ -1,0 +1,64 @@
+//! Signing in with the link of the mail that carries the code.
+
+use auth_api::{ErrorCode, SignInReply};
+use domain::{ClientInfo, Digest, OneTimeSecret};
+use store::{CodePurpose, LinkSecret, TradedLink};
+use url::Url;
+use web::ApiError;
+
+use super::exchange::{self, EXCHANGE_LIFETIME};
+use super::{MAX_ATTEMPTS, Planned, plan_kept, reply};
+use crate::{AuthService, internal};
+
+/// Signs in with the token from a link.
+pub(crate) async fn sign_in(
+    auth: &AuthService,
+    client: &ClientInfo,
+    token: &OneTimeSecret,
+) -> Result<SignInReply, ApiError> {
+    let Planned { sign_in, mfa_token } = plan_kept(auth, client);
+    let outcome = auth.store.redeem_link(&secret(auth, token), &sign_in).await.map_err(internal)?;
+    reply(auth, &mfa_token, accepted(outcome)?)
+}
+
+/// Spends the link for a code that the browser carries to the app.
+pub(crate) async fn trade(auth: &AuthService, token: &OneTimeSecret) -> Result<OneTimeSecret, ApiError> {
+    let now = auth.clock.now();
+    let code = auth.chance.with(|rng| OneTimeSecret::generate(rng));
+    let digest = exchange::digest(auth, &code);
+    let traded = auth.store.trade_link(&secret(auth, token), &digest, now.plus(EXCHANGE_LIFETIME), now).await;
+    accepted(traded.map_err(internal)?).map(|()| code)
+}
+
+/// The address that the mail's link opens.
+pub(crate) fn url(auth: &AuthService, token: &OneTimeSecret) -> Url {
+    let mut url = auth.config.public_url.clone();
+    let path = format!("{}/login/email/{}", url.path().trim_end_matches('/'), token.expose());
+    url.set_path(&path);
+    url
+}
+
+/// What is kept of a link's token.
+pub(crate) fn digest(auth: &AuthService, token: &OneTimeSecret) -> Digest {
+    auth.code_digests.digest(&["sign_in.email.link", token.expose()])
+}
+
+/// The answer to a token that was never sent, or has been used.
+pub(crate) fn invalid() -> ApiError {
+    ApiError::new(ErrorCode::InvalidCode, "This link is not right or has been used; request a new one")
+}
+
+fn secret(auth: &AuthService, token: &OneTimeSecret) -> LinkSecret {
+    LinkSecret { purpose: CodePurpose::SignInByEmail, digest: digest(auth, token), max_attempts: MAX_ATTEMPTS }
+}
+
+fn accepted<T>(outcome: TradedLink<T>) -> Result<T, ApiError> {
+    match outcome {
+        TradedLink::Right(value) => Ok(value),
+        TradedLink::NoLink => Err(invalid()),
+        TradedLink::Expired => Err(ApiError::new(ErrorCode::CodeExpired, "This link is too old; request a new one")),
+        TradedLink::TooManyAttempts => {
+            Err(ApiError::new(ErrorCode::TooManyAttempts, "Too many wrong codes; request a new one"))
+        }
+    }
+}

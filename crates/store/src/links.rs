@@ -1,0 +1,109 @@
+//! The links beside one-time codes: another secret for the same row, so both end together.
+
+use domain::{Digest, Timestamp};
+use sqlx::AnyConnection;
+
+use crate::codes::CodePurpose;
+use crate::exchange::{self, NewExchangeCode};
+use crate::rows::{Columns, app};
+use crate::sign_in::{self, NewSignIn, Profile, SignInOutcome, WayIn};
+use crate::transaction::transaction;
+use crate::{Store, StoreError};
+
+/// What somebody shows who has followed a link.
+#[derive(Debug, Clone)]
+pub struct LinkSecret {
+    /// What it is to be good for.
+    pub purpose: CodePurpose,
+    /// The keyed digest of its token.
+    pub digest: Digest,
+    /// How many guesses at its code end it as well.
+    pub max_attempts: u32,
+}
+
+/// What became of a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TradedLink<T> {
+    /// It was right, and it and its code are spent.
+    Right(T),
+    /// Its code has been guessed at too often.
+    TooManyAttempts,
+    /// It is too old.
+    Expired,
+    /// There is none such, or it or its code has been used.
+    NoLink,
+}
+
+impl Store {
+    /// Spends the link and signs in. `template` says all about the sign-in except by whom: its way in is not looked
+    /// at, the link's takes its place.
+    pub async fn redeem_link(
+        &self,
+        link: &LinkSecret,
+        template: &NewSignIn,
+    ) -> Result<TradedLink<SignInOutcome>, StoreError> {
+        transaction!(self, |tx| {
+            let way_in = match spend(tx, link, template.at).await? {
+                TradedLink::Right(way_in) => way_in,
+                TradedLink::TooManyAttempts => return Ok(TradedLink::TooManyAttempts),
+                TradedLink::Expired => return Ok(TradedLink::Expired),
+                TradedLink::NoLink => return Ok(TradedLink::NoLink),
+            };
+            let sign_in = NewSignIn { way_in, profile: Profile::default(), ..template.clone() };
+            sign_in::complete(tx, &sign_in).await.map(TradedLink::Right)
+        })
+    }
+
+    /// Spends the link for an exchange code of this digest.
+    pub async fn trade_link(
+        &self,
+        link: &LinkSecret,
+        digest: &Digest,
+        expires_at: Timestamp,
+        at: Timestamp,
+    ) -> Result<TradedLink<()>, StoreError> {
+        transaction!(self, |tx| {
+            let way_in = match spend(tx, link, at).await? {
+                TradedLink::Right(way_in) => way_in,
+                TradedLink::TooManyAttempts => return Ok(TradedLink::TooManyAttempts),
+                TradedLink::Expired => return Ok(TradedLink::Expired),
+                TradedLink::NoLink => return Ok(TradedLink::NoLink),
+            };
+            let code = NewExchangeCode { digest: *digest, way_in, profile: Profile::default(), expires_at };
+            exchange::insert(tx, &code, at).await.map(TradedLink::Right)
+        })
+    }
+}
+
+/// Checking and spending are one statement: of any number of parallel calls one gets past it.
+async fn spend(tx: &mut AnyConnection, link: &LinkSecret, at: Timestamp) -> Result<TradedLink<WayIn>, StoreError> {
+    let spent = sqlx::query(
+        "UPDATE one_time_codes SET consumed_at = $1 \
+         WHERE link_digest = $2 AND app_id = $3 AND purpose = $4 \
+         AND consumed_at IS NULL AND expires_at > $1 AND attempts < $5 RETURNING subject",
+    )
+    .bind(at.as_millis())
+    .bind(link.digest.to_string())
+    .bind(app())
+    .bind(link.purpose.as_str())
+    .bind(i64::from(link.max_attempts))
+    .fetch_optional(&mut *tx)
+    .await?;
+    if let Some(row) = spent {
+        return Ok(TradedLink::Right(link.purpose.way_in(&row.text("subject")?)));
+    }
+    let row = sqlx::query(
+        "SELECT expires_at FROM one_time_codes \
+         WHERE link_digest = $1 AND app_id = $2 AND purpose = $3 AND consumed_at IS NULL",
+    )
+    .bind(link.digest.to_string())
+    .bind(app())
+    .bind(link.purpose.as_str())
+    .fetch_optional(tx)
+    .await?;
+    Ok(match row {
+        None => TradedLink::NoLink,
+        Some(row) if row.time("expires_at")? <= at => TradedLink::Expired,
+        Some(_) => TradedLink::TooManyAttempts,
+    })
+}

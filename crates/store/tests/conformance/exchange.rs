@@ -1,0 +1,106 @@
+use domain::audit::EventType;
+use store::{ExchangeOutcome, MethodType, NewExchangeCode, Profile, SignInOutcome, SignedIn, WayIn};
+
+use crate::database::{Database, MINUTE, NOW, digest, in_parallel};
+
+/// What a provider vouches for.
+fn at_github(code: &str) -> NewExchangeCode {
+    NewExchangeCode {
+        digest: digest(&[code]),
+        way_in: WayIn {
+            method: MethodType::OAuth,
+            provider: Some("github".to_owned()),
+            identifier: format!("id of {code}"),
+        },
+        profile: Profile {
+            email: None,
+            display_name: Some("Ann".to_owned()),
+            avatar_url: Some("https://example.com/ann.png".to_owned()),
+        },
+        expires_at: NOW.plus(MINUTE),
+    }
+}
+
+async fn redeem(db: &Database, code: &str) -> ExchangeOutcome {
+    // The template names nobody.
+    let template = db.redemption("", "", NOW).sign_in;
+    db.store.redeem_exchange_code(&digest(&[code]), &template).await.unwrap()
+}
+
+fn signed_in(outcome: ExchangeOutcome) -> SignedIn {
+    let ExchangeOutcome::Right(SignInOutcome::SignedIn(signed_in)) = outcome else { panic!("{outcome:?}") };
+    *signed_in
+}
+
+pub(crate) async fn a_code_signs_in_by_what_it_stands_for(db: &Database) {
+    db.store.put_exchange_code(&at_github("first"), NOW).await.unwrap();
+    assert_eq!(db.count("SELECT COUNT(*) FROM users").await, 0, "nobody is signed in yet");
+
+    let SignedIn { user, user_created, .. } = signed_in(redeem(db, "first").await);
+    assert!(user_created);
+    assert_eq!(user.display_name.as_deref(), Some("Ann"));
+    assert_eq!(user.avatar_url.as_deref(), Some("https://example.com/ann.png"));
+    assert_eq!((user.email.as_deref(), user.email_verified), (None, false));
+    let methods = db.store.list_methods(&user.id).await.unwrap();
+    assert_eq!(methods.len(), 1);
+    assert_eq!((methods[0].kind.as_str(), methods[0].provider.as_deref()), ("oauth", Some("github")));
+    assert_eq!(methods[0].identifier, "id of first");
+
+    let again = NewExchangeCode { digest: digest(&["second"]), ..at_github("first") };
+    db.store.put_exchange_code(&again, NOW).await.unwrap();
+    let second = signed_in(redeem(db, "second").await);
+    assert_eq!((second.user.id, second.user_created), (user.id.clone(), false));
+    let user = db.store.find_user(&user.id).await.unwrap().unwrap();
+    assert_eq!(db.count_events(&user, EventType::SignInSucceeded).await, 2);
+}
+
+pub(crate) async fn an_exchange_code_works_once_and_for_its_time(db: &Database) {
+    db.store.put_exchange_code(&at_github("code"), NOW).await.unwrap();
+    let mut template = db.redemption("", "", NOW.plus(MINUTE)).sign_in;
+    let late = db.store.redeem_exchange_code(&digest(&["code"]), &template).await.unwrap();
+    assert_eq!(late, ExchangeOutcome::Expired);
+    assert_eq!(redeem(db, "other").await, ExchangeOutcome::NoCode);
+    assert_eq!(db.count("SELECT COUNT(*) FROM users").await, 0);
+
+    template.at = NOW.plus(MINUTE).minus(std::time::Duration::from_millis(1));
+    signed_in(db.store.redeem_exchange_code(&digest(&["code"]), &template).await.unwrap());
+    assert_eq!(redeem(db, "code").await, ExchangeOutcome::NoCode);
+    assert_eq!(db.count("SELECT COUNT(*) FROM sessions").await, 1);
+}
+
+pub(crate) async fn an_exchange_code_of_a_disabled_user_is_refused(db: &Database) {
+    db.store.put_exchange_code(&at_github("code"), NOW).await.unwrap();
+    let user = signed_in(redeem(db, "code").await).user;
+    db.disable(&user).await;
+    let again = NewExchangeCode { digest: digest(&["again"]), ..at_github("code") };
+    db.store.put_exchange_code(&again, NOW).await.unwrap();
+    assert_eq!(redeem(db, "again").await, ExchangeOutcome::Right(SignInOutcome::Disabled));
+    assert_eq!(redeem(db, "again").await, ExchangeOutcome::NoCode, "the code is spent");
+    assert_eq!(db.count("SELECT COUNT(*) FROM sessions").await, 1);
+}
+
+pub(crate) async fn parallel_exchanges_make_one_session(db: &Database) {
+    for round in 0..20_i64 {
+        let code = format!("code {round}");
+        db.store.put_exchange_code(&at_github(&code), NOW).await.unwrap();
+        let outcomes = in_parallel((0..8).map(|number| {
+            let (store, template) = (db.instance(number), db.redemption("", "", NOW).sign_in);
+            let digest = digest(&[&code]);
+            async move { store.redeem_exchange_code(&digest, &template).await.unwrap() }
+        }))
+        .await;
+        let refused = outcomes.iter().filter(|outcome| **outcome == ExchangeOutcome::NoCode).count();
+        assert_eq!(refused, 7, "round {round}: {outcomes:?}");
+        assert_eq!(db.count("SELECT COUNT(*) FROM sessions").await, round + 1);
+    }
+}
+
+pub(crate) async fn exchange_codes_that_are_over_go_in_batches(db: &Database) {
+    for number in 0..3 {
+        db.store.put_exchange_code(&at_github(&number.to_string()), NOW).await.unwrap();
+    }
+    assert_eq!(db.store.purge_exchange_codes(NOW.plus(MINUTE), 2).await.unwrap(), 0);
+    for purged in [2, 1, 0] {
+        assert_eq!(db.store.purge_exchange_codes(NOW.plus(2 * MINUTE), 2).await.unwrap(), purged);
+    }
+}
