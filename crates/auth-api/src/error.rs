@@ -50,6 +50,8 @@ error_codes! {
     InvalidState = 400 "INVALID_STATE",
     /// A redirect to somewhere that the installation does not send browsers to.
     InvalidRedirect = 400 "INVALID_REDIRECT",
+    /// The only way in cannot be removed.
+    LastAuthMethod = 400 "LAST_AUTH_METHOD",
     /// No credential, or none that is accepted here.
     Unauthorized = 401 "UNAUTHORIZED",
     /// A credential that is malformed, unknown or revoked.
