@@ -3,6 +3,7 @@
 
 mod account;
 mod audit;
+mod devices;
 mod error;
 mod pairing;
 mod service_jwt;
@@ -12,6 +13,7 @@ mod validate;
 
 pub use account::{Me, MeReply};
 pub use audit::{AuditActor, AuditEvent, AuditPage};
+pub use devices::{Device, Method, MethodsReply, ProfileReply, ProfileRequest, SessionsEndedReply, SessionsReply};
 pub use error::{ErrorBody, ErrorCode, FieldProblem};
 pub use pairing::{
     CliApproveRequest, CliDecidedReply, CliDenyRequest, CliPendingReply, CliPollRequest, CliStartReply,

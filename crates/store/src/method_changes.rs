@@ -88,9 +88,7 @@ impl Store {
                 Some(MethodType::Sms) => {
                     Some("UPDATE users SET phone = $1, phone_verified = 1, updated_at = $2 WHERE id = $3")
                 }
-                Some(MethodType::Wallet) => {
-                    Some("UPDATE users SET wallet_address = $1, updated_at = $2 WHERE id = $3")
-                }
+                Some(MethodType::Wallet) => Some("UPDATE users SET wallet_address = $1, updated_at = $2 WHERE id = $3"),
                 Some(MethodType::OAuth) | None => None,
             };
             if let Some(statement) = statement {

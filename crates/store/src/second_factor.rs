@@ -114,10 +114,7 @@ impl Store {
             if enabled.rows_affected() == 0 {
                 return Ok(false);
             }
-            sqlx::query("DELETE FROM backup_codes WHERE user_id = $1")
-                .bind(user_id.as_str())
-                .execute(&mut *tx)
-                .await?;
+            sqlx::query("DELETE FROM backup_codes WHERE user_id = $1").bind(user_id.as_str()).execute(&mut *tx).await?;
             for digest in backup_codes {
                 sqlx::query("INSERT INTO backup_codes (user_id, digest) VALUES ($1, $2)")
                     .bind(user_id.as_str())
