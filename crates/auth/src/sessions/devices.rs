@@ -26,7 +26,7 @@ pub(crate) async fn end(auth: &AuthService, caller: &OwnSession, id: &SessionId)
     let user_id = &caller.principal.user_id;
     // Asked first, so that nobody can put marks on sessions that are not theirs.
     let found = auth.store.find_session(id).await.map_err(internal)?;
-    if !found.is_some_and(|(session, _)| session.user_id == *user_id) {
+    if found.is_none_or(|(session, _)| session.user_id != *user_id) {
         return Err(ApiError::not_found());
     }
     let event = caller.principal.event(auth.chance.with(|rng| EventId::generate(rng)), auth.clock.now());
@@ -45,7 +45,9 @@ pub(crate) async fn end_others(auth: &AuthService, caller: &OwnSession) -> Resul
     let event = || caller.principal.event(auth.chance.with(|rng| EventId::generate(rng)), now);
     let ended = auth.store.end_other_sessions(user_id, &caller.session_id, event).await.map_err(internal)?;
     // Once more for those that began in between.
-    ended.iter().for_each(|id| auth.distrust_session(id));
+    for id in &ended {
+        auth.distrust_session(id);
+    }
     Ok(ended.len())
 }
 
