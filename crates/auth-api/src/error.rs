@@ -54,6 +54,8 @@ error_codes! {
     InvalidSignature = 400 "INVALID_SIGNATURE",
     /// A wallet's challenge is too old.
     ChallengeExpired = 400 "CHALLENGE_EXPIRED",
+    /// The only way in cannot be removed.
+    LastAuthMethod = 400 "LAST_AUTH_METHOD",
     /// No credential, or none that is accepted here.
     Unauthorized = 401 "UNAUTHORIZED",
     /// A credential that is malformed, unknown or revoked.

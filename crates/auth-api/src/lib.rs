@@ -3,6 +3,7 @@
 
 mod account;
 mod audit;
+mod devices;
 mod error;
 mod pairing;
 mod service_jwt;
@@ -13,6 +14,7 @@ mod wallet;
 
 pub use account::{Me, MeReply};
 pub use audit::{AuditActor, AuditEvent, AuditPage};
+pub use devices::{Device, Method, MethodsReply, ProfileReply, ProfileRequest, SessionsEndedReply, SessionsReply};
 pub use error::{ErrorBody, ErrorCode, FieldProblem};
 pub use pairing::{
     CliApproveRequest, CliDecidedReply, CliDenyRequest, CliPendingReply, CliPollRequest, CliStartReply,

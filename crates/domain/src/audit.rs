@@ -41,6 +41,20 @@ event_types! {
     MfaRequired => "sign_in.mfa_required",
     /// A way in was added to an account.
     MethodLinked => "method.linked",
+    /// A way in was removed from an account.
+    MethodUnlinked => "method.unlinked",
+    /// A way in became the one that is shown first.
+    MethodPrimarySet => "method.primary_set",
+    /// A user changed their profile.
+    UserUpdated => "user.updated",
+    /// A user deleted their account.
+    UserDeleted => "user.deleted",
+    /// A second factor was switched on.
+    MfaEnabled => "mfa.enabled",
+    /// A second factor was switched off.
+    MfaDisabled => "mfa.disabled",
+    /// A wrong second proof.
+    MfaFailed => "mfa.failed",
     /// A session got a new pair of tokens.
     SessionRefreshed => "session.refreshed",
     /// A session was ended by its owner.

@@ -8,19 +8,23 @@
 //! One SQL text serves SQLite and PostgreSQL: `$1` placeholders, TEXT and BIGINT columns, `UPDATE` of a row where a
 //! lock is due, no advisory locks.
 
+mod accounts;
 mod audit;
 mod chain;
 mod codes;
 mod error;
 mod exchange;
 mod housekeeping;
+mod link_codes;
 mod links;
+mod method_changes;
 mod methods;
 mod oauth;
 mod open;
 mod pairing_forms;
 mod pairings;
 mod rows;
+mod second_factor;
 mod sessions;
 mod sign_in;
 mod signing_keys;
@@ -32,17 +36,21 @@ mod transaction;
 mod users;
 mod wallets;
 
+pub use accounts::{ProfileChange, UserCredentials};
 pub use audit::{Cursor, Event, EventPage, MalformedCursor, NewEvent};
 pub use chain::{ChainProblem, ChainReport, Tampering};
 pub use codes::{CodeOutcome, CodePurpose, NewCode, Redemption};
 pub use error::StoreError;
 pub use exchange::{ExchangeOutcome, NewExchangeCode};
+pub use link_codes::{LinkCodeOutcome, NewLinkCode};
 pub use links::{LinkSecret, TradedLink};
+pub use method_changes::UnlinkOutcome;
 pub use methods::{AuthMethod, LinkOutcome, NewLink};
 pub use oauth::{NewOAuthLink, NewOAuthState, OAuthState};
 pub use open::{ForeignWrites, Options, Store};
 pub use pairing_forms::{FormOutcome, FormSignIn, NewPairingForm};
 pub use pairings::{Approval, Decision, DecisionOutcome, MintOutcome, NewPairing, Pairing, PairingStatus, PollOutcome};
+pub use second_factor::{Factor, MfaAttempt, SecondProof};
 pub use sessions::{NewSession, Refresh, RefreshOutcome, Session};
 pub use sign_in::{MethodType, NewMfaChallenge, NewSignIn, Profile, SignInOutcome, SignedIn, WayIn};
 pub use signing_keys::SigningKey;

@@ -190,6 +190,45 @@ impl Store {
         })
     }
 
+    /// The user's sessions that are not over, the one seen last first.
+    pub async fn list_sessions(&self, user_id: &UserId, now: Timestamp) -> Result<Vec<Session>, StoreError> {
+        let rows = sqlx::query(concat!(
+            "SELECT ",
+            session_columns!(),
+            " FROM sessions s WHERE s.user_id = $1 AND s.expires_at > $2 ORDER BY s.last_seen_at DESC, s.id"
+        ))
+        .bind(user_id.as_str())
+        .bind(now.as_millis())
+        .fetch_all(self.reader())
+        .await?;
+        rows.iter().map(Session::from_row).collect()
+    }
+
+    /// Ends all of the user's sessions but `kept`, writes a `session.ended` for each with an event of `new_event`'s
+    /// (each of its own id), and returns which.
+    pub async fn end_other_sessions(
+        &self,
+        user_id: &UserId,
+        kept: &SessionId,
+        new_event: impl Fn() -> NewEvent + Sync,
+    ) -> Result<Vec<SessionId>, StoreError> {
+        transaction!(self, |tx| {
+            let rows = sqlx::query("DELETE FROM sessions WHERE user_id = $1 AND id <> $2 RETURNING id")
+                .bind(user_id.as_str())
+                .bind(kept.as_str())
+                .fetch_all(&mut *tx)
+                .await?;
+            let mut ended = Vec::with_capacity(rows.len());
+            for row in &rows {
+                let id: SessionId = row.parsed("id")?;
+                let event = new_event().with("sessionId", id.as_str());
+                record(tx, EventType::SessionEnded, Some(user_id), &event).await?;
+                ended.push(id);
+            }
+            Ok(ended)
+        })
+    }
+
     /// Notes when sessions were last used. Never sets one back; those that are gone are passed over.
     pub async fn touch_sessions(&self, seen: &[(SessionId, Timestamp)]) -> Result<(), StoreError> {
         // In one order on every instance, so that two batches cannot wait for each other.

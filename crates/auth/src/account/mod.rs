@@ -1,5 +1,7 @@
 //! Who one is.
 
+pub(crate) mod manage;
+
 use auth_api::{Me, MeReply};
 use web::ApiError;
 

@@ -11,6 +11,7 @@ mod email_link;
 mod exchange;
 mod limits;
 mod login;
+mod manage;
 mod oauth;
 mod pages;
 mod public;
@@ -59,6 +60,12 @@ fn api() -> OpenApiRouter<Arc<AuthService>> {
         .routes(routes!(sign_in::refresh))
         .routes(routes!(sign_in::logout))
         .routes(routes!(account::me))
+        .routes(routes!(manage::list_sessions, manage::end_sessions))
+        .routes(routes!(manage::end_session))
+        .routes(routes!(manage::profile, manage::change_profile, manage::delete_account))
+        .routes(routes!(manage::methods))
+        .routes(routes!(manage::unlink))
+        .routes(routes!(manage::set_primary))
         .routes(routes!(account::audit_log))
         .routes(routes!(tokens::create, tokens::list))
         .routes(routes!(tokens::limits))

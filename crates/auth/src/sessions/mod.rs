@@ -1,5 +1,6 @@
 //! Sessions: the pair of JWTs that a device holds, its renewal and its end.
 
+pub(crate) mod devices;
 mod logout;
 mod pair;
 mod refresh;

@@ -8,6 +8,7 @@
 mod client;
 mod world;
 
+mod accounts;
 mod at_rest;
 mod audit;
 mod background;

@@ -1,0 +1,85 @@
+//! Signed-in devices: seeing and ending them.
+
+use auth_api::{Device, SessionsReply};
+use domain::{EventId, SessionId};
+use web::ApiError;
+
+use crate::principal::OwnSession;
+use crate::{AuthService, internal};
+
+/// The caller's signed-in devices.
+pub(crate) async fn list(auth: &AuthService, caller: &OwnSession) -> Result<SessionsReply, ApiError> {
+    let sessions = auth.store.list_sessions(&caller.principal.user_id, auth.clock.now()).await.map_err(internal)?;
+    let device = |session: store::Session| Device {
+        device: device_name(session.user_agent.as_deref().unwrap_or_default()),
+        ip: session.ip.map(|ip| ip.to_string()),
+        created_at: session.created_at,
+        last_seen_at: session.last_seen_at,
+        current: session.id == caller.session_id,
+        id: session.id,
+    };
+    Ok(SessionsReply { sessions: sessions.into_iter().map(device).collect() })
+}
+
+/// Ends one of the caller's sessions; somebody else's is not found.
+pub(crate) async fn end(auth: &AuthService, caller: &OwnSession, id: &SessionId) -> Result<(), ApiError> {
+    let user_id = &caller.principal.user_id;
+    // Asked first, so that nobody can put marks on sessions that are not theirs.
+    let found = auth.store.find_session(id).await.map_err(internal)?;
+    if found.is_none_or(|(session, _)| session.user_id != *user_id) {
+        return Err(ApiError::not_found());
+    }
+    let event = caller.principal.event(auth.chance.with(|rng| EventId::generate(rng)), auth.clock.now());
+    auth.distrust_session(id);
+    auth.store.end_session(user_id, id, &event).await.map_err(internal)?.ok_or_else(ApiError::not_found)?;
+    Ok(())
+}
+
+/// Ends all of the caller's sessions but the one that asks; returns how many.
+pub(crate) async fn end_others(auth: &AuthService, caller: &OwnSession) -> Result<usize, ApiError> {
+    let user_id = &caller.principal.user_id;
+    let now = auth.clock.now();
+    for session in auth.store.list_sessions(user_id, now).await.map_err(internal)? {
+        auth.distrust_session(&session.id);
+    }
+    let event = || caller.principal.event(auth.chance.with(|rng| EventId::generate(rng)), now);
+    let ended = auth.store.end_other_sessions(user_id, &caller.session_id, event).await.map_err(internal)?;
+    // Once more for those that began in between.
+    for id in &ended {
+        auth.distrust_session(id);
+    }
+    Ok(ended.len())
+}
+
+/// `Firefox on Linux`, or the program's own name.
+fn device_name(user_agent: &str) -> String {
+    let first = |names: &[(&str, &'static str)]| {
+        names.iter().find(|(mark, _)| user_agent.contains(mark)).map(|(_, name)| *name)
+    };
+    // The order matters: browsers name those that they descend from.
+    let browser = first(&[
+        ("Edg", "Edge"),
+        ("OPR/", "Opera"),
+        ("Firefox/", "Firefox"),
+        ("FxiOS/", "Firefox"),
+        ("CriOS/", "Chrome"),
+        ("Chrome/", "Chrome"),
+        ("Safari/", "Safari"),
+    ]);
+    let system = first(&[
+        ("Android", "Android"),
+        ("iPhone", "iPhone"),
+        ("iPad", "iPad"),
+        ("Windows", "Windows"),
+        ("Mac OS X", "macOS"),
+        ("Linux", "Linux"),
+    ]);
+    match (browser, system) {
+        (Some(browser), Some(system)) => format!("{browser} on {system}"),
+        (Some(name), None) | (None, Some(name)) => name.to_owned(),
+        (None, None) => {
+            let program = user_agent.split(['/', ' ']).next().unwrap_or_default();
+            if program.is_empty() { "Unknown device".to_owned() } else { program.chars().take(40).collect() }
+        }
+    }
+}

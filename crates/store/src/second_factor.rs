@@ -1,0 +1,266 @@
+//! The second factor: TOTP (RFC 6238) with backup codes, and the sign-ins that wait for it.
+
+use domain::audit::EventType;
+use domain::{Digest, DigestKeyId, Timestamp, UserId};
+use sqlx::AnyConnection;
+
+use crate::audit::{NewEvent, record};
+use crate::rows::Columns;
+use crate::sign_in::{self, MethodType, NewSignIn, SignInOutcome, SignedIn};
+use crate::transaction::transaction;
+use crate::{Store, StoreError, User, users};
+
+/// A user's TOTP secret.
+#[derive(Debug, Clone)]
+pub struct Factor {
+    /// The secret, sealed.
+    pub sealed_secret: String,
+    /// Whether sign-ins ask for it.
+    pub is_enabled: bool,
+    /// The last time step that was accepted.
+    pub last_step: i64,
+}
+
+/// A second proof that has been checked as far as can be without the database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecondProof {
+    /// A right code of this time step; each step is good once (RFC 6238 §5.2).
+    Step(i64),
+    /// A backup code's digest.
+    BackupCode(Digest),
+}
+
+/// Whether a guess at a waiting sign-in may be looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MfaAttempt {
+    /// It may; it has been counted.
+    Counted {
+        /// Whose sign-in it is.
+        user_id: UserId,
+        /// How many more guesses will be.
+        attempts_remaining: u32,
+    },
+    /// There have been too many.
+    TooMany,
+    /// The sign-in has waited for too long.
+    Expired,
+    /// No sign-in waits under this token.
+    Unknown,
+}
+
+impl Store {
+    /// Keeps a secret that is not enabled yet, in the place of an earlier such one. `false` when one is enabled.
+    pub async fn put_factor(
+        &self,
+        user_id: &UserId,
+        sealed_secret: &str,
+        seal_key: &DigestKeyId,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        transaction!(self, |tx| {
+            let kept = sqlx::query(
+                "INSERT INTO totp_factors (user_id, sealed_secret, seal_key, created_at) VALUES ($1, $2, $3, $4) \
+                 ON CONFLICT (user_id) DO UPDATE SET sealed_secret = excluded.sealed_secret, \
+                 seal_key = excluded.seal_key, created_at = excluded.created_at, last_step = 0 \
+                 WHERE totp_factors.enabled_at IS NULL",
+            )
+            .bind(user_id.as_str())
+            .bind(sealed_secret)
+            .bind(seal_key.as_str())
+            .bind(at.as_millis())
+            .execute(&mut *tx)
+            .await?;
+            Ok(kept.rows_affected() > 0)
+        })
+    }
+
+    /// The user's secret.
+    pub async fn find_factor(&self, user_id: &UserId) -> Result<Option<Factor>, StoreError> {
+        let row = sqlx::query("SELECT sealed_secret, enabled_at, last_step FROM totp_factors WHERE user_id = $1")
+            .bind(user_id.as_str())
+            .fetch_optional(self.reader())
+            .await?;
+        row.map(|row| {
+            Ok(Factor {
+                sealed_secret: row.text("sealed_secret")?,
+                is_enabled: row.opt_int("enabled_at")?.is_some(),
+                last_step: row.int("last_step")?,
+            })
+        })
+        .transpose()
+    }
+
+    /// Enables the secret whose code of `step` was shown, keeps the backup codes, and writes `mfa.enabled`. `false`
+    /// when that secret is not waiting any more.
+    pub async fn enable_factor(
+        &self,
+        user_id: &UserId,
+        factor: &Factor,
+        step: i64,
+        backup_codes: &[Digest],
+        event: &NewEvent,
+    ) -> Result<bool, StoreError> {
+        transaction!(self, |tx| {
+            let enabled = sqlx::query(
+                "UPDATE totp_factors SET enabled_at = $1, last_step = $2 \
+                 WHERE user_id = $3 AND enabled_at IS NULL AND sealed_secret = $4",
+            )
+            .bind(event.at.as_millis())
+            .bind(step)
+            .bind(user_id.as_str())
+            .bind(factor.sealed_secret.as_str())
+            .execute(&mut *tx)
+            .await?;
+            if enabled.rows_affected() == 0 {
+                return Ok(false);
+            }
+            sqlx::query("DELETE FROM backup_codes WHERE user_id = $1").bind(user_id.as_str()).execute(&mut *tx).await?;
+            for digest in backup_codes {
+                sqlx::query("INSERT INTO backup_codes (user_id, digest) VALUES ($1, $2)")
+                    .bind(user_id.as_str())
+                    .bind(digest.to_string())
+                    .execute(&mut *tx)
+                    .await?;
+            }
+            record(tx, EventType::MfaEnabled, Some(user_id), event).await?;
+            Ok(true)
+        })
+    }
+
+    /// Spends the proof, removes the factor with its codes and waiting sign-ins, and writes `mfa.disabled`. `false`
+    /// when the proof is no good.
+    pub async fn disable_factor(
+        &self,
+        user_id: &UserId,
+        proof: &SecondProof,
+        event: &NewEvent,
+    ) -> Result<bool, StoreError> {
+        transaction!(self, |tx| {
+            if !spend(tx, user_id, proof).await? {
+                return Ok(false);
+            }
+            for statement in [
+                "DELETE FROM totp_factors WHERE user_id = $1",
+                "DELETE FROM backup_codes WHERE user_id = $1",
+                "DELETE FROM mfa_challenges WHERE user_id = $1",
+            ] {
+                sqlx::query(statement).bind(user_id.as_str()).execute(&mut *tx).await?;
+            }
+            record(tx, EventType::MfaDisabled, Some(user_id), event).await?;
+            Ok(true)
+        })
+    }
+
+    /// Takes one of the attempts of a waiting sign-in, if there is one left. Counting and checking are one statement.
+    pub async fn count_mfa_attempt(
+        &self,
+        challenge: &Digest,
+        max_attempts: u32,
+        now: Timestamp,
+    ) -> Result<MfaAttempt, StoreError> {
+        transaction!(self, |tx| {
+            let counted = sqlx::query(
+                "UPDATE mfa_challenges SET attempts = attempts + 1 \
+                 WHERE digest = $1 AND expires_at > $2 AND attempts < $3 RETURNING user_id, attempts",
+            )
+            .bind(challenge.to_string())
+            .bind(now.as_millis())
+            .bind(i64::from(max_attempts))
+            .fetch_optional(&mut *tx)
+            .await?;
+            if let Some(row) = counted {
+                let attempts_remaining = max_attempts.saturating_sub(row.count("attempts")?);
+                return Ok(MfaAttempt::Counted { user_id: row.parsed("user_id")?, attempts_remaining });
+            }
+            let kept = sqlx::query("SELECT expires_at FROM mfa_challenges WHERE digest = $1")
+                .bind(challenge.to_string())
+                .fetch_optional(&mut *tx)
+                .await?;
+            Ok(match kept {
+                None => MfaAttempt::Unknown,
+                Some(row) if row.time("expires_at")? <= now => MfaAttempt::Expired,
+                Some(_) => MfaAttempt::TooMany,
+            })
+        })
+    }
+
+    /// Spends the proof and the waiting sign-in, and begins its session. `None` when either is spent already or no
+    /// good. `sign_in` says when, from where and with what session; by what means the store knows.
+    pub async fn finish_mfa(
+        &self,
+        challenge: &Digest,
+        proof: &SecondProof,
+        sign_in: &NewSignIn,
+    ) -> Result<Option<SignInOutcome>, StoreError> {
+        transaction!(self, |tx| {
+            let row = sqlx::query("SELECT user_id, method FROM mfa_challenges WHERE digest = $1 AND expires_at > $2")
+                .bind(challenge.to_string())
+                .bind(sign_in.at.as_millis())
+                .fetch_optional(&mut *tx)
+                .await?;
+            let Some(row) = row else { return Ok(None) };
+            let user_id: UserId = row.parsed("user_id")?;
+            let mut sign_in = sign_in.clone();
+            sign_in.way_in.method =
+                MethodType::from_name(&row.text("method")?).ok_or(StoreError::Malformed { column: "method" })?;
+            let Some(user) = users::lock(tx, &user_id).await? else { return Ok(None) };
+            if user.disabled_at.is_some() {
+                sign_in::record_failure(tx, &sign_in, &user_id, "disabled").await?;
+                return Ok(Some(SignInOutcome::Disabled));
+            }
+            // The user's row is locked: of parallel proofs one gets here with the code unspent.
+            if !spend(tx, &user_id, proof).await? {
+                return Ok(None);
+            }
+            let ended = sqlx::query("DELETE FROM mfa_challenges WHERE digest = $1")
+                .bind(challenge.to_string())
+                .execute(&mut *tx)
+                .await?;
+            // Another proof was quicker; this one is spent for nothing, which is the safe side.
+            if ended.rows_affected() == 0 {
+                return Ok(None);
+            }
+            let session = sign_in::begin_session(tx, &sign_in, &user_id).await?;
+            let user = User { last_login_at: Some(sign_in.at), ..user };
+            Ok(Some(SignInOutcome::SignedIn(Box::new(SignedIn { user, session, user_created: false }))))
+        })
+    }
+
+    /// Deletes at most `limit` sign-ins that stopped waiting before `over_before`, and returns how many.
+    pub async fn purge_mfa_challenges(&self, over_before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        transaction!(self, |tx| {
+            let deleted = sqlx::query(
+                "DELETE FROM mfa_challenges WHERE digest IN \
+                 (SELECT digest FROM mfa_challenges WHERE expires_at < $1 LIMIT $2)",
+            )
+            .bind(over_before.as_millis())
+            .bind(i64::from(limit))
+            .execute(&mut *tx)
+            .await?;
+            Ok(deleted.rows_affected())
+        })
+    }
+}
+
+async fn spend(tx: &mut AnyConnection, user_id: &UserId, proof: &SecondProof) -> Result<bool, StoreError> {
+    let spent = match proof {
+        SecondProof::Step(step) => {
+            sqlx::query(
+                "UPDATE totp_factors SET last_step = $1 \
+                 WHERE user_id = $2 AND enabled_at IS NOT NULL AND last_step < $1",
+            )
+            .bind(*step)
+            .bind(user_id.as_str())
+            .execute(tx)
+            .await?
+        }
+        SecondProof::BackupCode(digest) => {
+            sqlx::query("DELETE FROM backup_codes WHERE user_id = $1 AND digest = $2")
+                .bind(user_id.as_str())
+                .bind(digest.to_string())
+                .execute(tx)
+                .await?
+        }
+    };
+    Ok(spent.rows_affected() > 0)
+}
