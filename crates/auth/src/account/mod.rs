@@ -1,5 +1,6 @@
 //! Who one is.
 
+pub(crate) mod link;
 pub(crate) mod manage;
 
 use auth_api::{Me, MeReply};

@@ -10,6 +10,7 @@ mod device;
 mod email_link;
 mod exchange;
 mod limits;
+mod link;
 mod login;
 mod manage;
 mod oauth;
@@ -55,6 +56,8 @@ fn api() -> OpenApiRouter<Arc<AuthService>> {
         .routes(routes!(oauth::providers))
         .routes(routes!(oauth::start))
         .routes(routes!(oauth::callback))
+        .routes(routes!(link::begin))
+        .routes(routes!(link::verify))
         .routes(routes!(wallet::challenge))
         .routes(routes!(wallet::verify))
         .routes(routes!(sign_in::refresh))

@@ -67,7 +67,9 @@ pub(super) async fn index(_: Relaxed) -> Json<Index> {
     let document = super::api().into_openapi();
     let mut endpoints = vec!["GET /".to_owned(), "GET /openapi.json".to_owned(), "GET /docs".to_owned()];
     for (path, item) in &document.paths.paths {
-        for (method, operation) in [("GET", &item.get), ("POST", &item.post), ("DELETE", &item.delete)] {
+        for (method, operation) in
+            [("GET", &item.get), ("POST", &item.post), ("PATCH", &item.patch), ("DELETE", &item.delete)]
+        {
             if operation.is_some() {
                 endpoints.push(format!("{method} {path}"));
             }

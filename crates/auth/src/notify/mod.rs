@@ -87,6 +87,13 @@ pub trait SmsSender: Send + Sync + 'static {
     fn send(&self, sms: Sms) -> BoxFuture<'_, Result<(), SmsError>>;
 }
 
+/// What a mail says that proves an address which somebody adds to their account.
+pub(crate) struct LinkMail<'a> {
+    pub(crate) to: &'a EmailAddress,
+    pub(crate) code: &'a OneTimeCode,
+    pub(crate) minutes: u64,
+}
+
 /// What a sign-in mail says.
 pub(crate) struct SignInMail<'a> {
     pub(crate) to: &'a EmailAddress,

@@ -6,11 +6,12 @@ use domain::{OneTimeCode, PhoneNumber};
 use minijinja::{Environment, context};
 use secrecy::ExposeSecret;
 
-use super::{Mail, SignInMail, Sms};
+use super::{LinkMail, Mail, SignInMail, Sms};
 
 /// The templates of all messages: built-in ones, or files of the same name in the operator's folder.
 ///
-/// A template sees `product`, `code` and `minutes`, those of mail also `link`. Names ending in `.html` escape what they insert.
+/// A template sees `product`, `code` and `minutes`, those of the
+/// sign-in mail also `link`. Names ending in `.html` escape what they insert.
 pub struct Templates {
     environment: Environment<'static>,
     product: String,
@@ -24,11 +25,15 @@ pub struct TemplateError {
     problem: String,
 }
 
-const BUILT_IN: [(&str, &str); 4] = [
+const BUILT_IN: [(&str, &str); 8] = [
     ("sign_in.subject.txt", include_str!("../../templates/sign_in.subject.txt")),
     ("sign_in.txt", include_str!("../../templates/sign_in.txt")),
     ("sign_in.html", include_str!("../../templates/sign_in.html")),
     ("sign_in.sms.txt", include_str!("../../templates/sign_in.sms.txt")),
+    ("link.subject.txt", include_str!("../../templates/link.subject.txt")),
+    ("link.txt", include_str!("../../templates/link.txt")),
+    ("link.html", include_str!("../../templates/link.html")),
+    ("link.sms.txt", include_str!("../../templates/link.sms.txt")),
 ];
 
 impl Templates {
@@ -74,6 +79,21 @@ impl Templates {
     ) -> Result<Sms, minijinja::Error> {
         let text = self.render("sign_in.sms.txt", code.expose(), "", minutes)?;
         Ok(Sms { to: to.clone(), text: text.trim().into() })
+    }
+
+    pub(crate) fn link_sms(&self, to: &PhoneNumber, code: &OneTimeCode, minutes: u64) -> Result<Sms, minijinja::Error> {
+        let text = self.render("link.sms.txt", code.expose(), "", minutes)?;
+        Ok(Sms { to: to.clone(), text: text.trim().into() })
+    }
+
+    pub(crate) fn link(&self, mail: &LinkMail<'_>) -> Result<Mail, minijinja::Error> {
+        let render = |name| self.render(name, mail.code.expose(), "", mail.minutes);
+        Ok(Mail {
+            to: mail.to.clone(),
+            subject: render("link.subject.txt")?.trim().to_owned(),
+            text: render("link.txt")?.into(),
+            html: render("link.html")?.into(),
+        })
     }
 
     pub(crate) fn sign_in(&self, mail: &SignInMail<'_>) -> Result<Mail, minijinja::Error> {

@@ -81,7 +81,8 @@ pub(crate) fn refused(outcome: &CodeOutcome) -> ApiError {
     }
 }
 
-fn wrong(attempts_remaining: u32) -> ApiError {
+/// A guess that was compared and wrong, or that there was nothing to compare with.
+pub(crate) fn wrong(attempts_remaining: u32) -> ApiError {
     ApiError::new(ErrorCode::InvalidCode, "This code is not right").with_attempts_remaining(attempts_remaining)
 }
 

@@ -6,6 +6,7 @@ use store::{CodePurpose, MethodType, WayIn};
 use web::ApiError;
 
 use super::{CODE_LIFETIME, code};
+use crate::notify::Sms;
 use crate::{AuthService, internal};
 
 const DAY_MILLIS: i64 = 24 * 60 * 60 * 1000;
@@ -17,7 +18,7 @@ pub(crate) fn require_configured(auth: &AuthService) -> Result<(), ApiError> {
 
 /// Sends a code. Numbers with and without an account are answered alike.
 pub(crate) async fn request(auth: &AuthService, client: &ClientInfo, phone: &PhoneNumber) -> Result<(), ApiError> {
-    let Some(sender) = &auth.sms else { return Err(not_configured()) };
+    require_configured(auth)?;
     let now = auth.clock.now();
     let code = auth.chance.with(|rng| OneTimeCode::generate(rng));
     let (new_code, event) = code::keep(auth, client, CodePurpose::SignInBySms, phone.as_str(), &code, now);
@@ -26,8 +27,14 @@ pub(crate) async fn request(auth: &AuthService, client: &ClientInfo, phone: &Pho
 
     count(auth, now).await?;
     auth.store.put_code(&new_code, &event).await.map_err(internal)?;
+    send(auth, sms).await
+}
+
+/// Hands a message over to the gateway.
+pub(crate) async fn send(auth: &AuthService, sms: Sms) -> Result<(), ApiError> {
+    let Some(sender) = &auth.sms else { return Err(not_configured()) };
     sender.send(sms).await.map_err(|error| {
-        tracing::warn!(%error, "a sign-in SMS could not be sent");
+        tracing::warn!(%error, "an SMS could not be sent");
         ApiError::new(ErrorCode::ProviderError, "The SMS could not be sent; try again shortly")
     })
 }

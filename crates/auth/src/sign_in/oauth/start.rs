@@ -44,7 +44,6 @@ pub(crate) async fn sign_in(
 /// Begins a link for the account's owner, who has called with a session: returns the URL of ours that the owner's
 /// browser has to visit, since only a browser can be given the cookie. It carries a reference that works once, for two
 /// minutes, and only from a page of the installation's (see [`link`]).
-#[expect(dead_code, reason = "`POST /account/methods/link` calls it, which is built beside this")]
 pub(crate) async fn request_link(
     auth: &AuthService,
     user_id: &UserId,

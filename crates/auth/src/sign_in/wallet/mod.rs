@@ -123,7 +123,6 @@ pub(crate) async fn sign_in(
 }
 
 /// Adds the wallet of a signed challenge to the caller's account, which the challenge was made for.
-#[expect(dead_code, reason = "`POST /account/methods/link/verify` calls it")]
 pub(crate) async fn link(auth: &AuthService, caller: &Principal, signed: &Signed<'_>) -> Result<LinkOutcome, ApiError> {
     let digest = check(auth, For::Link(&caller.user_id), signed).await?;
     let (method_id, event_id) = auth.chance.with(|rng| (AuthMethodId::generate(rng), EventId::generate(rng)));

@@ -1,0 +1,95 @@
+//! Adding ways in to one's account. What is made for this signs nobody in, and the reverse.
+
+use auth_api::ErrorCode;
+use domain::{AuthMethodId, Digest, EmailAddress, EventId, OneTimeCode, PhoneNumber};
+use store::{LinkCodeOutcome, LinkOutcome, MethodType, NewLink, NewLinkCode, WayIn};
+use web::ApiError;
+
+use crate::notify::LinkMail;
+use crate::principal::Principal;
+use crate::sign_in::{CODE_LIFETIME, MAX_ATTEMPTS, code, sms};
+use crate::{AuthService, internal};
+
+/// Sends a code to an address that the caller wants to add. Whether somebody has it already is told only to whoever
+/// proves it.
+pub(crate) async fn request_email(
+    auth: &AuthService,
+    caller: &Principal,
+    email: &EmailAddress,
+) -> Result<(), ApiError> {
+    let Some(mailer) = &auth.mailer else {
+        return Err(ApiError::new(ErrorCode::EmailNotConfigured, "This installation sends no e-mail"));
+    };
+    let typed = auth.chance.with(|rng| OneTimeCode::generate(rng));
+    let mail = LinkMail { to: email, code: &typed, minutes: CODE_LIFETIME.as_secs() / 60 };
+    let mail = auth.templates.link(&mail).map_err(|error| ApiError::internal(&error))?;
+    keep(auth, caller, WayIn::email(email.as_str()), &typed).await?;
+    mailer.send(mail).await.map_err(|error| {
+        tracing::warn!(%error, "a mail with a code could not be sent");
+        ApiError::new(ErrorCode::ProviderError, "The mail could not be sent; try again shortly")
+    })
+}
+
+/// Sends a code to a number that the caller wants to add.
+pub(crate) async fn request_sms(auth: &AuthService, caller: &Principal, phone: &PhoneNumber) -> Result<(), ApiError> {
+    sms::require_configured(auth)?;
+    let typed = auth.chance.with(|rng| OneTimeCode::generate(rng));
+    let message = auth.templates.link_sms(phone, &typed, CODE_LIFETIME.as_secs() / 60);
+    let message = message.map_err(|error| ApiError::internal(&error))?;
+    sms::count(auth, auth.clock.now()).await?;
+    keep(auth, caller, by_sms(phone), &typed).await?;
+    sms::send(auth, message).await
+}
+
+/// The way in by this number.
+pub(crate) fn by_sms(phone: &PhoneNumber) -> WayIn {
+    WayIn { method: MethodType::Sms, provider: None, identifier: phone.as_str().to_owned() }
+}
+
+/// Adds the way in if the code is the one that was sent for it.
+pub(crate) async fn verify_code(
+    auth: &AuthService,
+    caller: &Principal,
+    way_in: WayIn,
+    typed: &OneTimeCode,
+) -> Result<(), ApiError> {
+    let digest = digest(auth, caller, &way_in, typed);
+    let (method_id, event_id) = auth.chance.with(|rng| (AuthMethodId::generate(rng), EventId::generate(rng)));
+    let link = NewLink { user_id: caller.user_id.clone(), method_id, way_in };
+    let event = caller.event(event_id, auth.clock.now());
+    match auth.store.redeem_link_code(&link, &digest, MAX_ATTEMPTS, &event).await.map_err(internal)? {
+        LinkCodeOutcome::Right(outcome) => concluded(outcome),
+        LinkCodeOutcome::Wrong { attempts_remaining } => Err(code::wrong(attempts_remaining)),
+        LinkCodeOutcome::NoCode => Err(code::wrong(0)),
+        LinkCodeOutcome::TooManyAttempts => {
+            Err(ApiError::new(ErrorCode::TooManyAttempts, "Too many wrong codes; request a new one"))
+        }
+        LinkCodeOutcome::Expired => {
+            Err(ApiError::new(ErrorCode::CodeExpired, "This code is too old; request a new one"))
+        }
+    }
+}
+
+/// What the caller is told about a right proof.
+pub(crate) fn concluded(outcome: LinkOutcome) -> Result<(), ApiError> {
+    match outcome {
+        LinkOutcome::Linked | LinkOutcome::AlreadyLinked => Ok(()),
+        LinkOutcome::Taken => Err(ApiError::new(ErrorCode::Conflict, "This belongs to another account")),
+    }
+}
+
+async fn keep(auth: &AuthService, caller: &Principal, way_in: WayIn, typed: &OneTimeCode) -> Result<(), ApiError> {
+    let code = NewLinkCode {
+        digest: digest(auth, caller, &way_in, typed),
+        user_id: caller.user_id.clone(),
+        way_in,
+        expires_at: auth.clock.now().plus(CODE_LIFETIME),
+    };
+    auth.store.put_link_code(&code).await.map_err(internal)
+}
+
+/// Bound to the account, the way in and the purpose: worthless for any other.
+fn digest(auth: &AuthService, caller: &Principal, way_in: &WayIn, typed: &OneTimeCode) -> Digest {
+    let method = way_in.method.as_str();
+    auth.code_digests.digest(&["link", caller.user_id.as_str(), method, &way_in.identifier, typed.expose()])
+}

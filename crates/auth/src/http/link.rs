@@ -1,0 +1,110 @@
+//! `/account/methods/link`.
+
+use std::sync::Arc;
+
+use auth_api::{
+    CodeSentReply, ErrorBody, LinkReply, LinkRequest, LinkVerifyRequest, MessageReply, OAuthLinkReply,
+    WalletChallengeReply,
+};
+use axum::extract::State;
+use axum::{Extension, Json};
+use domain::{EmailAddress, OneTimeCode, PhoneNumber};
+use web::{ApiError, Context};
+
+use super::caller::Session;
+use super::limits::{self, Strict};
+use crate::AuthService;
+use crate::account::link;
+use crate::sign_in::wallet::{self, CHALLENGE_LIFETIME, For};
+use crate::sign_in::{CODE_LIFETIME, oauth};
+
+/// Begin to add a way in. The reply is that of the matching sign-in request.
+#[utoipa::path(post, path = "/account/methods/link", tag = "account", request_body = LinkRequest,
+    responses((status = 200, body = LinkReply), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
+              (status = 404, body = ErrorBody), (status = 429, body = ErrorBody), (status = 503, body = ErrorBody)))]
+pub(super) async fn begin(
+    State(auth): State<Arc<AuthService>>,
+    Session(session): Session,
+    _: Strict,
+    Extension(context): Extension<Arc<Context>>,
+    web::Json(request): web::Json<LinkRequest>,
+) -> Result<Json<LinkReply>, ApiError> {
+    let caller = &session.principal;
+    let strict = auth.config.limits.strict;
+    Ok(Json(match request {
+        LinkRequest::Email(request) => {
+            let address = address(&request.email)?;
+            // By mailbox as well, as when signing in: many accounts together could flood one.
+            limits::admit(&auth, &context, &format!("mailbox:{address}"), strict)?;
+            link::request_email(&auth, caller, &address).await?;
+            LinkReply::CodeSent(code_sent())
+        }
+        LinkRequest::Sms(request) => {
+            let phone = phone(&request.phone)?;
+            limits::admit(&auth, &context, &format!("phone:{phone}"), strict)?;
+            link::request_sms(&auth, caller, &phone).await?;
+            LinkReply::CodeSent(code_sent())
+        }
+        LinkRequest::Wallet(request) => {
+            let address = wallet::address(&request.address)?;
+            let chain_id = request.chain_id.as_ref().map(|chain_id| chain_id.0.as_str());
+            let challenge = wallet::challenge(&auth, For::Link(&caller.user_id), &address, chain_id).await?;
+            LinkReply::Challenge(WalletChallengeReply {
+                success: true,
+                message: challenge.message,
+                nonce: challenge.nonce,
+                expires_in: CHALLENGE_LIFETIME.as_secs(),
+            })
+        }
+        LinkRequest::OAuth(request) => {
+            let redirect_url = request.redirect_url.as_deref();
+            let auth_url = oauth::start::request_link(&auth, &caller.user_id, &request.provider, redirect_url).await?;
+            LinkReply::Redirect(OAuthLinkReply { auth_url })
+        }
+    }))
+}
+
+/// Add the way in with the proof. What belongs to another account is a conflict and changes nothing.
+#[utoipa::path(post, path = "/account/methods/link/verify", tag = "account", request_body = LinkVerifyRequest,
+    responses((status = 200, body = MessageReply), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
+              (status = 409, body = ErrorBody), (status = 429, body = ErrorBody)))]
+pub(super) async fn verify(
+    State(auth): State<Arc<AuthService>>,
+    Session(session): Session,
+    _: Strict,
+    web::Json(request): web::Json<LinkVerifyRequest>,
+) -> Result<Json<MessageReply>, ApiError> {
+    let caller = &session.principal;
+    match request {
+        LinkVerifyRequest::Email(request) => {
+            let way_in = store::WayIn::email(address(&request.email)?.as_str());
+            link::verify_code(&auth, caller, way_in, &code(&request.code)?).await?;
+        }
+        LinkVerifyRequest::Sms(request) => {
+            let way_in = link::by_sms(&phone(&request.phone)?);
+            link::verify_code(&auth, caller, way_in, &code(&request.code)?).await?;
+        }
+        LinkVerifyRequest::Wallet(request) => {
+            let address = wallet::address(&request.address)?;
+            let signed = wallet::Signed { address, message: &request.message, signature: &request.signature };
+            link::concluded(wallet::link(&auth, caller, &signed).await?)?;
+        }
+    }
+    Ok(Json(MessageReply { success: true, message: "It is one of your ways in now".to_owned() }))
+}
+
+fn code_sent() -> CodeSentReply {
+    CodeSentReply { success: true, message: "A code is on its way".to_owned(), expires_in: CODE_LIFETIME.as_secs() }
+}
+
+fn address(text: &str) -> Result<EmailAddress, ApiError> {
+    text.parse().map_err(|error| ApiError::validation("email", error))
+}
+
+fn phone(text: &str) -> Result<PhoneNumber, ApiError> {
+    text.parse().map_err(|error| ApiError::validation("phone", error))
+}
+
+fn code(text: &str) -> Result<OneTimeCode, ApiError> {
+    text.parse().map_err(|error| ApiError::validation("code", error))
+}
