@@ -58,7 +58,7 @@ pub(crate) async fn verify_code(
     let link = NewLink { user_id: caller.user_id.clone(), method_id, way_in };
     let event = caller.event(event_id, auth.clock.now());
     match auth.store.redeem_link_code(&link, &digest, MAX_ATTEMPTS, &event).await.map_err(internal)? {
-        LinkCodeOutcome::Right(outcome) => concluded(outcome),
+        LinkCodeOutcome::Right(outcome) => concluded(&outcome),
         LinkCodeOutcome::Wrong { attempts_remaining } => Err(code::wrong(attempts_remaining)),
         LinkCodeOutcome::NoCode => Err(code::wrong(0)),
         LinkCodeOutcome::TooManyAttempts => {
@@ -71,7 +71,7 @@ pub(crate) async fn verify_code(
 }
 
 /// What the caller is told about a right proof.
-pub(crate) fn concluded(outcome: LinkOutcome) -> Result<(), ApiError> {
+pub(crate) fn concluded(outcome: &LinkOutcome) -> Result<(), ApiError> {
     match outcome {
         LinkOutcome::Linked | LinkOutcome::AlreadyLinked => Ok(()),
         LinkOutcome::Taken => Err(ApiError::new(ErrorCode::Conflict, "This belongs to another account")),

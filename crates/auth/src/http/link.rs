@@ -87,7 +87,7 @@ pub(super) async fn verify(
         LinkVerifyRequest::Wallet(request) => {
             let address = wallet::address(&request.address)?;
             let signed = wallet::Signed { address, message: &request.message, signature: &request.signature };
-            link::concluded(wallet::link(&auth, caller, &signed).await?)?;
+            link::concluded(&wallet::link(&auth, caller, &signed).await?)?;
         }
     }
     Ok(Json(MessageReply { success: true, message: "It is one of your ways in now".to_owned() }))
