@@ -5,6 +5,7 @@ mod account;
 mod audit;
 mod devices;
 mod error;
+mod mfa;
 mod pairing;
 mod service_jwt;
 mod sign_in;
@@ -16,6 +17,7 @@ pub use account::{Me, MeReply};
 pub use audit::{AuditActor, AuditEvent, AuditPage};
 pub use devices::{Device, Method, MethodsReply, ProfileReply, ProfileRequest, SessionsEndedReply, SessionsReply};
 pub use error::{ErrorBody, ErrorCode, FieldProblem};
+pub use mfa::{MfaCodeRequest, MfaEnabledReply, MfaSetupReply, MfaVerifyRequest};
 pub use pairing::{
     CliApproveRequest, CliDecidedReply, CliDenyRequest, CliPendingReply, CliPollRequest, CliStartReply,
     CliStartRequest, CliTokenReply, DeviceAuthorizationReply, DeviceAuthorizationRequest, OAuthErrorReply,

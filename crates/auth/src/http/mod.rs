@@ -12,6 +12,7 @@ mod exchange;
 mod limits;
 mod login;
 mod manage;
+mod mfa;
 mod oauth;
 mod pages;
 mod public;
@@ -57,6 +58,7 @@ fn api() -> OpenApiRouter<Arc<AuthService>> {
         .routes(routes!(oauth::callback))
         .routes(routes!(wallet::challenge))
         .routes(routes!(wallet::verify))
+        .routes(routes!(mfa::verify))
         .routes(routes!(sign_in::refresh))
         .routes(routes!(sign_in::logout))
         .routes(routes!(account::me))
@@ -66,6 +68,9 @@ fn api() -> OpenApiRouter<Arc<AuthService>> {
         .routes(routes!(manage::methods))
         .routes(routes!(manage::unlink))
         .routes(routes!(manage::set_primary))
+        .routes(routes!(mfa::setup))
+        .routes(routes!(mfa::enable))
+        .routes(routes!(mfa::disable))
         .routes(routes!(account::audit_log))
         .routes(routes!(tokens::create, tokens::list))
         .routes(routes!(tokens::limits))

@@ -24,6 +24,7 @@ mod limits_by_address;
 mod login_page;
 mod logs;
 mod mail;
+mod mfa;
 mod oauth;
 mod oauth_browser;
 mod oauth_hostile;
