@@ -237,6 +237,11 @@ impl Store {
         })
     }
 
+    /// Writes `mfa.failed`: a second proof was wrong.
+    pub async fn record_mfa_failure(&self, user_id: &UserId, event: &NewEvent) -> Result<(), StoreError> {
+        transaction!(self, |tx| { record(tx, EventType::MfaFailed, Some(user_id), event).await })
+    }
+
     /// Deletes at most `limit` sign-ins that stopped waiting before `over_before`, and returns how many.
     pub async fn purge_mfa_challenges(&self, over_before: Timestamp, limit: u32) -> Result<u64, StoreError> {
         transaction!(self, |tx| {

@@ -64,9 +64,16 @@ pub(crate) async fn disable(auth: &AuthService, caller: &Principal, code: &Shown
     let user_id = &caller.user_id;
     let factor = auth.store.find_factor(user_id).await.map_err(internal)?;
     let factor = factor.filter(|factor| factor.is_enabled).ok_or_else(not_enabled)?;
-    let proof = code.prove(auth, user_id, &factor)?.ok_or_else(wrong)?;
-    let disabled = auth.store.disable_factor(user_id, &proof, &event(auth, caller)).await.map_err(internal)?;
-    if disabled { Ok(()) } else { Err(wrong()) }
+    let event = event(auth, caller);
+    let disabled = match code.prove(auth, user_id, &factor)? {
+        None => false,
+        Some(proof) => auth.store.disable_factor(user_id, &proof, &event).await.map_err(internal)?,
+    };
+    if disabled {
+        return Ok(());
+    }
+    auth.store.record_mfa_failure(user_id, &event).await.map_err(internal)?;
+    Err(wrong())
 }
 
 /// The secret behind the codes.

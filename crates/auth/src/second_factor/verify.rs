@@ -1,8 +1,11 @@
 //! A sign-in that waits for its second factor goes on.
 
+use std::collections::BTreeMap;
+
 use auth_api::{ErrorCode, SessionReply};
+use domain::audit::Actor;
 use domain::{ClientInfo, Digest, OneTimeSecret, UserId};
-use store::{MfaAttempt, MfaOutcome};
+use store::{MfaAttempt, MfaOutcome, NewEvent};
 use web::ApiError;
 
 use super::{ShownCode, wrong};
@@ -46,13 +49,26 @@ pub(crate) async fn finish(
     code: &ShownCode,
 ) -> Result<SessionReply, ApiError> {
     let Admitted { user_id, challenge, attempts_remaining } = admitted;
-    let wrong = || wrong().with_attempts_remaining(*attempts_remaining);
-    let factor = auth.store.find_factor(user_id).await.map_err(internal)?.ok_or_else(wrong)?;
-    let proof = code.prove(auth, user_id, &factor)?.ok_or_else(wrong)?;
     let sign_in = plan_kept(auth, client).sign_in;
-    match auth.store.finish_mfa(challenge, &proof, &sign_in).await.map_err(internal)? {
+    let factor = auth.store.find_factor(user_id).await.map_err(internal)?;
+    let proof = factor.map(|factor| code.prove(auth, user_id, &factor)).transpose()?.flatten();
+    let outcome = match proof {
+        None => MfaOutcome::NoProof,
+        Some(proof) => auth.store.finish_mfa(challenge, &proof, &sign_in).await.map_err(internal)?,
+    };
+    match outcome {
         MfaOutcome::SignedIn(signed_in) => Ok(session_reply(auth, &signed_in.session, signed_in.user)),
         MfaOutcome::Disabled => Err(disabled()),
-        MfaOutcome::NoProof => Err(wrong()),
+        MfaOutcome::NoProof => {
+            let event = NewEvent {
+                id: sign_in.signed_in,
+                at: sign_in.at,
+                actor: Actor::default(),
+                client: client.clone(),
+                metadata: BTreeMap::new(),
+            };
+            auth.store.record_mfa_failure(user_id, &event).await.map_err(internal)?;
+            Err(wrong().with_attempts_remaining(*attempts_remaining))
+        }
     }
 }

@@ -130,7 +130,7 @@ async fn a_backup_code_works_once() {
 #[tokio::test]
 async fn guesses_are_counted() {
     let world = World::new().await;
-    let (_, app, codes) = ann(&world).await;
+    let (ann, app, codes) = ann(&world).await;
     let waiting = first_factor(&world).await;
     verify(&world, &waiting, "12345").await.fails_at("code");
     for remaining in (0..5).rev() {
@@ -143,6 +143,7 @@ async fn guesses_are_counted() {
     verify(&world, "?", &app.code(&world, 0)).await.fails(400, "INVALID_CODE");
     let fresh = first_factor(&world).await;
     verify(&world, &fresh, &app.code(&world, 0)).await.ok(200);
+    assert_eq!(world.count_events(&ann, "mfa.failed").await, 5);
 }
 
 #[tokio::test]
@@ -225,6 +226,7 @@ async fn disabling_takes_a_code_of_either_kind() {
     verify(&world, &waiting, &app.code(&world, 1)).await.fails(400, "INVALID_CODE");
     assert_eq!(world.count("SELECT COUNT(*) FROM backup_codes").await, 0);
     assert_eq!(world.count_events(&person, "mfa.disabled").await, 1);
+    assert_eq!(world.count_events(&person, "mfa.failed").await, 1, "a waiting sign-in that is gone is nobody's");
 
     let (person, _, codes) = ann(&world).await;
     account(&world, &person, "disable", &codes[9]).await.ok(200);
