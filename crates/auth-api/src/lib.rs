@@ -6,6 +6,7 @@ mod audit;
 mod devices;
 mod error;
 mod link;
+mod mfa;
 mod pairing;
 mod service_jwt;
 mod sign_in;
@@ -18,6 +19,7 @@ pub use audit::{AuditActor, AuditEvent, AuditPage};
 pub use devices::{Device, Method, MethodsReply, ProfileReply, ProfileRequest, SessionsEndedReply, SessionsReply};
 pub use error::{ErrorBody, ErrorCode, FieldProblem};
 pub use link::{LinkReply, LinkRequest, LinkVerifyRequest, OAuthLinkReply, OAuthLinkRequest};
+pub use mfa::{MfaCodeRequest, MfaEnabledReply, MfaSetupReply, MfaVerifyRequest};
 pub use pairing::{
     CliApproveRequest, CliDecidedReply, CliDenyRequest, CliPendingReply, CliPollRequest, CliStartReply,
     CliStartRequest, CliTokenReply, DeviceAuthorizationReply, DeviceAuthorizationRequest, OAuthErrorReply,

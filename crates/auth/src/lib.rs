@@ -13,6 +13,7 @@ mod keys;
 mod notify;
 mod pairing;
 mod principal;
+mod second_factor;
 mod service;
 mod sessions;
 mod sign_in;

@@ -50,7 +50,7 @@ pub use oauth::{NewOAuthLink, NewOAuthState, OAuthState};
 pub use open::{ForeignWrites, Options, Store};
 pub use pairing_forms::{FormOutcome, FormSignIn, NewPairingForm};
 pub use pairings::{Approval, Decision, DecisionOutcome, MintOutcome, NewPairing, Pairing, PairingStatus, PollOutcome};
-pub use second_factor::{Factor, MfaAttempt, SecondProof};
+pub use second_factor::{Factor, MfaAttempt, MfaOutcome, SecondProof};
 pub use sessions::{NewSession, Refresh, RefreshOutcome, Session};
 pub use sign_in::{MethodType, NewMfaChallenge, NewSignIn, Profile, SignInOutcome, SignedIn, WayIn};
 pub use signing_keys::SigningKey;

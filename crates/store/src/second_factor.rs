@@ -6,7 +6,7 @@ use sqlx::AnyConnection;
 
 use crate::audit::{NewEvent, record};
 use crate::rows::Columns;
-use crate::sign_in::{self, MethodType, NewSignIn, SignInOutcome, SignedIn};
+use crate::sign_in::{self, MethodType, NewSignIn, SignedIn};
 use crate::transaction::transaction;
 use crate::{Store, StoreError, User, users};
 
@@ -46,6 +46,17 @@ pub enum MfaAttempt {
     Expired,
     /// No sign-in waits under this token.
     Unknown,
+}
+
+/// What became of a waiting sign-in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MfaOutcome {
+    /// A session.
+    SignedIn(Box<SignedIn>),
+    /// The user is disabled.
+    Disabled,
+    /// The proof is no good, or it or the waiting sign-in is spent.
+    NoProof,
 }
 
 impl Store {
@@ -184,33 +195,33 @@ impl Store {
         })
     }
 
-    /// Spends the proof and the waiting sign-in, and begins its session. `None` when either is spent already or no
-    /// good. `sign_in` says when, from where and with what session; by what means the store knows.
+    /// Spends the proof and the waiting sign-in, and begins its session. `sign_in` says when, from where and with
+    /// what session; by what means the store knows.
     pub async fn finish_mfa(
         &self,
         challenge: &Digest,
         proof: &SecondProof,
         sign_in: &NewSignIn,
-    ) -> Result<Option<SignInOutcome>, StoreError> {
+    ) -> Result<MfaOutcome, StoreError> {
         transaction!(self, |tx| {
             let row = sqlx::query("SELECT user_id, method FROM mfa_challenges WHERE digest = $1 AND expires_at > $2")
                 .bind(challenge.to_string())
                 .bind(sign_in.at.as_millis())
                 .fetch_optional(&mut *tx)
                 .await?;
-            let Some(row) = row else { return Ok(None) };
+            let Some(row) = row else { return Ok(MfaOutcome::NoProof) };
             let user_id: UserId = row.parsed("user_id")?;
             let mut sign_in = sign_in.clone();
             sign_in.way_in.method =
                 MethodType::from_name(&row.text("method")?).ok_or(StoreError::Malformed { column: "method" })?;
-            let Some(user) = users::lock(tx, &user_id).await? else { return Ok(None) };
+            let Some(user) = users::lock(tx, &user_id).await? else { return Ok(MfaOutcome::NoProof) };
             if user.disabled_at.is_some() {
                 sign_in::record_failure(tx, &sign_in, &user_id, "disabled").await?;
-                return Ok(Some(SignInOutcome::Disabled));
+                return Ok(MfaOutcome::Disabled);
             }
             // The user's row is locked: of parallel proofs one gets here with the code unspent.
             if !spend(tx, &user_id, proof).await? {
-                return Ok(None);
+                return Ok(MfaOutcome::NoProof);
             }
             let ended = sqlx::query("DELETE FROM mfa_challenges WHERE digest = $1")
                 .bind(challenge.to_string())
@@ -218,12 +229,17 @@ impl Store {
                 .await?;
             // Another proof was quicker; this one is spent for nothing, which is the safe side.
             if ended.rows_affected() == 0 {
-                return Ok(None);
+                return Ok(MfaOutcome::NoProof);
             }
             let session = sign_in::begin_session(tx, &sign_in, &user_id).await?;
             let user = User { last_login_at: Some(sign_in.at), ..user };
-            Ok(Some(SignInOutcome::SignedIn(Box::new(SignedIn { user, session, user_created: false }))))
+            Ok(MfaOutcome::SignedIn(Box::new(SignedIn { user, session, user_created: false })))
         })
+    }
+
+    /// Writes `mfa.failed`: a second proof was wrong.
+    pub async fn record_mfa_failure(&self, user_id: &UserId, event: &NewEvent) -> Result<(), StoreError> {
+        transaction!(self, |tx| { record(tx, EventType::MfaFailed, Some(user_id), event).await })
     }
 
     /// Deletes at most `limit` sign-ins that stopped waiting before `over_before`, and returns how many.

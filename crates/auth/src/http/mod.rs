@@ -13,6 +13,7 @@ mod limits;
 mod link;
 mod login;
 mod manage;
+mod mfa;
 mod oauth;
 mod pages;
 mod public;
@@ -60,6 +61,7 @@ fn api() -> OpenApiRouter<Arc<AuthService>> {
         .routes(routes!(link::verify))
         .routes(routes!(wallet::challenge))
         .routes(routes!(wallet::verify))
+        .routes(routes!(mfa::verify))
         .routes(routes!(sign_in::refresh))
         .routes(routes!(sign_in::logout))
         .routes(routes!(account::me))
@@ -69,6 +71,9 @@ fn api() -> OpenApiRouter<Arc<AuthService>> {
         .routes(routes!(manage::methods))
         .routes(routes!(manage::unlink))
         .routes(routes!(manage::set_primary))
+        .routes(routes!(mfa::setup))
+        .routes(routes!(mfa::enable))
+        .routes(routes!(mfa::disable))
         .routes(routes!(account::audit_log))
         .routes(routes!(tokens::create, tokens::list))
         .routes(routes!(tokens::limits))

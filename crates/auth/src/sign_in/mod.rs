@@ -10,5 +10,5 @@ pub(crate) mod sms;
 pub(crate) mod wallet;
 
 pub(crate) use code::{CODE_LIFETIME, MAX_ATTEMPTS};
-pub(crate) use outcome::{Planned, plan, plan_kept, reply};
+pub(crate) use outcome::{Planned, disabled, mfa_digest, plan, plan_kept, reply};
 pub use wallet::EthereumRpc;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use auth_api::{ErrorCode, MfaRequiredReply, SignInReply};
-use domain::{AuthMethodId, ClientInfo, EventId, OneTimeSecret, SessionId, UserId};
+use domain::{AuthMethodId, ClientInfo, Digest, EventId, OneTimeSecret, SessionId, UserId};
 use store::{NewMfaChallenge, NewSignIn, Profile, SignInOutcome, WayIn};
 use web::ApiError;
 
@@ -26,10 +26,7 @@ pub(crate) fn plan(auth: &AuthService, client: &ClientInfo, way_in: WayIn, profi
     let at = auth.clock.now();
     auth.chance.with(|rng| {
         let mfa_token = OneTimeSecret::generate(rng);
-        let mfa = NewMfaChallenge {
-            digest: auth.code_digests.digest(&["mfa", mfa_token.expose()]),
-            expires_at: at.plus(MFA_LIFETIME),
-        };
+        let mfa = NewMfaChallenge { digest: mfa_digest(auth, &mfa_token), expires_at: at.plus(MFA_LIFETIME) };
         let sign_in = NewSignIn {
             at,
             way_in,
@@ -69,6 +66,16 @@ pub(crate) fn reply(
             mfa_token: mfa_token.expose().to_owned(),
             expires_in: MFA_LIFETIME.as_secs(),
         })),
-        SignInOutcome::Disabled => Err(ApiError::new(ErrorCode::Forbidden, "This account has been disabled")),
+        SignInOutcome::Disabled => Err(disabled()),
     }
+}
+
+/// The answer to a right proof of somebody whom the operator has disabled.
+pub(crate) fn disabled() -> ApiError {
+    ApiError::new(ErrorCode::Forbidden, "This account has been disabled")
+}
+
+/// What is kept of an `mfaToken`.
+pub(crate) fn mfa_digest(auth: &AuthService, token: &OneTimeSecret) -> Digest {
+    auth.code_digests.digest(&["mfa", token.expose()])
 }

@@ -25,6 +25,7 @@ mod linking;
 mod login_page;
 mod logs;
 mod mail;
+mod mfa;
 mod oauth;
 mod oauth_browser;
 mod oauth_hostile;

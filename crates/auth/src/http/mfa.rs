@@ -1,0 +1,80 @@
+//! `/account/mfa/*` and `/auth/mfa/verify`.
+
+use std::sync::Arc;
+
+use auth_api::{
+    ErrorBody, MessageReply, MfaCodeRequest, MfaEnabledReply, MfaSetupReply, MfaVerifyRequest, SessionReply,
+};
+use axum::extract::State;
+use axum::{Extension, Json};
+use domain::UserId;
+use web::{ApiError, Context};
+
+use super::caller::Session;
+use super::limits::{self, Strict};
+use crate::AuthService;
+use crate::second_factor::{self, ShownCode};
+
+/// Guesses at one person's codes, wherever they come from: neither many addresses nor fresh sign-ins allow more.
+fn admit_guess(auth: &AuthService, context: &Context, user_id: &UserId) -> Result<(), ApiError> {
+    limits::admit(auth, context, &format!("mfa:{user_id}"), auth.config.limits.strict)
+}
+
+/// Begin with a second factor: a secret for an authenticator app. It is asked for once it is enabled.
+#[utoipa::path(post, path = "/account/mfa/setup", tag = "account",
+    responses((status = 200, body = MfaSetupReply), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
+              (status = 409, body = ErrorBody)))]
+pub(super) async fn setup(
+    State(auth): State<Arc<AuthService>>,
+    Session(me): Session,
+) -> Result<Json<MfaSetupReply>, ApiError> {
+    second_factor::setup(&auth, &me.principal).await.map(Json)
+}
+
+/// Enable the second factor with a code of the authenticator app.
+#[utoipa::path(post, path = "/account/mfa/enable", tag = "account", request_body = MfaCodeRequest,
+    responses((status = 200, body = MfaEnabledReply), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
+              (status = 403, body = ErrorBody), (status = 409, body = ErrorBody)))]
+pub(super) async fn enable(
+    State(auth): State<Arc<AuthService>>,
+    Session(me): Session,
+    web::Json(request): web::Json<MfaCodeRequest>,
+) -> Result<Json<MfaEnabledReply>, ApiError> {
+    let code = request
+        .code
+        .parse()
+        .map_err(|_| ApiError::validation("code", "must be the six digits that the authenticator app shows"))?;
+    second_factor::enable(&auth, &me.principal, &code).await.map(Json)
+}
+
+/// Disable the second factor with a code of the authenticator app or a backup code.
+#[utoipa::path(post, path = "/account/mfa/disable", tag = "account", request_body = MfaCodeRequest,
+    responses((status = 200, body = MessageReply), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
+              (status = 403, body = ErrorBody), (status = 409, body = ErrorBody), (status = 429, body = ErrorBody)))]
+pub(super) async fn disable(
+    State(auth): State<Arc<AuthService>>,
+    Session(me): Session,
+    Extension(context): Extension<Arc<Context>>,
+    web::Json(request): web::Json<MfaCodeRequest>,
+) -> Result<Json<MessageReply>, ApiError> {
+    let code = ShownCode::read(&request.code)?;
+    admit_guess(&auth, &context, &me.principal.user_id)?;
+    second_factor::disable(&auth, &me.principal, &code).await?;
+    Ok(Json(MessageReply { success: true, message: "The second factor is disabled".to_owned() }))
+}
+
+/// Finish a sign-in with the second factor.
+#[utoipa::path(post, path = "/auth/mfa/verify", tag = "sign-in", request_body = MfaVerifyRequest,
+    responses((status = 200, body = SessionReply), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody),
+              (status = 429, body = ErrorBody)))]
+pub(super) async fn verify(
+    State(auth): State<Arc<AuthService>>,
+    _: Strict,
+    Extension(context): Extension<Arc<Context>>,
+    web::Json(request): web::Json<MfaVerifyRequest>,
+) -> Result<Json<SessionReply>, ApiError> {
+    let code = ShownCode::read(&request.code)?;
+    let admitted = second_factor::admit(&auth, &request.mfa_token).await?;
+    admit_guess(&auth, &context, &admitted.user_id)?;
+    second_factor::finish(&auth, &context.client, &admitted, &code).await.map(Json)
+}

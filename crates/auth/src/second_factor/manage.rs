@@ -1,0 +1,126 @@
+//! Setting the second factor up, enabling and disabling it.
+
+use auth_api::{ErrorCode, MfaEnabledReply, MfaSetupReply};
+use domain::{Digest, EventId, OneTimeCode, UserId};
+use qrcode::QrCode;
+use qrcode::render::svg;
+use secrecy::{ExposeSecret, SecretSlice};
+use store::{Factor, NewEvent, User};
+use url::form_urlencoded::byte_serialize;
+use web::ApiError;
+
+use super::backup::{self, BackupCode};
+use super::{ShownCode, totp, wrong};
+use crate::principal::Principal;
+use crate::{AuthService, internal};
+
+/// The length that RFC 4226 recommends.
+const SECRET_LENGTH: usize = 20;
+/// Pixels of a side of the QR code at least, unless whoever shows it scales it.
+const QR_SIDE: u32 = 240;
+
+/// Makes a secret, which sign-ins ask for once a code of it was shown to [`enable`].
+pub(crate) async fn setup(auth: &AuthService, caller: &Principal) -> Result<MfaSetupReply, ApiError> {
+    let user = auth.store.find_user(&caller.user_id).await.map_err(internal)?.ok_or_else(ApiError::unauthorized)?;
+    let mut secret = vec![0u8; SECRET_LENGTH];
+    auth.chance.with(|rng| rng.fill_bytes(&mut secret));
+    let secret = SecretSlice::from(secret);
+    let seal = &auth.seals[0];
+    let sealed = seal.seal(user.id.as_str(), &secret);
+    if !auth.store.put_factor(&user.id, &sealed, seal.id(), auth.clock.now()).await.map_err(internal)? {
+        return Err(enabled_already());
+    }
+    let secret = totp::base32(secret.expose_secret());
+    let otpauth_url = otpauth_url(auth.templates.product(), account_name(&user), &secret);
+    let qr = QrCode::new(&otpauth_url).map_err(|error| ApiError::internal(&error))?;
+    let qr_svg = qr.render::<svg::Color<'_>>().min_dimensions(QR_SIDE, QR_SIDE).build();
+    Ok(MfaSetupReply { secret, otpauth_url, qr_svg })
+}
+
+/// From now on sign-ins ask for a second factor.
+pub(crate) async fn enable(
+    auth: &AuthService,
+    caller: &Principal,
+    code: &OneTimeCode,
+) -> Result<MfaEnabledReply, ApiError> {
+    let user_id = &caller.user_id;
+    let factor = auth.store.find_factor(user_id).await.map_err(internal)?.ok_or_else(not_set_up)?;
+    if factor.is_enabled {
+        return Err(enabled_already());
+    }
+    let secret = open(auth, user_id, &factor)?;
+    let step = totp::find_step(&secret, code, auth.clock.now(), factor.last_step).ok_or_else(wrong)?;
+    let codes = backup::generate(auth);
+    let digests: Vec<Digest> = codes.iter().map(|code| code.digest(auth, user_id)).collect();
+    let event = event(auth, caller);
+    if !auth.store.enable_factor(user_id, &factor, step, &digests, &event).await.map_err(internal)? {
+        return Err(ApiError::new(ErrorCode::Conflict, "The second factor was changed meanwhile"));
+    }
+    Ok(MfaEnabledReply { success: true, backup_codes: codes.iter().map(BackupCode::show).collect() })
+}
+
+/// From now on sign-ins ask for no second factor.
+pub(crate) async fn disable(auth: &AuthService, caller: &Principal, code: &ShownCode) -> Result<(), ApiError> {
+    let user_id = &caller.user_id;
+    let factor = auth.store.find_factor(user_id).await.map_err(internal)?;
+    let factor = factor.filter(|factor| factor.is_enabled).ok_or_else(not_enabled)?;
+    let event = event(auth, caller);
+    let disabled = match code.prove(auth, user_id, &factor)? {
+        None => false,
+        Some(proof) => auth.store.disable_factor(user_id, &proof, &event).await.map_err(internal)?,
+    };
+    if disabled {
+        return Ok(());
+    }
+    auth.store.record_mfa_failure(user_id, &event).await.map_err(internal)?;
+    Err(wrong())
+}
+
+/// The secret behind the codes.
+pub(super) fn open(auth: &AuthService, user_id: &UserId, factor: &Factor) -> Result<SecretSlice<u8>, ApiError> {
+    let opened = auth.seals.iter().find_map(|seal| seal.open(user_id.as_str(), &factor.sealed_secret));
+    opened.ok_or_else(|| ApiError::internal(&"a second factor was sealed under a secret that is not configured"))
+}
+
+fn event(auth: &AuthService, caller: &Principal) -> NewEvent {
+    caller.event(auth.chance.with(|rng| EventId::generate(rng)), auth.clock.now())
+}
+
+/// What the authenticator app lists the account as.
+fn account_name(user: &User) -> &str {
+    let names = [&user.email, &user.phone, &user.wallet_address];
+    names.into_iter().find_map(|name| name.as_deref()).unwrap_or_else(|| user.id.as_str())
+}
+
+fn otpauth_url(product: &str, account: &str, secret: &str) -> String {
+    // Apps read a plus sign as one, not as a space.
+    let encode = |text: &str| byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20");
+    let (product, account) = (encode(product), encode(account));
+    format!("otpauth://totp/{product}:{account}?secret={secret}&issuer={product}&algorithm=SHA1&digits=6&period=30")
+}
+
+fn enabled_already() -> ApiError {
+    ApiError::new(ErrorCode::Conflict, "The second factor is enabled already")
+}
+
+fn not_set_up() -> ApiError {
+    ApiError::new(ErrorCode::Conflict, "The second factor has not been set up")
+}
+
+fn not_enabled() -> ApiError {
+    ApiError::new(ErrorCode::Conflict, "The second factor is not enabled")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_url_holds_any_name() {
+        assert_eq!(
+            otpauth_url("A & B", "ann+x@example.com", "MZXW6"),
+            "otpauth://totp/A%20%26%20B:ann%2Bx%40example.com?secret=MZXW6&issuer=A%20%26%20B&algorithm=SHA1&digits=6\
+             &period=30"
+        );
+    }
+}

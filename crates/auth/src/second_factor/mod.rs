@@ -1,0 +1,18 @@
+//! The second factor: codes of an authenticator app (RFC 6238), and backup codes for when it is lost.
+
+mod backup;
+mod code;
+mod manage;
+mod totp;
+mod verify;
+
+pub(crate) use code::ShownCode;
+pub(crate) use manage::{disable, enable, setup};
+pub(crate) use verify::{admit, finish};
+
+use auth_api::ErrorCode;
+use web::ApiError;
+
+fn wrong() -> ApiError {
+    ApiError::new(ErrorCode::InvalidCode, "This code is not right or has been used")
+}
