@@ -4,11 +4,23 @@ use anyhow::Result;
 
 use crate::{packages, root, step};
 
-/// Everything that can be tested on one machine, doc tests included.
+/// Everything that can be tested on one machine, doc tests included; the last line is the sum of all its parts.
+#[expect(clippy::print_stdout, reason = "the sum is the result")]
 pub(crate) fn run() -> Result<()> {
     packages::install_missing()?;
     install_test_clients()?;
-    step::run(&["cargo", "test", "--workspace", "--all-features", "--locked"])
+    let mut passed = 0;
+    let command = ["cargo", "test", "--workspace", "--all-features", "--locked"];
+    step::run_watched(&command, |line| passed += passed_in(line))?;
+    // A test that fails ends the run above.
+    println!("{passed} passed, 0 failed");
+    Ok(())
+}
+
+/// The count in `test result: ok. 12 passed; …`, cargo's last line about each part.
+fn passed_in(line: &str) -> usize {
+    let count = line.strip_prefix("test result: ok. ").and_then(|rest| rest.split_once(" passed"));
+    count.and_then(|(count, _)| count.parse().ok()).unwrap_or(0)
 }
 
 /// What the tests run by node, as the lock file has it. npm writes its own copy of the lock file last, so that an
