@@ -66,18 +66,13 @@ impl Store {
 
     /// Deletes at most `limit` exchange codes that expired before `over_before`, and returns how many.
     pub async fn purge_exchange_codes(&self, over_before: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        transaction!(self, |tx| {
-            let deleted = sqlx::query(
-                "DELETE FROM exchange_codes WHERE digest IN \
+        self.purge(
+            "DELETE FROM exchange_codes WHERE digest IN \
                  (SELECT digest FROM exchange_codes WHERE expires_at < $1 LIMIT $2)",
-            )
-            .bind(over_before.as_millis())
-            .bind(i64::from(limit))
-            .execute(&mut *tx)
-            .await?
-            .rows_affected();
-            Ok(deleted)
-        })
+            over_before,
+            limit,
+        )
+        .await
     }
 }
 

@@ -59,17 +59,26 @@ impl Store {
 
     /// Deletes at most `limit` sessions whose time was over before `over_before`, and returns how many.
     pub async fn purge_sessions(&self, over_before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        // `expires_at` is never after `absolute_expires_at`.
+        self.purge(
+            "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE expires_at < $1 LIMIT $2)",
+            over_before,
+            limit,
+        )
+        .await
+    }
+
+    /// Runs a `DELETE` of at most `$2` rows that were over before `$1`, and returns how many it were.
+    pub(crate) async fn purge(
+        &self,
+        delete: &'static str,
+        over_before: Timestamp,
+        limit: u32,
+    ) -> Result<u64, StoreError> {
         transaction!(self, |tx| {
-            // `expires_at` is never after `absolute_expires_at`.
-            let deleted = sqlx::query(
-                "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE expires_at < $1 LIMIT $2)",
-            )
-            .bind(over_before.as_millis())
-            .bind(i64::from(limit))
-            .execute(&mut *tx)
-            .await?
-            .rows_affected();
-            Ok(deleted)
+            let deleted =
+                sqlx::query(delete).bind(over_before.as_millis()).bind(i64::from(limit)).execute(&mut *tx).await?;
+            Ok(deleted.rows_affected())
         })
     }
 }

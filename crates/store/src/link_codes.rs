@@ -113,16 +113,12 @@ impl Store {
 
     /// Deletes at most `limit` codes that expired before `over_before`, and returns how many.
     pub async fn purge_link_codes(&self, over_before: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        transaction!(self, |tx| {
-            let deleted = sqlx::query(
-                "DELETE FROM link_codes WHERE (user_id, type) IN \
+        self.purge(
+            "DELETE FROM link_codes WHERE (user_id, type) IN \
                  (SELECT user_id, type FROM link_codes WHERE expires_at < $1 LIMIT $2)",
-            )
-            .bind(over_before.as_millis())
-            .bind(i64::from(limit))
-            .execute(&mut *tx)
-            .await?;
-            Ok(deleted.rows_affected())
-        })
+            over_before,
+            limit,
+        )
+        .await
     }
 }

@@ -186,17 +186,12 @@ impl Store {
 
     /// Deletes at most `limit` states and references that expired before `over_before`, and returns how many.
     pub async fn purge_oauth_states(&self, over_before: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        transaction!(self, |tx| {
-            let deleted = sqlx::query(
-                "DELETE FROM oauth_states WHERE digest IN \
+        self.purge(
+            "DELETE FROM oauth_states WHERE digest IN \
                  (SELECT digest FROM oauth_states WHERE expires_at < $1 LIMIT $2)",
-            )
-            .bind(over_before.as_millis())
-            .bind(i64::from(limit))
-            .execute(&mut *tx)
-            .await?
-            .rows_affected();
-            Ok(deleted)
-        })
+            over_before,
+            limit,
+        )
+        .await
     }
 }

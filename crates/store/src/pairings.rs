@@ -335,17 +335,12 @@ impl Store {
     /// Deletes at most `limit` pairings whose time was over before `over_before`, with their forms, and returns how
     /// many.
     pub async fn purge_pairings(&self, over_before: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        transaction!(self, |tx| {
-            let deleted = sqlx::query(
-                "DELETE FROM pairings WHERE id IN (SELECT id FROM pairings WHERE expires_at < $1 LIMIT $2)",
-            )
-            .bind(over_before.as_millis())
-            .bind(i64::from(limit))
-            .execute(&mut *tx)
-            .await?
-            .rows_affected();
-            Ok(deleted)
-        })
+        self.purge(
+            "DELETE FROM pairings WHERE id IN (SELECT id FROM pairings WHERE expires_at < $1 LIMIT $2)",
+            over_before,
+            limit,
+        )
+        .await
     }
 }
 

@@ -244,17 +244,13 @@ impl Store {
 
     /// Deletes at most `limit` sign-ins that stopped waiting before `over_before`, and returns how many.
     pub async fn purge_mfa_challenges(&self, over_before: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        transaction!(self, |tx| {
-            let deleted = sqlx::query(
-                "DELETE FROM mfa_challenges WHERE digest IN \
+        self.purge(
+            "DELETE FROM mfa_challenges WHERE digest IN \
                  (SELECT digest FROM mfa_challenges WHERE expires_at < $1 LIMIT $2)",
-            )
-            .bind(over_before.as_millis())
-            .bind(i64::from(limit))
-            .execute(&mut *tx)
-            .await?;
-            Ok(deleted.rows_affected())
-        })
+            over_before,
+            limit,
+        )
+        .await
     }
 }
 

@@ -167,18 +167,13 @@ impl Store {
 
     /// Deletes at most `limit` challenges that expired before `over_before`, and returns how many.
     pub async fn purge_wallet_challenges(&self, over_before: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        transaction!(self, |tx| {
-            let deleted = sqlx::query(
-                "DELETE FROM wallet_challenges WHERE digest IN \
+        self.purge(
+            "DELETE FROM wallet_challenges WHERE digest IN \
                  (SELECT digest FROM wallet_challenges WHERE expires_at < $1 LIMIT $2)",
-            )
-            .bind(over_before.as_millis())
-            .bind(i64::from(limit))
-            .execute(&mut *tx)
-            .await?
-            .rows_affected();
-            Ok(deleted)
-        })
+            over_before,
+            limit,
+        )
+        .await
     }
 }
 

@@ -8,11 +8,12 @@ use auth_api::{
 };
 use axum::extract::State;
 use axum::{Extension, Json};
-use domain::{EmailAddress, OneTimeCode, PhoneNumber};
 use web::{ApiError, Context};
 
 use super::caller::Session;
 use super::limits::{self, Strict};
+use super::sign_in::{address, typed_code};
+use super::sms::number;
 use crate::AuthService;
 use crate::account::link;
 use crate::sign_in::wallet::{self, CHALLENGE_LIFETIME, For};
@@ -40,7 +41,7 @@ pub(super) async fn begin(
             LinkReply::CodeSent(code_sent())
         }
         LinkRequest::Sms(request) => {
-            let phone = phone(&request.phone)?;
+            let phone = number(&request.phone)?;
             limits::admit(&auth, &context, &format!("phone:{phone}"), strict)?;
             link::request_sms(&auth, caller, &phone).await?;
             LinkReply::CodeSent(code_sent())
@@ -78,11 +79,11 @@ pub(super) async fn verify(
     match request {
         LinkVerifyRequest::Email(request) => {
             let way_in = store::WayIn::email(address(&request.email)?.as_str());
-            link::verify_code(&auth, caller, way_in, &code(&request.code)?).await?;
+            link::verify_code(&auth, caller, way_in, &typed_code(&request.code)?).await?;
         }
         LinkVerifyRequest::Sms(request) => {
-            let way_in = link::by_sms(&phone(&request.phone)?);
-            link::verify_code(&auth, caller, way_in, &code(&request.code)?).await?;
+            let way_in = link::by_sms(&number(&request.phone)?);
+            link::verify_code(&auth, caller, way_in, &typed_code(&request.code)?).await?;
         }
         LinkVerifyRequest::Wallet(request) => {
             let address = wallet::address(&request.address)?;
@@ -95,16 +96,4 @@ pub(super) async fn verify(
 
 fn code_sent() -> CodeSentReply {
     CodeSentReply { success: true, message: "A code is on its way".to_owned(), expires_in: CODE_LIFETIME.as_secs() }
-}
-
-fn address(text: &str) -> Result<EmailAddress, ApiError> {
-    text.parse().map_err(|error| ApiError::validation("email", error))
-}
-
-fn phone(text: &str) -> Result<PhoneNumber, ApiError> {
-    text.parse().map_err(|error| ApiError::validation("phone", error))
-}
-
-fn code(text: &str) -> Result<OneTimeCode, ApiError> {
-    text.parse().map_err(|error| ApiError::validation("code", error))
 }

@@ -47,11 +47,17 @@ pub(super) async fn verify_email_code(
     web::Json(request): web::Json<EmailVerifyRequest>,
 ) -> Result<Json<SignInReply>, ApiError> {
     let address = address(&request.email)?;
-    let code: OneTimeCode = request.code.parse().map_err(|error| ApiError::validation("code", error))?;
+    let code = typed_code(&request.code)?;
     email::verify(&auth, &context.client, &address, &code).await.map(Json)
 }
 
-fn address(text: &str) -> Result<EmailAddress, ApiError> {
+/// The code in a request.
+pub(super) fn typed_code(text: &str) -> Result<OneTimeCode, ApiError> {
+    text.parse().map_err(|error| ApiError::validation("code", error))
+}
+
+/// The address in a request.
+pub(super) fn address(text: &str) -> Result<EmailAddress, ApiError> {
     text.parse().map_err(|error| ApiError::validation("email", error))
 }
 

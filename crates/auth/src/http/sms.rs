@@ -5,10 +5,11 @@ use std::sync::Arc;
 use auth_api::{CodeSentReply, ErrorBody, SignInReply, SmsRequest, SmsVerifyRequest};
 use axum::extract::State;
 use axum::{Extension, Json};
-use domain::{OneTimeCode, PhoneNumber};
+use domain::PhoneNumber;
 use web::{ApiError, Context};
 
 use super::limits::{self, Strict};
+use super::sign_in::typed_code;
 use crate::AuthService;
 use crate::sign_in::{CODE_LIFETIME, sms};
 
@@ -44,10 +45,10 @@ pub(super) async fn verify_sms_code(
     web::Json(request): web::Json<SmsVerifyRequest>,
 ) -> Result<Json<SignInReply>, ApiError> {
     let phone = number(&request.phone)?;
-    let code: OneTimeCode = request.code.parse().map_err(|error| ApiError::validation("code", error))?;
+    let code = typed_code(&request.code)?;
     sms::verify(&auth, &context.client, &phone, &code).await.map(Json)
 }
 
-fn number(text: &str) -> Result<PhoneNumber, ApiError> {
+pub(super) fn number(text: &str) -> Result<PhoneNumber, ApiError> {
     text.parse().map_err(|error| ApiError::validation("phone", error))
 }
