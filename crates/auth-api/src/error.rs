@@ -62,6 +62,8 @@ error_codes! {
     InvalidToken = 401 "INVALID_TOKEN",
     /// A credential whose time is over.
     TokenExpired = 401 "TOKEN_EXPIRED",
+    /// A token that may not be used from there.
+    IpNotAllowed = 401 "IP_NOT_ALLOWED",
     /// A credential of a session that was ended.
     SessionRevoked = 401 "SESSION_REVOKED",
     /// A refresh token that was used before; its session has been ended.

@@ -5,6 +5,7 @@ mod account;
 mod audit;
 mod devices;
 mod error;
+mod introspection;
 mod link;
 mod mfa;
 mod pairing;
@@ -18,6 +19,7 @@ pub use account::{Me, MeReply};
 pub use audit::{AuditActor, AuditEvent, AuditPage};
 pub use devices::{Device, Method, MethodsReply, ProfileReply, ProfileRequest, SessionsEndedReply, SessionsReply};
 pub use error::{ErrorBody, ErrorCode, FieldProblem};
+pub use introspection::{IntrospectionReply, IntrospectionRequest, TokenExchangeReply};
 pub use link::{LinkReply, LinkRequest, LinkVerifyRequest, OAuthLinkReply, OAuthLinkRequest};
 pub use mfa::{MfaCodeRequest, MfaEnabledReply, MfaSetupReply, MfaVerifyRequest};
 pub use pairing::{

@@ -1,6 +1,6 @@
 //! The service JWT (contract §4): how the backend proves to the auth service who is calling, and for whom.
 
-use domain::{SessionId, TokenId, UserId};
+use domain::{Scopes, SessionId, TokenId, UserId};
 use serde::{Deserialize, Serialize};
 
 /// The `type` claim of a service JWT.
@@ -31,6 +31,10 @@ pub struct ServiceClaims {
     /// scopes and expiry, so that a proxied call can do no more than a direct one.
     #[serde(rename = "tokenId", default, skip_serializing_if = "Option::is_none")]
     pub token_id: Option<TokenId>,
+    /// The scopes of the narrowed JWT by which that user called the backend, where it was one that was got for the token
+    /// `tokenId` by token exchange.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<Scopes>,
     /// The session by which that user called the backend, for the audit log.
     #[serde(rename = "sessionId", default, skip_serializing_if = "Option::is_none")]
     pub session_id: Option<SessionId>,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use domain::{Scopes, Timestamp, TokenId};
+use domain::{AllowedIps, Scopes, Timestamp, TokenId};
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -21,6 +21,11 @@ pub struct CreateTokenRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<Vec<String>>))]
     pub scopes: Option<Scopes>,
+    /// Networks in CIDR notation, IPv4 and IPv6, or addresses, at most 32, from which alone the token may be used; absent
+    /// or null for anywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Vec<String>>))]
+    pub allowed_ips: Option<AllowedIps>,
 }
 
 /// An expiry as clients write it: milliseconds since the epoch, or ISO 8601.
@@ -86,6 +91,10 @@ pub struct CreatedToken {
     /// What it may do.
     #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
     pub scopes: Scopes,
+    /// From where it may be used, networks or addresses; absent for anywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Vec<String>>))]
+    pub allowed_ips: Option<AllowedIps>,
     /// When it ends.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     pub expires_at: Option<Timestamp>,
@@ -136,6 +145,10 @@ pub struct TokenSummary {
     /// What it may do.
     #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
     pub scopes: Scopes,
+    /// From where it may be used, networks or addresses; absent for anywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Vec<String>>))]
+    pub allowed_ips: Option<AllowedIps>,
     /// When it ends.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     pub expires_at: Option<Timestamp>,

@@ -11,9 +11,13 @@ use crate::{ErrorCode, RateLimit};
 pub struct ValidateRequest {
     /// A personal access token or an access JWT.
     pub token: String,
-    /// The end user who presented it, for the audit log.
+    /// The end user who presented it: their address for tokens that may be used from some only, and all of it for the
+    /// audit log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<ValidClient>,
+    /// For whom the asker takes credentials: one that was narrowed to an audience is good only where that is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audience: Option<String>,
 }
 
 /// The end user's call as the asking service saw it.
@@ -52,6 +56,10 @@ pub struct ValidReply {
     pub valid: bool,
     /// What kind of credential it was.
     pub kind: CredentialKind,
+    /// Whether it is a JWT that was got for the token by token exchange. It has the token's id, scopes of its own, and
+    /// makes no tokens.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub narrowed: bool,
     /// Whose it is.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub user_id: UserId,
@@ -84,7 +92,7 @@ pub struct InvalidReply {
     pub valid: bool,
     /// A sentence for a person.
     pub error: String,
-    /// `INVALID_TOKEN` or `RATE_LIMIT_EXCEEDED`.
+    /// `INVALID_TOKEN`, `IP_NOT_ALLOWED` or `RATE_LIMIT_EXCEEDED`.
     pub code: ErrorCode,
     /// The id under which the request is in the log.
     pub request_id: String,

@@ -1,12 +1,19 @@
 //! On whose behalf a call is made.
 
-use domain::{ClientInfo, SessionId, TokenId, UserId};
+use domain::{ClientInfo, Scopes, SessionId, TokenId, UserId};
 
 /// The credential by which a user called us. The auth service holds our calls for the user to what it may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Credential {
     /// A personal access token.
     Token(TokenId),
+    /// A JWT that was got for a personal access token by token exchange.
+    Narrowed {
+        /// The token.
+        parent: TokenId,
+        /// What of the token's scopes it has.
+        scopes: Scopes,
+    },
     /// A person's session.
     Session(SessionId),
 }

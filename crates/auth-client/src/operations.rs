@@ -112,7 +112,7 @@ mod tests {
     }
 
     fn request(name: &str) -> CreateTokenRequest {
-        CreateTokenRequest { name: name.to_owned(), expires_at: None, scopes: None }
+        CreateTokenRequest { name: name.to_owned(), expires_at: None, scopes: None, allowed_ips: None }
     }
 
     #[tokio::test]

@@ -51,10 +51,11 @@ impl ServiceJwts {
 
     fn sign(&self, user: Option<&EndUser>, now: Timestamp) -> HeaderValue {
         let iat = now.as_seconds();
-        let (token_id, session_id) = match user.map(|user| &user.credential) {
-            Some(Credential::Token(id)) => (Some(id.clone()), None),
-            Some(Credential::Session(id)) => (None, Some(id.clone())),
-            None => (None, None),
+        let (token_id, scopes, session_id) = match user.map(|user| &user.credential) {
+            Some(Credential::Token(id)) => (Some(id.clone()), None, None),
+            Some(Credential::Narrowed { parent, scopes }) => (Some(parent.clone()), Some(scopes.clone()), None),
+            Some(Credential::Session(id)) => (None, None, Some(id.clone())),
+            None => (None, None, None),
         };
         let claims = ServiceClaims {
             kind: SERVICE_TO_SERVICE.to_owned(),
@@ -63,6 +64,7 @@ impl ServiceJwts {
             exp: iat.saturating_add(MAX_SERVICE_JWT_SECONDS),
             user_id: user.map(|user| user.id.clone()),
             token_id,
+            scopes,
             session_id,
             iss: Some(BACKEND_SERVICE.to_owned()),
             aud: Some(AUTH_SERVICE.to_owned()),
@@ -148,6 +150,11 @@ mod tests {
         assert_eq!(meta.ip.as_deref(), Some("203.0.113.9"));
         assert_eq!(meta.user_agent.as_deref(), Some("curl/8"));
         assert_eq!(meta.request_id.as_deref(), Some("r1"));
+
+        let scopes: domain::Scopes = "a:b".parse().unwrap();
+        user.credential = Credential::Narrowed { parent: "t1".parse().unwrap(), scopes: scopes.clone() };
+        let narrowed = claims(&jwts.on_behalf_of(&user, T0));
+        assert_eq!((narrowed.token_id.unwrap().as_str(), narrowed.scopes), ("t1", Some(scopes)));
 
         user.credential = Credential::Session("s1".parse().unwrap());
         let second = claims(&jwts.on_behalf_of(&user, T0));

@@ -61,6 +61,7 @@ impl AuthClient {
                 user_agent: client.user_agent.clone(),
                 request_id: client.request_id.clone(),
             }),
+            audience: None,
         };
         let authorization = self.jwts.for_validation(self.clock.now());
         let url = self.url(&["tokens", "validate"]);
@@ -107,6 +108,9 @@ fn verdict(reply: &Reply) -> Result<Result<Validation, Unavailable>, Unavailable
 
 fn credential(valid: &ValidReply) -> Result<Credential, MalformedId> {
     match valid.kind {
+        CredentialKind::Pat if valid.narrowed => {
+            Ok(Credential::Narrowed { parent: valid.token_id.parse()?, scopes: valid.scopes.clone() })
+        }
         CredentialKind::Pat => valid.token_id.parse().map(Credential::Token),
         CredentialKind::Session => valid.token_id.parse().map(Credential::Session),
     }

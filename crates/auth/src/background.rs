@@ -21,6 +21,8 @@ const FLUSH_EVERY: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 const SEAL_EVERY: Duration = Duration::from_millis(500);
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
+/// A key that another instance made is noticed so soon, if no JWT of it comes before.
+const KEYS_EVERY: Duration = Duration::from_mins(1);
 const CLEAN_EVERY: Duration = Duration::from_hours(24);
 /// An installation that is restarted every day is cleaned all the same.
 const FIRST_CLEANING_AFTER: Duration = Duration::from_mins(5);
@@ -47,7 +49,7 @@ struct Chore {
     work: for<'a> fn(&'a AuthService) -> BoxFuture<'a, Result<(), StoreError>>,
 }
 
-const CHORES: [Chore; 5] = [
+const CHORES: [Chore; 6] = [
     Chore {
         what: "looking for foreign writes",
         first: LOOK_EVERY,
@@ -61,6 +63,12 @@ const CHORES: [Chore; 5] = [
         first: SWEEP_EVERY,
         every: SWEEP_EVERY,
         work: |auth| ready(auth.sweep()).boxed(),
+    },
+    Chore {
+        what: "looking after the signing keys",
+        first: KEYS_EVERY,
+        every: KEYS_EVERY,
+        work: |auth| auth.look_after_keys().boxed(),
     },
     Chore {
         what: "removing leftovers",
@@ -128,9 +136,18 @@ impl AuthService {
         let now = self.store.foreign_writes().await?;
         let before = self.foreign_writes.lock().unwrap_or_else(PoisonError::into_inner).replace(now);
         if before != Some(now) {
+            // The keys first: a copy that is made in between must not rest on one that has just been ended.
+            let reloaded = self.validator.keys.reload().await;
             self.validator.forget_all();
+            return reloaded;
         }
         Ok(())
+    }
+
+    /// Reads the signing keys that other instances or an operator have made, and makes the next one when it is time.
+    pub async fn look_after_keys(&self) -> Result<(), StoreError> {
+        self.validator.keys.reload().await?;
+        self.validator.keys.rotate_if_due(self.clock.now()).await
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "the shape that all chores have")]
@@ -154,6 +171,7 @@ impl AuthService {
         let is_full = |removed: u64| removed == u64::from(BATCH);
         while is_full(self.store.purge_tokens(now.minus(EXPIRED_TOKENS_KEPT), BATCH, event).await?) {}
         while is_full(self.store.purge_codes(now.minus(SPENT_KEPT), BATCH, &event()).await?) {}
+        while is_full(self.store.purge_signing_keys(now.minus(SPENT_KEPT), BATCH).await?) {}
         while is_full(self.store.purge_exchange_codes(now.minus(SPENT_KEPT), BATCH).await?) {}
         while is_full(self.store.purge_oauth_states(now.minus(SPENT_KEPT), BATCH).await?) {}
         while is_full(self.store.purge_wallet_challenges(now.minus(SPENT_KEPT), BATCH).await?) {}

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use auth_api::ErrorCode;
 use domain::audit::Actor;
-use domain::{ClientInfo, EventId, Scopes, SessionId, Timestamp, UserId};
+use domain::{AllowedIps, ClientInfo, EventId, Scopes, SessionId, Timestamp, UserId};
 use store::NewEvent;
 use web::ApiError;
 
@@ -25,6 +25,9 @@ pub(crate) struct Principal {
 pub(crate) struct Bounds {
     pub(crate) scopes: Scopes,
     pub(crate) expires_at: Option<Timestamp>,
+    pub(crate) allowed_ips: Option<AllowedIps>,
+    /// Whether it is a narrowed JWT. Such a one makes no tokens: they would live on when its parent is dead.
+    pub(crate) is_narrowed: bool,
 }
 
 impl Principal {
@@ -38,15 +41,29 @@ impl Principal {
         self.bounds.as_ref().is_none_or(|bounds| bounds.scopes.allow(scope))
     }
 
-    /// Whether the caller may hold a secret with these scopes until then: a token mints nothing wider or longer-lived
-    /// than itself.
-    pub(crate) fn may_mint(&self, scopes: &Scopes, expires_at: Option<Timestamp>) -> Result<(), ApiError> {
+    /// Whether the caller may hold a secret with these scopes until then, for use from there: a token mints nothing
+    /// wider or longer-lived than itself.
+    pub(crate) fn may_mint(
+        &self,
+        scopes: &Scopes,
+        expires_at: Option<Timestamp>,
+        allowed_ips: Option<&AllowedIps>,
+    ) -> Result<(), ApiError> {
         let Some(bounds) = &self.bounds else { return Ok(()) };
+        if bounds.is_narrowed {
+            return Err(ApiError::new(ErrorCode::Forbidden, "A narrowed token cannot make tokens"));
+        }
         if !bounds.scopes.contain(scopes) {
             return Err(ApiError::new(ErrorCode::Forbidden, "A token cannot make one that may do more than itself"));
         }
         if bounds.expires_at.is_some_and(|end| expires_at.is_none_or(|wanted| wanted > end)) {
             return Err(ApiError::new(ErrorCode::Forbidden, "A token cannot make one that lives longer than itself"));
+        }
+        if bounds.allowed_ips.as_ref().is_some_and(|held| allowed_ips.is_none_or(|wanted| !held.contain(wanted))) {
+            return Err(ApiError::new(
+                ErrorCode::Forbidden,
+                "A token cannot make one for use from elsewhere than itself",
+            ));
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use web::ApiError;
 
 use crate::config::Config;
 use crate::hashing::Hasher;
-use crate::keys::{AccessKeys, RefreshKey, Seal, ServiceKeys};
+use crate::keys::{KeyRing, RefreshKey, Seal, ServiceKeys};
 use crate::notify::{Mailer, Outbox, SmsSender, Templates};
 use crate::sign_in::oauth;
 use crate::tokens::{CredentialId, MARK_LIFETIME, Recovery, Validator, ValidatorParts};
@@ -71,7 +71,6 @@ impl AuthService {
     /// When the database cannot be read or written.
     pub async fn start(config: Config, parts: Parts) -> Result<Arc<Self>, StoreError> {
         let Parts { store, clock, chance, mailer, sms, templates, outbox } = parts;
-        let seals: Vec<Seal> = config.secrets.sealing().map(Seal::new).collect();
         let sealing = config.secrets.sealing().next().map_or(&[][..], |secret| secret.expose_secret().as_bytes());
         let hasher = Arc::new(Hasher::new(config.bcrypt_cost, chance.clone()));
         let token_digests = DigestKey::derive(sealing, "tokens");
@@ -80,7 +79,7 @@ impl AuthService {
             store: store.clone(),
             limiter: MemoryLimiter::new(LIMITER_CAPACITY),
             clock: Arc::clone(&clock),
-            access_keys: AccessKeys::load(&store, &seals, &chance, clock.now()).await?,
+            keys: KeyRing::load(store.clone(), sealing_with(&config), chance.clone(), clock.now()).await?,
             token_digests,
             limit: config.limits.token,
         };
@@ -94,7 +93,7 @@ impl AuthService {
             foreign_writes: Mutex::default(),
             instance: chance.with(|rng| EventId::generate(rng)).to_string(),
             oauth_requests: oauth::Requests::new(config.oauth.timeout),
-            seals,
+            seals: sealing_with(&config),
             config,
             store,
             limiter: MemoryLimiter::new(LIMITER_CAPACITY),
@@ -122,6 +121,11 @@ impl AuthService {
     fn distrust(&self, id: &CredentialId) {
         self.validator.limiter.mark_stale(&id.window_key(), i64::MAX, self.clock.now().plus(MARK_LIFETIME));
     }
+}
+
+/// The seals of the configured secrets; the first is the one in force.
+fn sealing_with(config: &Config) -> Vec<Seal> {
+    config.secrets.sealing().map(Seal::new).collect()
 }
 
 /// What limits by address count under: an IPv4 address, or an IPv6 /64, which is what one customer of a provider has.

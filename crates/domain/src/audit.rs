@@ -69,6 +69,8 @@ event_types! {
     TokenRotated => "token.rotated",
     /// A personal access token reached its request limit.
     TokenLimited => "token.rate_limited",
+    /// A short-lived JWT was got for a personal access token.
+    TokenExchanged => "token.exchanged",
     /// A personal access token was deleted by its owner.
     TokenDeleted => "token.deleted",
     /// A personal access token was removed 30 days after it had expired.
@@ -77,6 +79,8 @@ event_types! {
     PairingApproved => "pairing.approved",
     /// Somebody refused a program that had asked for access.
     PairingDenied => "pairing.denied",
+    /// A new key pair signs JWTs from now on; the ones before it end.
+    SigningKeyAdded => "signing_key.added",
     /// Spent and expired one-time codes were removed.
     CodesPurged => "codes.purged",
 }

@@ -1,6 +1,7 @@
 //! What the words of this product mean: ids, the token grammar, names, scopes, e-mail addresses, one-time codes,
 //! limits, audit event types, time. Nothing here does I/O or waits; time and randomness are parameters.
 
+mod allowed_ips;
 pub mod audit;
 mod base62;
 mod chance;
@@ -20,6 +21,7 @@ mod token_name;
 mod user_code;
 pub mod wallet;
 
+pub use allowed_ips::{AllowedIps, AllowedIpsError, Network};
 pub use chance::Chance;
 pub use client::ClientInfo;
 pub use clock::{Clock, SystemClock, Timestamp, TimestampError};

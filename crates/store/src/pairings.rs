@@ -321,6 +321,7 @@ impl Store {
                 user_id,
                 name: row.parsed("token_name")?,
                 scopes: row.parsed("scopes")?,
+                allowed_ips: None,
                 expires_at: row.opt_time("token_expires_at")?,
                 secret: token_secret.clone(),
             };

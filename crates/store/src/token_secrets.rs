@@ -90,6 +90,12 @@ impl Store {
         row.as_ref().map(FoundToken::from_row).transpose()
     }
 
+    /// The token with this secret, if it still has it.
+    pub async fn find_token_by_secret(&self, id: &TokenSecretId) -> Result<Option<FoundToken>, StoreError> {
+        let row = sqlx::query(found_token!("s.id = $1")).bind(id.as_str()).fetch_optional(self.reader()).await?;
+        row.as_ref().map(FoundToken::from_row).transpose()
+    }
+
     /// At most `limit` tokens whose secret begins like this and was sealed under another key than `present`. Whether
     /// one of them is meant, only its hash can tell.
     pub async fn find_token_candidates(

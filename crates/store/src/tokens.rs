@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use domain::audit::EventType;
-use domain::{Digest, DigestKeyId, Limit, Scopes, Timestamp, TokenId, TokenName, TokenSecretId, UserId};
+use domain::{AllowedIps, Digest, DigestKeyId, Limit, Scopes, Timestamp, TokenId, TokenName, TokenSecretId, UserId};
 use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
@@ -24,6 +24,8 @@ pub struct Token {
     pub name: TokenName,
     /// What it may do.
     pub scopes: Scopes,
+    /// From where it may be used; `None` for anywhere.
+    pub allowed_ips: Option<AllowedIps>,
     /// The first characters of its present secret.
     pub prefix: String,
     /// When it ends.
@@ -51,6 +53,8 @@ pub struct NewToken {
     pub name: TokenName,
     /// What it may do.
     pub scopes: Scopes,
+    /// From where it may be used; `None` for anywhere.
+    pub allowed_ips: Option<AllowedIps>,
     /// When it ends.
     pub expires_at: Option<Timestamp>,
     /// Its secret.
@@ -111,8 +115,8 @@ pub struct CreationState {
 /// The columns of [`Token`], of `personal_access_tokens t` and of its present secret `c`.
 macro_rules! token_columns {
     () => {
-        "t.id, t.user_id, t.name, t.scopes, c.prefix, t.expires_at, t.last_used_at, t.last_used_ip, t.created_at, \
-         t.updated_at, t.version"
+        "t.id, t.user_id, t.name, t.scopes, t.allowed_ips, c.prefix, t.expires_at, t.last_used_at, t.last_used_ip, \
+         t.created_at, t.updated_at, t.version"
     };
 }
 macro_rules! tokens_with_present_secret {
@@ -129,6 +133,7 @@ impl Token {
             user_id: row.parsed("user_id")?,
             name: row.parsed("name")?,
             scopes: row.parsed("scopes")?,
+            allowed_ips: row.opt_parsed("allowed_ips")?,
             prefix: row.text("prefix")?,
             expires_at: row.opt_time("expires_at")?,
             last_used_at: row.opt_time("last_used_at")?,
@@ -351,14 +356,15 @@ async fn find(
 
 async fn insert(tx: &mut AnyConnection, new: &NewToken, at: Timestamp) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO personal_access_tokens (id, app_id, user_id, name, scopes, expires_at, created_at, updated_at, \
-         version) VALUES ($1, $2, $3, $4, $5, $6, $7, $7, 1)",
+        "INSERT INTO personal_access_tokens (id, app_id, user_id, name, scopes, allowed_ips, expires_at, created_at, \
+         updated_at, version) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, 1)",
     )
     .bind(new.id.as_str())
     .bind(app())
     .bind(new.user_id.as_str())
     .bind(new.name.as_str())
     .bind(new.scopes.to_string())
+    .bind(new.allowed_ips.as_ref().map(ToString::to_string))
     .bind(millis(new.expires_at))
     .bind(at.as_millis())
     .execute(&mut *tx)

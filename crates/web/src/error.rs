@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use auth_api::{ErrorBody, ErrorCode, FieldProblem};
 use axum::response::{IntoResponse, Response};
-use domain::Timestamp;
+use domain::{Scopes, Timestamp};
 use http::{HeaderValue, StatusCode, header};
 
 /// An error reply in the making. Its sentence is constant text for the client; what really happened goes to the log.
@@ -18,13 +18,22 @@ pub struct ApiError {
     details: Vec<FieldProblem>,
     attempts_remaining: Option<u32>,
     retry: Option<(Duration, Option<Timestamp>)>,
+    /// What the caller would have to be allowed; of the grammar of scopes, so it cannot break a header.
+    required_scope: Option<String>,
 }
 
 impl ApiError {
     /// An error with a sentence for a person.
     #[must_use]
     pub fn new(code: ErrorCode, message: impl Into<std::borrow::Cow<'static, str>>) -> Self {
-        Self { code, message: message.into(), details: Vec::new(), attempts_remaining: None, retry: None }
+        Self {
+            code,
+            message: message.into(),
+            details: Vec::new(),
+            attempts_remaining: None,
+            retry: None,
+            required_scope: None,
+        }
     }
 
     /// 400: one field is not what it should be.
@@ -42,6 +51,14 @@ impl ApiError {
     #[must_use]
     pub fn unauthorized() -> Self {
         Self::new(ErrorCode::Unauthorized, "Sign in or send a valid credential: Authorization: Bearer …")
+    }
+
+    /// 403: the caller is known, and may not do what these scopes name (RFC 6750 §3.1).
+    #[must_use]
+    pub fn insufficient_scope(required: &Scopes) -> Self {
+        let required = required.to_string();
+        let message = format!("This token lacks the scope {required}");
+        Self { required_scope: Some(required), ..Self::new(ErrorCode::Forbidden, message) }
     }
 
     /// 404; also for what belongs to somebody else.
@@ -129,6 +146,12 @@ impl ApiError {
             ErrorCode::Unauthorized => r#"Bearer realm="alternatefutures""#,
             ErrorCode::TokenExpired => {
                 r#"Bearer realm="alternatefutures", error="invalid_token", error_description="The token has expired""#
+            }
+            ErrorCode::Forbidden if self.required_scope.is_some() => {
+                let scope = self.required_scope.as_deref().unwrap_or_default();
+                let challenge =
+                    format!(r#"Bearer realm="alternatefutures", error="insufficient_scope", scope="{scope}""#);
+                return HeaderValue::try_from(challenge).ok();
             }
             _ if self.code.status() == 401 => r#"Bearer realm="alternatefutures", error="invalid_token""#,
             ErrorCode::Forbidden => r#"Bearer realm="alternatefutures", error="insufficient_scope""#,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use auth_api::ErrorCode;
 use axum::extract::FromRequestParts;
 use domain::audit::Actor;
-use domain::{ClientInfo, token};
+use domain::{ClientInfo, Scopes, token};
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use jsonwebtoken::Algorithm;
@@ -15,7 +15,7 @@ use web::{ApiError, Context};
 use super::limits::{self, Route};
 use crate::keys::ServiceCall;
 use crate::principal::{Bounds, OwnSession, Principal};
-use crate::tokens::{CredentialId, Rejection, Validated};
+use crate::tokens::{Audience, CredentialId, Rejection, Validated};
 use crate::{AuthService, internal};
 
 /// What a personal access token must be allowed to do to pass.
@@ -53,7 +53,8 @@ impl<S: RequiredScope> FromRequestParts<Arc<AuthService>> for User<S> {
             Credential::Service(call) => act_for_user(auth, parts, call).await?,
         };
         if !principal.may(S::SCOPE) {
-            return Err(ApiError::new(ErrorCode::Forbidden, format!("This token lacks the scope {}", S::SCOPE)));
+            let required: Scopes = S::SCOPE.parse().expect("the scopes above are well formed");
+            return Err(ApiError::insufficient_scope(&required));
         }
         Ok(Self { principal, scope: PhantomData })
     }
@@ -101,6 +102,19 @@ impl FromRequestParts<Arc<AuthService>> for Validating {
     }
 }
 
+/// A trusted service, and nobody else.
+pub(crate) struct Service(pub(crate) ServiceCall);
+
+impl FromRequestParts<Arc<AuthService>> for Service {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, auth: &Arc<AuthService>) -> Result<Self, ApiError> {
+        let call = bearer(parts).ok().and_then(|jwt| auth.service_keys.verify(jwt, auth.clock.now()));
+        context(parts).note_caller("service");
+        call.map(Self).ok_or_else(ApiError::unauthorized)
+    }
+}
+
 enum Credential {
     Session(OwnSession),
     Pat(Principal),
@@ -139,7 +153,7 @@ async fn identify(auth: &AuthService, context: &Context, presented: &str) -> Res
 
     let Validated { credential, .. } = auth
         .validator
-        .validate(presented, &context.client)
+        .validate(presented, Audience::General, &context.client)
         .await
         .map_err(|rejection| rejected(auth, context, rejection))?;
     let mut principal = Principal {
@@ -157,17 +171,23 @@ async fn identify(auth: &AuthService, context: &Context, presented: &str) -> Res
         CredentialId::Pat(token_id) => {
             context.note_caller("pat");
             principal.actor.token_id = Some(token_id.clone());
-            principal.bounds = Some(Bounds { scopes: credential.scopes.clone(), expires_at: credential.expires_at });
+            principal.bounds = Some(Bounds {
+                scopes: credential.scopes.clone(),
+                expires_at: credential.expires_at,
+                allowed_ips: credential.allowed_ips.clone(),
+                is_narrowed: credential.narrowed().is_some(),
+            });
             Credential::Pat(principal)
         }
     })
 }
 
 /// What a rejected credential is answered with where it was presented as `Authorization`.
-fn rejected(auth: &AuthService, context: &Context, rejection: Rejection) -> ApiError {
+pub(super) fn rejected(auth: &AuthService, context: &Context, rejection: Rejection) -> ApiError {
     match rejection {
         Rejection::Invalid => ApiError::new(ErrorCode::InvalidToken, "This token is not valid"),
         Rejection::Expired => ApiError::new(ErrorCode::TokenExpired, "This token has expired"),
+        Rejection::IpNotAllowed => ip_not_allowed(),
         Rejection::SessionEnded => ApiError::new(ErrorCode::SessionRevoked, "This session has been ended"),
         Rejection::Limited { quota, retry_at } => {
             limits::show_credential(auth, context, quota);
@@ -175,6 +195,10 @@ fn rejected(auth: &AuthService, context: &Context, rejection: Rejection) -> ApiE
         }
         Rejection::Unavailable(error) => internal(error),
     }
+}
+
+fn ip_not_allowed() -> ApiError {
+    ApiError::new(ErrorCode::IpNotAllowed, "This token may not be used from this address")
 }
 
 /// The user on whose behalf a service calls, held to the reach of the credential by which that user called the service.
@@ -185,6 +209,7 @@ async fn act_for_user(auth: &AuthService, parts: &Parts, call: ServiceCall) -> R
     if user.disabled_at.is_some() {
         return Err(gone());
     }
+    let client = call.client.unwrap_or_default();
     let bounds = match &call.token_id {
         None => None,
         Some(token_id) => {
@@ -192,11 +217,20 @@ async fn act_for_user(auth: &AuthService, parts: &Parts, call: ServiceCall) -> R
             if token.expires_at.is_some_and(|end| end <= auth.clock.now()) {
                 return Err(gone());
             }
-            Some(Bounds { scopes: token.scopes, expires_at: token.expires_at })
+            let allowed_ips = token.allowed_ips;
+            if allowed_ips.as_ref().is_some_and(|allowed| client.ip.is_none_or(|ip| !allowed.allow(ip))) {
+                return Err(ip_not_allowed());
+            }
+            let is_narrowed = call.scopes.is_some();
+            let scopes = match call.scopes {
+                None => token.scopes,
+                Some(narrowed) if token.scopes.contain(&narrowed) => narrowed,
+                Some(_) => return Err(gone()),
+            };
+            Some(Bounds { scopes, expires_at: token.expires_at, allowed_ips, is_narrowed })
         }
     };
     let request_id = context(parts).client.request_id.clone();
-    let client = call.client.unwrap_or_default();
     Ok(Principal {
         user_id,
         actor: Actor { session_id: call.session_id, token_id: call.token_id, service: Some(call.service) },
@@ -205,13 +239,13 @@ async fn act_for_user(auth: &AuthService, parts: &Parts, call: ServiceCall) -> R
     })
 }
 
-enum NoBearer {
+pub(super) enum NoBearer {
     Absent,
     Malformed,
 }
 
 /// The credential of `Authorization: Bearer X` (RFC 6750 §2.1; the scheme in any case). Two headers are as good as none.
-fn bearer(parts: &Parts) -> Result<&str, NoBearer> {
+pub(super) fn bearer(parts: &Parts) -> Result<&str, NoBearer> {
     let mut values = parts.headers.get_all(AUTHORIZATION).iter();
     let value = values.next().ok_or(NoBearer::Absent)?;
     let text = value.to_str().ok().filter(|_| values.next().is_none()).ok_or(NoBearer::Malformed)?;

@@ -18,6 +18,11 @@ impl Route {
         let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
         Self(format!("{} {path}", parts.method))
     }
+
+    /// A route that takes every method, and counts them together.
+    pub(crate) fn named(path: &str) -> Self {
+        Self(path.to_owned())
+    }
 }
 
 /// Counts the request against its user.

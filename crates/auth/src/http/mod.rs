@@ -9,12 +9,17 @@ mod dev;
 mod device;
 mod email_link;
 mod exchange;
+mod forward_auth;
+mod introspect;
+mod jwks;
 mod limits;
 mod link;
 mod login;
 mod manage;
 mod mfa;
 mod oauth;
+mod oauth_error;
+mod oauth_token;
 mod pages;
 mod public;
 mod sign_in;
@@ -27,7 +32,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::get;
+use axum::routing::{any, get};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -39,6 +44,8 @@ use crate::AuthService;
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Auth service", description = "Sign-in, sessions and personal access tokens."),
+    // For every method, so it is not among the routes below.
+    paths(forward_auth::forward_auth),
     modifiers(&BearerScheme),
     security(("bearer" = []))
 )]
@@ -86,7 +93,9 @@ fn api() -> OpenApiRouter<Arc<AuthService>> {
         .routes(routes!(cli::deny))
         .routes(routes!(cli::poll))
         .routes(routes!(device::authorize_device))
-        .routes(routes!(device::token))
+        .routes(routes!(oauth_token::token))
+        .routes(routes!(introspect::introspect))
+        .routes(routes!(jwks::jwks))
 }
 
 /// The OpenAPI document, as JSON.
@@ -118,6 +127,8 @@ pub fn router(auth: Arc<AuthService>) -> Router {
         .fallback(web::not_found)
         .method_not_allowed_fallback(web::method_not_allowed)
         .layer(web::cors(&auth.config.cors_origins))
+        // Below the layer above, which answers every OPTIONS request by itself: a proxy would take that for leave.
+        .route("/forward-auth", any(forward_auth::forward_auth))
         .layer(from_fn_with_state(envelope, web::envelope))
         .with_state(auth)
 }

@@ -116,6 +116,7 @@ fn created(token: Token, secret: &TokenSecret) -> TokenCreatedReply {
             name: token.name.to_string(),
             token: secret.expose().to_owned(),
             scopes: token.scopes,
+            allowed_ips: token.allowed_ips,
             expires_at: token.expires_at,
             created_at: token.created_at,
             updated_at: token.updated_at,

@@ -13,7 +13,7 @@ use web::Context;
 
 use super::caller::Validating;
 use super::limits;
-use crate::tokens::{Rejection, Validated};
+use crate::tokens::{Audience, Rejection, Validated};
 use crate::{AuthService, internal};
 
 /// Is this token good, whose is it, and may it make a request now? Counts the request in the token's window.
@@ -27,7 +27,8 @@ pub(super) async fn validate(
     web::Json(request): web::Json<ValidateRequest>,
 ) -> Response {
     let client = client(request.client, &context);
-    let outcome = auth.validator.validate(&request.token, &client).await;
+    let audience = request.audience.as_deref().map_or(Audience::General, Audience::Named);
+    let outcome = auth.validator.validate(&request.token, audience, &client).await;
     let refusal = |message: &str, code| InvalidReply {
         valid: false,
         error: message.to_owned(),
@@ -37,9 +38,9 @@ pub(super) async fn validate(
         reset_at: None,
         rate_limit: None,
     };
-    let invalid = |message| {
+    let invalid = |message, code| {
         let challenge = HeaderValue::from_static(r#"Bearer realm="alternatefutures", error="invalid_token""#);
-        let reply = refusal(message, ErrorCode::InvalidToken);
+        let reply = refusal(message, code);
         (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, challenge)], Json(reply)).into_response()
     };
     match outcome {
@@ -48,6 +49,7 @@ pub(super) async fn validate(
             Json(ValidReply {
                 valid: true,
                 kind: credential.id.kind(),
+                narrowed: credential.narrowed().is_some(),
                 user_id: credential.user_id.clone(),
                 token_id: credential.id.as_str().to_owned(),
                 name: credential.name.clone(),
@@ -60,9 +62,12 @@ pub(super) async fn validate(
             })
             .into_response()
         }
-        Err(Rejection::Invalid) => invalid("This token is not valid"),
-        Err(Rejection::Expired) => invalid("This token has expired"),
-        Err(Rejection::SessionEnded) => invalid("This session has been ended"),
+        Err(Rejection::Invalid) => invalid("This token is not valid", ErrorCode::InvalidToken),
+        Err(Rejection::Expired) => invalid("This token has expired", ErrorCode::InvalidToken),
+        Err(Rejection::SessionEnded) => invalid("This session has been ended", ErrorCode::InvalidToken),
+        Err(Rejection::IpNotAllowed) => {
+            invalid("This token may not be used from this address", ErrorCode::IpNotAllowed)
+        }
         Err(Rejection::Limited { quota, retry_at }) => {
             limits::show_credential(&auth, &context, quota);
             let seconds = seconds_until(retry_at, auth.clock.now());
@@ -91,7 +96,7 @@ fn client(told: Option<ValidClient>, context: &Context) -> ClientInfo {
     }
 }
 
-fn rate_limit(quota: Quota) -> RateLimit {
+pub(super) fn rate_limit(quota: Quota) -> RateLimit {
     RateLimit { limit: quota.limit, remaining: quota.remaining, reset_at: quota.reset_at }
 }
 

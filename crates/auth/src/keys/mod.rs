@@ -3,17 +3,21 @@
 //! | key | from | for |
 //! |---|---|---|
 //! | service JWTs | `JWT_SECRET` (a list is a rotation) | HS256, verified here, signed by the backend |
-//! | access JWTs | key pairs kept sealed in the database | EdDSA |
+//! | access and narrowed JWTs | key pairs kept sealed in the database | EdDSA, published at `/.well-known/jwks.json` |
 //! | refresh JWTs | `JWT_REFRESH_SECRET` | HS256 |
 //! | token and code digests | `TOKEN_SEAL_KEY`, else `JWT_SECRET` | finding and comparing secrets that are not kept |
 
-mod access;
+mod claims;
 mod refresh;
+mod ring;
+mod rotate;
 mod seal;
 mod service;
 
-pub(crate) use access::{AccessClaims, AccessKeys, ExpiredOrInvalid};
+pub(crate) use claims::{AccessClaims, Claims, NarrowedClaims, Narrowing};
 pub(crate) use refresh::{RefreshClaims, RefreshKey};
+pub(crate) use ring::{JwkSet, JwtError, KeyRing, Signed};
+pub use rotate::{OldKeys, rotate_signing_keys};
 pub(crate) use seal::Seal;
 pub(crate) use service::{ServiceCall, ServiceKeys};
 

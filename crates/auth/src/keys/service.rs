@@ -1,7 +1,7 @@
 //! Service JWTs (contract §4): HS256 with `JWT_SECRET`, at most five minutes long.
 
 use auth_api::{AUTH_SERVICE, BACKEND_SERVICE, MAX_SERVICE_JWT_SECONDS, SERVICE_TO_SERVICE, ServiceClaims};
-use domain::{ClientInfo, SessionId, Timestamp, TokenId, UserId};
+use domain::{ClientInfo, Scopes, SessionId, Timestamp, TokenId, UserId};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -19,6 +19,8 @@ pub(crate) struct ServiceCall {
     pub(crate) user_id: Option<UserId>,
     /// The credential by which that user called the service.
     pub(crate) token_id: Option<TokenId>,
+    /// What a JWT has of that token's scopes, where the user called by one that was narrowed.
+    pub(crate) scopes: Option<Scopes>,
     pub(crate) session_id: Option<SessionId>,
     /// The end user's call, for the audit log; what the service did not say is unknown, not the service's own.
     pub(crate) client: Option<ClientInfo>,
@@ -60,6 +62,7 @@ impl ServiceKeys {
             service: claims.service,
             user_id: claims.user_id,
             token_id: claims.token_id,
+            scopes: claims.scopes,
             session_id: claims.session_id,
             client,
         })

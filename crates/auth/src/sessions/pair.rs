@@ -6,7 +6,7 @@ use domain::{SessionId, Timestamp};
 use store::{NewSession, Session, User};
 
 use crate::AuthService;
-use crate::keys::{AccessClaims, RefreshClaims};
+use crate::keys::{AccessClaims, Claims, RefreshClaims};
 
 /// A session that begins now.
 pub(crate) fn new_session(auth: &AuthService, id: SessionId, now: Timestamp) -> NewSession {
@@ -34,7 +34,7 @@ pub(crate) fn session_reply(auth: &AuthService, session: &Session, user: User) -
     let refresh = RefreshClaims::new(id.clone(), user.id.clone(), user.email.clone(), generation, issued_at, ends);
     SessionReply {
         success: true,
-        access_token: auth.validator.access_keys.sign(&access),
+        access_token: auth.validator.keys.sign(&Claims::Access(access), auth.clock.now()),
         refresh_token: auth.refresh_key.sign(&refresh),
         user: SessionUser {
             id: user.id,

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use auth_api::CredentialKind;
-use domain::{Digest, DigestKey, Scopes, SessionId, Timestamp, TokenId, UserId};
+use domain::{AllowedIps, ClientInfo, Digest, DigestKey, Scopes, SessionId, Timestamp, TokenId, TokenSecretId, UserId};
 use quick_cache::sync::Cache;
 
 use super::usage::Use;
+use crate::keys::{Claims, NarrowedClaims, Signed};
 
 /// A credential as the database described it at `loaded_at`.
 pub(crate) struct Credential {
@@ -18,6 +19,14 @@ pub(crate) struct Credential {
     /// A token's name; sessions have none.
     pub(crate) name: Option<String>,
     pub(crate) scopes: Scopes,
+    /// From where it may be used; `None` for anywhere.
+    pub(crate) allowed_ips: Option<AllowedIps>,
+    /// The token's secret that was shown, or that a narrowed JWT was got with.
+    pub(crate) secret_id: Option<TokenSecretId>,
+    /// The claims, of a JWT.
+    pub(crate) signed: Option<Arc<Signed>>,
+    /// When it was made.
+    pub(crate) issued_at: Timestamp,
     pub(crate) email: Option<String>,
     pub(crate) display_name: Option<String>,
     pub(crate) avatar_url: Option<String>,
@@ -77,6 +86,19 @@ impl Credential {
 
     pub(super) fn is_expired(&self, now: Timestamp) -> bool {
         self.expires_at.is_some_and(|end| end <= now)
+    }
+
+    /// Whether it may be used from there; a client whose address nobody knows is nowhere.
+    pub(super) fn is_allowed_from(&self, client: &ClientInfo) -> bool {
+        self.allowed_ips.as_ref().is_none_or(|allowed| client.ip.is_some_and(|ip| allowed.allow(ip)))
+    }
+
+    /// What a JWT that was got by token exchange says.
+    pub(crate) fn narrowed(&self) -> Option<&NarrowedClaims> {
+        match self.signed.as_deref() {
+            Some(Signed { claims: Claims::Narrowed(claims), .. }) => Some(claims),
+            _ => None,
+        }
     }
 }
 

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use auth_api::{CreateTokenRequest, ErrorCode};
 use domain::token::{Kind, TokenSecret};
-use domain::{EventId, Limit, Scopes, Timestamp, TokenId, TokenName, TokenNameError, TokenSecretId, UserId};
+use domain::{
+    AllowedIps, EventId, Limit, Scopes, Timestamp, TokenId, TokenName, TokenNameError, TokenSecretId, UserId,
+};
 use store::{CreationLimits, CreationOutcome, NewToken, NewTokenSecret, Token};
 use web::ApiError;
 
@@ -19,6 +21,7 @@ pub(crate) struct Wish {
     name: TokenName,
     expires_at: Option<Timestamp>,
     scopes: Scopes,
+    allowed_ips: Option<AllowedIps>,
 }
 
 impl Wish {
@@ -27,10 +30,11 @@ impl Wish {
         let name = read_name(&request.name)?;
         let expires_at = request.expires_at.map(|expires_at| expires_at.0);
         check_expiry(expires_at, now)?;
-        // Leaving scopes or expiry out asks for all there is; somebody who has less than all must say how much.
+        // Leaving scopes, expiry or networks out asks for all there is; somebody who has less than all must say how much.
         let scopes = request.scopes.unwrap_or_else(Scopes::all);
-        caller.may_mint(&scopes, expires_at)?;
-        Ok(Self { name, expires_at, scopes })
+        let allowed_ips = request.allowed_ips;
+        caller.may_mint(&scopes, expires_at, allowed_ips.as_ref())?;
+        Ok(Self { name, expires_at, scopes, allowed_ips })
     }
 }
 
@@ -69,6 +73,7 @@ pub(crate) async fn create(
         user_id: caller.user_id.clone(),
         name: wish.name,
         scopes: wish.scopes,
+        allowed_ips: wish.allowed_ips,
         expires_at: wish.expires_at,
         secret: kept,
     };

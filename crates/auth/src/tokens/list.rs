@@ -14,6 +14,7 @@ pub(crate) async fn list(auth: &AuthService, caller: &Principal) -> Result<Token
         name: token.name.to_string(),
         prefix: token.prefix,
         scopes: token.scopes,
+        allowed_ips: token.allowed_ips,
         expires_at: token.expires_at,
         last_used_at: token.last_used_at,
         created_at: token.created_at,

@@ -3,6 +3,7 @@
 mod cache;
 mod create;
 mod delete;
+mod exchange;
 mod limits;
 mod list;
 mod recovery;
@@ -10,13 +11,14 @@ mod rotate;
 mod usage;
 mod validate;
 
-pub(crate) use cache::{CredentialId, MARK_LIFETIME};
+pub(crate) use cache::{Credential, CredentialId, MARK_LIFETIME};
 pub(crate) use create::{
     Wish, check_expiry, create, creation_limits, ensure_may_create, new_secret, read_name, refused,
 };
 pub(crate) use delete::delete;
+pub(crate) use exchange::{Exchange, NotExchanged, exchange};
 pub(crate) use limits::limits;
 pub(crate) use list::list;
 pub(crate) use recovery::Recovery;
 pub(crate) use rotate::{grace, rotate};
-pub(crate) use validate::{Rejection, Validated, Validator, ValidatorParts};
+pub(crate) use validate::{Audience, Rejection, Validated, Validator, ValidatorParts};

@@ -33,7 +33,7 @@ pub(crate) async fn rotate(
 ) -> Result<(Token, TokenSecret), ApiError> {
     let token = auth.store.find_token(&caller.user_id, id).await.map_err(internal)?.ok_or_else(ApiError::not_found)?;
     // A new secret for a token that may do more, or lives longer, would be a way around one's own bounds.
-    caller.may_mint(&token.scopes, token.expires_at)?;
+    caller.may_mint(&token.scopes, token.expires_at, token.allowed_ips.as_ref())?;
     let (secret, new_secret) = new_secret(auth).await?;
     let event_id = auth.chance.with(|rng| EventId::generate(rng));
     let event = caller.event(event_id, auth.clock.now());

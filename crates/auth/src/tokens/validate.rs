@@ -10,15 +10,26 @@ use store::{FoundToken, Store, StoreError};
 use super::cache::{CacheKey, Credential, CredentialCache, CredentialId};
 use super::recovery::Recovery;
 use super::usage::{UsageLog, Use};
-use crate::keys::{AccessKeys, ExpiredOrInvalid};
+use crate::keys::{AccessClaims, Claims, JwtError, KeyRing, NarrowedClaims};
 
 /// Longer texts are no credential of ours and are not looked at.
-const MAX_PRESENTED_BYTES: usize = 4096;
+pub(super) const MAX_PRESENTED_BYTES: usize = 4096;
 
 /// A good credential, and what its window has left after this request.
 pub(crate) struct Validated {
     pub(crate) credential: Arc<Credential>,
     pub(crate) quota: Quota,
+}
+
+/// For whom a credential is to be good. One that was narrowed to an audience is good for no other.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Audience<'a> {
+    /// For whoever names none.
+    General,
+    /// For this one.
+    Named(&'a str),
+    /// For any: whoever asks is told the audience, and decides.
+    Told,
 }
 
 /// Why a credential is not good, or not now.
@@ -30,17 +41,21 @@ pub(crate) enum Rejection {
     Expired,
     /// Its session was ended.
     SessionEnded,
+    /// It may not be used from there. Nothing was counted: whoever has somebody's token and the wrong address must not
+    /// use up its window.
+    IpNotAllowed,
     /// It is good, and over its limit.
     Limited { quota: Quota, retry_at: Timestamp },
     /// Nobody can say: the database does not answer.
     Unavailable(StoreError),
 }
 
-impl From<ExpiredOrInvalid> for Rejection {
-    fn from(error: ExpiredOrInvalid) -> Self {
+impl From<JwtError> for Rejection {
+    fn from(error: JwtError) -> Self {
         match error {
-            ExpiredOrInvalid::Expired => Self::Expired,
-            ExpiredOrInvalid::Invalid => Self::Invalid,
+            JwtError::Expired => Self::Expired,
+            JwtError::Invalid => Self::Invalid,
+            JwtError::Unavailable(error) => Self::Unavailable(error),
         }
     }
 }
@@ -56,18 +71,18 @@ pub(crate) struct ValidatorParts {
     pub(crate) store: Store,
     pub(crate) limiter: MemoryLimiter,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) access_keys: AccessKeys,
+    pub(crate) keys: KeyRing,
     pub(crate) token_digests: DigestKey,
     pub(crate) limit: Limit,
 }
 
-/// Validates credentials: access JWTs and personal access tokens.
+/// Validates credentials: access JWTs, personal access tokens, and JWTs that were narrowed from these.
 pub(crate) struct Validator {
     pub(crate) store: Store,
     /// Windows and marks of credentials.
     pub(crate) limiter: MemoryLimiter,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) access_keys: AccessKeys,
+    pub(crate) keys: KeyRing,
     pub(super) token_digests: DigestKey,
     pub(super) limit: Limit,
     pub(super) cache: CredentialCache,
@@ -78,12 +93,12 @@ pub(crate) struct Validator {
 impl Validator {
     /// A validator with nothing learned yet; the copies it will make die with `process_secret`.
     pub(crate) fn new(parts: ValidatorParts, recovery: Recovery, process_secret: &[u8; 32]) -> Self {
-        let ValidatorParts { store, limiter, clock, access_keys, token_digests, limit } = parts;
+        let ValidatorParts { store, limiter, clock, keys, token_digests, limit } = parts;
         Self {
             store,
             limiter,
             clock,
-            access_keys,
+            keys,
             token_digests,
             limit,
             recovery,
@@ -92,11 +107,16 @@ impl Validator {
         }
     }
 
-    /// Whether `presented` is good and within its limit; counts the request if so.
+    /// Whether `presented` is good for `audience` and within its limit; counts the request if so.
     ///
     /// A warm credential is answered from memory: the copy is trusted because the same operation of the limiter that
     /// counts the request also says whether the credential has been marked since. See `docs/decisions`.
-    pub(crate) async fn validate(&self, presented: &str, client: &ClientInfo) -> Result<Validated, Rejection> {
+    pub(crate) async fn validate(
+        &self,
+        presented: &str,
+        audience: Audience<'_>,
+        client: &ClientInfo,
+    ) -> Result<Validated, Rejection> {
         if presented.len() > MAX_PRESENTED_BYTES
             || (token::looks_like_token(presented) && !token::is_well_formed(presented))
         {
@@ -106,9 +126,7 @@ impl Validator {
         let key = self.cache.key(presented);
         let copy = self.cache.get(&key);
         if let Some(copy) = copy.as_ref().filter(|copy| copy.is_fresh(now)) {
-            if copy.is_expired(now) {
-                return Err(Rejection::Expired);
-            }
+            ensure_good_here(copy, audience, client, now)?;
             let verdict = self.limiter.admit_credential(&copy.window_key, copy.version, self.limit, now);
             if let CredentialVerdict::Counted(verdict) = verdict {
                 return self.conclude(copy, verdict, client, now);
@@ -122,10 +140,8 @@ impl Validator {
                 return Err(rejection);
             }
         };
-        if loaded.is_expired(now) {
-            return Err(Rejection::Expired);
-        }
         self.remember(&key, &loaded);
+        ensure_good_here(&loaded, audience, client, now)?;
         // What was just read needs no trust: whatever mark there is, it asks for exactly this reading.
         match self.limiter.admit_credential(&loaded.window_key, i64::MAX, self.limit, now) {
             CredentialVerdict::Counted(verdict) => self.conclude(&loaded, verdict, client, now),
@@ -166,51 +182,57 @@ impl Validator {
         if token::looks_like_token(presented) {
             self.load_token(presented, client, now).await
         } else {
-            self.load_session(presented, copy, now).await
+            self.load_jwt(presented, copy, now).await
         }
     }
 
     async fn load_token(&self, presented: &str, client: &ClientInfo, now: Timestamp) -> Result<Credential, Rejection> {
+        let found = self.find_token(presented, client, now).await?.ok_or(Rejection::Invalid)?;
+        token_credential(found, now)
+    }
+
+    /// The token that this well-formed text is a secret of, without a word about whether it is good.
+    pub(crate) async fn find_token(
+        &self,
+        presented: &str,
+        client: &ClientInfo,
+        now: Timestamp,
+    ) -> Result<Option<FoundToken>, Rejection> {
         let digest = self.token_digests.digest(&[presented]);
         let recovery_is_needed = self.recovery.is_needed();
         let mut found = self.store.find_token_by_digest(&digest).await?;
         if found.is_none() && recovery_is_needed {
             found = self.recovery.recover(self, presented, &digest, client, now).await?;
         }
-        let found = found.ok_or(Rejection::Invalid)?;
-        if found.owner.disabled_at.is_some() {
-            return Err(Rejection::Invalid);
-        }
-        Ok(token_credential(found, now))
+        Ok(found)
     }
 
     /// `copy` is what an earlier validation of this very text learned, if it did: the signature was checked then, and
-    /// stays right.
-    async fn load_session(
-        &self,
-        jwt: &str,
-        copy: Option<&Credential>,
-        now: Timestamp,
-    ) -> Result<Credential, Rejection> {
-        let known = copy.and_then(|copy| match &copy.id {
-            CredentialId::Session(id) => Some((id.clone(), copy.user_id.clone(), copy.expires_at?)),
-            CredentialId::Pat(_) => None,
-        });
-        let (session_id, user_id, expires_at) = if let Some(known) = known {
-            known
-        } else {
-            let claims = self.access_keys.verify(jwt, now)?;
-            let expires_at = claims.expires_at();
-            (claims.session_id, claims.user_id, expires_at)
+    /// stays right as long as its key does.
+    async fn load_jwt(&self, jwt: &str, copy: Option<&Credential>, now: Timestamp) -> Result<Credential, Rejection> {
+        let known = copy.and_then(|copy| copy.signed.clone()).filter(|signed| self.keys.accepts(&signed.kid, now));
+        let signed = match known {
+            Some(signed) => signed,
+            None => Arc::new(self.keys.verify(jwt, now).await?),
         };
-        let (session, user) = self.store.find_session(&session_id).await?.ok_or(Rejection::SessionEnded)?;
-        if user.id != user_id || user.disabled_at.is_some() {
+        let mut credential = match &signed.claims {
+            Claims::Access(claims) => self.load_session(claims, now).await?,
+            Claims::Narrowed(claims) => self.load_narrowed(claims, now).await?,
+        };
+        credential.signed = Some(signed);
+        Ok(credential)
+    }
+
+    async fn load_session(&self, claims: &AccessClaims, now: Timestamp) -> Result<Credential, Rejection> {
+        let found = self.store.find_session(&claims.session_id).await?;
+        let (session, user) = found.ok_or(Rejection::SessionEnded)?;
+        if user.id != claims.user_id || user.disabled_at.is_some() {
             return Err(Rejection::Invalid);
         }
         if session.absolute_expires_at <= now {
             return Err(Rejection::Expired);
         }
-        let id = CredentialId::Session(session_id);
+        let id = CredentialId::Session(session.id);
         Ok(Credential {
             window_key: id.window_key(),
             id,
@@ -218,12 +240,36 @@ impl Validator {
             user_id: user.id,
             name: None,
             scopes: Scopes::all(),
+            allowed_ips: None,
+            secret_id: None,
+            signed: None,
+            issued_at: claims.issued_at(),
             email: user.email,
             display_name: user.display_name,
             avatar_url: user.avatar_url,
-            expires_at: Some(expires_at),
+            expires_at: Some(claims.expires_at()),
             loaded_at: now,
             last_use: Use::default(),
+        })
+    }
+
+    /// A narrowed JWT is its parent, for a while and within some of its scopes: it lives while the secret works that it
+    /// was got with, and has the parent's owner, networks and window.
+    async fn load_narrowed(&self, claims: &NarrowedClaims, now: Timestamp) -> Result<Credential, Rejection> {
+        let found = self.store.find_token_by_secret(&claims.parent_secret_id).await?.ok_or(Rejection::Invalid)?;
+        let parent = token_credential(found, now)?;
+        if parent.id != CredentialId::Pat(claims.parent.clone())
+            || parent.user_id != claims.sub
+            || !parent.scopes.contain(&claims.scope)
+        {
+            return Err(Rejection::Invalid);
+        }
+        let ends = [Some(claims.expires_at()), parent.expires_at];
+        Ok(Credential {
+            scopes: claims.scope.clone(),
+            issued_at: claims.issued_at(),
+            expires_at: ends.into_iter().flatten().min(),
+            ..parent
         })
     }
 
@@ -238,22 +284,50 @@ impl Validator {
     }
 }
 
-fn token_credential(found: FoundToken, loaded_at: Timestamp) -> Credential {
+fn token_credential(found: FoundToken, loaded_at: Timestamp) -> Result<Credential, Rejection> {
+    if found.owner.disabled_at.is_some() {
+        return Err(Rejection::Invalid);
+    }
     let id = CredentialId::Pat(found.token.id);
     let user_id: UserId = found.token.user_id;
     let ends = [found.token.expires_at, found.secret.valid_until];
-    Credential {
+    Ok(Credential {
         window_key: id.window_key(),
         id,
         version: found.token.version,
         user_id,
         name: Some(found.token.name.to_string()),
         scopes: found.token.scopes,
+        allowed_ips: found.token.allowed_ips,
+        secret_id: Some(found.secret.id),
+        signed: None,
+        issued_at: found.token.created_at,
         email: found.owner.email,
         display_name: found.owner.display_name,
         avatar_url: found.owner.avatar_url,
         expires_at: ends.into_iter().flatten().min(),
         loaded_at,
         last_use: Use::default(),
+    })
+}
+
+/// Whether a credential that is in order is so now, for this audience, and from there.
+fn ensure_good_here(
+    credential: &Credential,
+    audience: Audience<'_>,
+    client: &ClientInfo,
+    now: Timestamp,
+) -> Result<(), Rejection> {
+    if credential.is_expired(now) {
+        return Err(Rejection::Expired);
     }
+    let is_for = match (credential.narrowed().and_then(NarrowedClaims::audience), audience) {
+        (None, _) | (Some(_), Audience::Told) => true,
+        (Some(bound), Audience::Named(asker)) => bound.iter().any(|audience| audience == asker),
+        (Some(_), Audience::General) => false,
+    };
+    if !is_for {
+        return Err(Rejection::Invalid);
+    }
+    if credential.is_allowed_from(client) { Ok(()) } else { Err(Rejection::IpNotAllowed) }
 }

@@ -106,7 +106,7 @@ async fn bad_requests_get_the_rfcs_errors() {
         (format!("grant_type={GRANT}"), "invalid_request"),
         (format!("grant_type={GRANT}&device_code={code}&device_code={code}"), "invalid_request"),
         (format!("grant_type=password&device_code={code}"), "unsupported_grant_type"),
-        (format!("grant_type={GRANT}&device_code="), "invalid_grant"),
+        (format!("grant_type={GRANT}&device_code="), "invalid_request"),
         (format!("grant_type={GRANT}&device_code=x"), "invalid_grant"),
         (format!("grant_type={GRANT}&device_code={code}x"), "invalid_grant"),
         (format!("grant_type={GRANT}&device_code=%00.%FF"), "invalid_grant"),

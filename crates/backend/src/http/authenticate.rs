@@ -37,7 +37,7 @@ impl Backend {
                 let Valid { credential, reply } = *valid;
                 note_window(context, &reply.rate_limit);
                 context.note_caller(match credential {
-                    auth_client::Credential::Token(_) => "pat",
+                    auth_client::Credential::Token(_) | auth_client::Credential::Narrowed { .. } => "pat",
                     auth_client::Credential::Session(_) => "session",
                 });
                 let client = context.client.clone();

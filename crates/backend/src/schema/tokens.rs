@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_graphql::{Context, ID, Object, Result, SimpleObject};
 use auth_api::{CreateTokenRequest, CreatedToken, ErrorCode, ExpiresAt, RotateTokenRequest, TokenSummary};
 use auth_client::AuthClient;
-use domain::{Scope, Scopes, TokenId, token};
+use domain::{AllowedIps, Network, Scope, Scopes, TokenId, token};
 
 use super::date::Date;
 use crate::caller::Caller;
@@ -22,6 +22,8 @@ struct PersonalAccessToken {
     prefix: String,
     /// What it may do; `*` is everything its owner may.
     scopes: Vec<String>,
+    /// From where it may be used, networks or addresses; null for anywhere.
+    allowed_ips: Option<Vec<String>>,
     /// When it ends; null if it does not.
     expires_at: Option<Date>,
     /// When it was last used, a few seconds behind; null if never.
@@ -45,6 +47,8 @@ struct PersonalAccessTokenCreated {
     prefix: String,
     /// What it may do; `*` is everything its owner may.
     scopes: Vec<String>,
+    /// From where it may be used, networks or addresses; null for anywhere.
+    allowed_ips: Option<Vec<String>>,
     /// When it ends; null if it does not.
     expires_at: Option<Date>,
     /// When it was last used; null if never.
@@ -62,6 +66,7 @@ impl From<TokenSummary> for PersonalAccessToken {
             name: token.name,
             prefix: token.prefix,
             scopes: texts(&token.scopes),
+            allowed_ips: token.allowed_ips.map(|networks| networks.iter().collect()),
             expires_at: token.expires_at.map(Date),
             last_used_at: token.last_used_at.map(Date),
             created_at: token.created_at.into(),
@@ -78,6 +83,7 @@ impl From<CreatedToken> for PersonalAccessTokenCreated {
             prefix: token.token.chars().take(token::PREFIX_LENGTH).collect(),
             token: token.token,
             scopes: texts(&token.scopes),
+            allowed_ips: token.allowed_ips.map(|networks| networks.iter().collect()),
             expires_at: token.expires_at.map(Date),
             last_used_at: token.last_used_at.map(Date),
             created_at: token.created_at.into(),
@@ -119,12 +125,18 @@ impl TokensMutation {
         #[graphql(desc = "What it may do, at most 32; null for `*`, everything the caller may.")] scopes: Option<
             Vec<String>,
         >,
+        #[graphql(
+            desc = "From where alone it may be used: networks in CIDR notation or addresses, IPv4 and IPv6, at most \
+                          32; null for anywhere."
+        )]
+        allowed_ips: Option<Vec<String>>,
     ) -> Result<PersonalAccessTokenCreated> {
         let user = Caller::user(context)?;
         let token = CreateTokenRequest {
             name,
             expires_at: expires_at.map(|Date(at)| ExpiresAt(at)),
             scopes: scopes.map(read_scopes).transpose()?,
+            allowed_ips: allowed_ips.map(read_networks).transpose()?,
         };
         let created = context.data::<Arc<AuthClient>>()?.create_token(user, &token).await.map_err(error::of_call)?;
         Ok(created.into())
@@ -164,6 +176,14 @@ fn read_scopes(texts: Vec<String>) -> Result<Scopes> {
     });
     let scopes = scopes.collect::<Result<Vec<Scope>, _>>()?;
     Ok(Scopes::try_from(scopes).map_err(|problem| error::validation("scopes", problem))?)
+}
+
+fn read_networks(texts: Vec<String>) -> Result<AllowedIps> {
+    let networks = texts.into_iter().enumerate().map(|(place, text)| {
+        Network::try_from(text).map_err(|problem| error::validation(&format!("allowedIps[{place}]"), problem))
+    });
+    let networks = networks.collect::<Result<Vec<Network>, _>>()?;
+    Ok(AllowedIps::try_from(networks).map_err(|problem| error::validation("allowedIps", problem))?)
 }
 
 /// Text that is no id names no token.

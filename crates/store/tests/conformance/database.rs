@@ -154,6 +154,7 @@ impl Database {
             user_id: user.id.clone(),
             name: "CI deploy".parse().unwrap(),
             scopes: "projects:* tokens:read".parse().unwrap(),
+            allowed_ips: Some("192.0.2.0/24 2001:db8::/32".parse().unwrap()),
             expires_at: None,
             secret: self.new_secret(&seal_key("present")),
         }

@@ -119,7 +119,8 @@ conformance! {
         an_end_that_does_not_fit_is_noticed,
     }
     signing_keys {
-        of_several_first_keys_one_is_kept_for_each_seal,
+        of_several_next_keys_one_is_kept,
+        a_superseded_key_ends_and_no_later_than_before,
     }
     pairings {
         a_pairing_goes_its_way,

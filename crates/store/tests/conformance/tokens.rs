@@ -26,6 +26,7 @@ pub(crate) async fn a_created_token_is_found_and_listed(db: &Database) {
     let CreationOutcome::Created(token) = db.store.create_token(&new, &limits, &event).await.unwrap() else { panic!() };
 
     let expected = Token {
+        allowed_ips: new.allowed_ips.clone(),
         id: new.id.clone(),
         user_id: ann.id.clone(),
         name: new.name.clone(),

@@ -160,13 +160,13 @@ fn created(id: &str, name: &str, body: &Value) -> Value {
     json!({"success": true, "token": {
         "id": id, "name": name, "token": "af_live_0123456789abcdef",
         "scopes": if body["scopes"].is_null() { json!(["*"]) } else { body["scopes"].clone() },
-        "expiresAt": body["expiresAt"], "createdAt": AT, "updatedAt": AT, "lastUsedAt": null,
+        "allowedIps": body["allowedIps"], "expiresAt": body["expiresAt"], "createdAt": AT, "updatedAt": AT, "lastUsedAt": null,
     }})
 }
 
 async fn list() -> Json<Value> {
     Json(json!({"tokens": [{
-        "id": "t1", "name": "ci", "prefix": "af_live_0123", "scopes": ["a:read"], "expiresAt": null,
+        "id": "t1", "name": "ci", "prefix": "af_live_0123", "scopes": ["a:read"], "allowedIps": ["192.0.2.0/24"], "expiresAt": null,
         "lastUsedAt": AT, "createdAt": AT, "updatedAt": AT,
     }]}))
 }

@@ -18,14 +18,14 @@ async fn me_has_all_its_fields() {
 #[tokio::test]
 async fn tokens_are_listed_and_limits_read() {
     let service = Service::start().await;
-    let query = "{personalAccessTokens{id name prefix scopes expiresAt lastUsedAt createdAt updatedAt}
+    let query = "{personalAccessTokens{id name prefix scopes allowedIps expiresAt lastUsedAt createdAt updatedAt}
                   apiKeyRateLimit{remaining limit resetAt activeTokens maxActiveTokens}}";
     let at = "2025-11-08T12:00:00.000Z";
     assert_eq!(
         service.ask_as_somebody(query).await.json(),
         json!({"data": {
             "personalAccessTokens": [{"id": "t1", "name": "ci", "prefix": "af_live_0123", "scopes": ["a:read"],
-                                      "expiresAt": null, "lastUsedAt": at, "createdAt": at, "updatedAt": at}],
+                                      "allowedIps": ["192.0.2.0/24"], "expiresAt": null, "lastUsedAt": at, "createdAt": at, "updatedAt": at}],
             "apiKeyRateLimit": {"remaining": 48, "limit": 50, "resetAt": at, "activeTokens": 2, "maxActiveTokens": 500},
         }})
     );
@@ -34,19 +34,26 @@ async fn tokens_are_listed_and_limits_read() {
 #[tokio::test]
 async fn a_token_is_created_with_what_was_asked_for() {
     let service = Service::start().await;
-    let query = "mutation($name:String!,$at:Date,$scopes:[String!]){
-        createPersonalAccessToken(name:$name,expiresAt:$at,scopes:$scopes){id name token prefix scopes expiresAt lastUsedAt}}";
-    let variables = json!({"name": "ci", "at": "2026-01-01T01:00:00+01:00", "scopes": ["a:read", "b"]});
+    let query = "mutation($name:String!,$at:Date,$scopes:[String!],$ips:[String!]){
+        createPersonalAccessToken(name:$name,expiresAt:$at,scopes:$scopes,allowedIps:$ips){
+            id name token prefix scopes allowedIps expiresAt lastUsedAt}}";
+    let variables = json!({"name": "ci", "at": "2026-01-01T01:00:00+01:00", "scopes": ["a:read", "b"],
+                           "ips": ["192.0.2.0/24", "2001:db8::1"]});
     let request = post(&json!({"query": query, "variables": variables}));
     let reply = service.send(with(request, header::AUTHORIZATION, "good")).await;
     assert_eq!(
         reply.json()["data"]["createPersonalAccessToken"],
         json!({"id": "t2", "name": "ci", "token": "af_live_0123456789abcdef", "prefix": "af_live_0123",
-               "scopes": ["a:read", "b"], "expiresAt": "2026-01-01T00:00:00.000Z", "lastUsedAt": null})
+               "scopes": ["a:read", "b"], "allowedIps": ["192.0.2.0/24", "2001:db8::1"],
+               "expiresAt": "2026-01-01T00:00:00.000Z", "lastUsedAt": null})
     );
     let call = &service.auth.calls()[0];
     assert_eq!(call.line, "POST /tokens");
-    assert_eq!(call.body, json!({"name": "ci", "expiresAt": "2026-01-01T00:00:00.000Z", "scopes": ["a:read", "b"]}));
+    assert_eq!(
+        call.body,
+        json!({"name": "ci", "expiresAt": "2026-01-01T00:00:00.000Z", "scopes": ["a:read", "b"],
+               "allowedIps": ["192.0.2.0/24", "2001:db8::1"]})
+    );
 
     service.ask_as_somebody("mutation{createPersonalAccessToken(name:\"plain\"){id}}").await;
     assert_eq!(service.auth.calls()[1].body, json!({"name": "plain"}));
@@ -128,6 +135,9 @@ async fn arguments_outside_their_bounds_are_refused_before_auth_is_called() {
         create("scopes:[\"Not A Scope\"]"),
         create("scopes:[]"),
         scopes(33),
+        create("allowedIps:[]"),
+        create("allowedIps:[\"192.0.2.1/24\"]"),
+        create("allowedIps:[\"example.com\"]"),
         "{auditEvents(first:0){nodes{id}}}".to_owned(),
         "{auditEvents(first:-1){nodes{id}}}".to_owned(),
         "{auditEvents(first:101){nodes{id}}}".to_owned(),

@@ -1,0 +1,209 @@
+//! `/forward-auth`: the question that a proxy asks about each request before it passes it on.
+
+use std::sync::Arc;
+
+use auth_api::{CredentialKind, ErrorBody, ErrorCode};
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use domain::{Scope, Scopes};
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use url::form_urlencoded;
+use web::{ApiError, Context};
+
+use super::caller::{NoBearer, bearer, rejected};
+use super::limits::{self, Route};
+use crate::AuthService;
+use crate::tokens::{Audience, Credential, Rejection, Validated};
+
+const USER_ID: HeaderName = HeaderName::from_static("x-auth-user-id");
+const TOKEN_ID: HeaderName = HeaderName::from_static("x-auth-token-id");
+const KIND: HeaderName = HeaderName::from_static("x-auth-kind");
+const SCOPES: HeaderName = HeaderName::from_static("x-auth-scopes");
+/// With a 403: why.
+const REASON: HeaderName = HeaderName::from_static("x-auth-reason");
+
+/// May this request pass? For proxies: nginx `auth_request`, Caddy `forward_auth`, Traefik `forwardAuth`, Envoy
+/// `ext_authz`; see `docs/guard`. Takes every method and no body. Counts the request in the credential's window.
+#[utoipa::path(get, path = "/forward-auth", tag = "guard",
+    params(("scope" = Option<String>, Query, description = "scopes, separated by spaces, all of which the credential \
+            has to have; may be repeated"),
+           ("audience" = Option<String>, Query, description = "for whom the proxy asks; a credential that was narrowed \
+            to an audience is good only where that is named"),
+           ("nginx" = Option<String>, Query, description = "`1`: 403 in the place of 429, since nginx knows no other"),
+           ("uri" = Option<String>, Query, description = "ends the query: what follows is the end user's and not read")),
+    responses((status = 200, description = "it may: `X-Auth-User-Id`, `X-Auth-Token-Id`, `X-Auth-Kind`, `X-Auth-Scopes`"),
+              (status = 400, body = ErrorBody, description = "the query is not as above, so nothing passes"),
+              (status = 401, body = ErrorBody), (status = 429, body = ErrorBody), (status = 503, body = ErrorBody),
+              (status = 403, body = ErrorBody, description = "`X-Auth-Reason`: `insufficient_scope`, `ip_not_allowed`, \
+               and with `nginx=1` `rate_limited`")))]
+pub(super) async fn forward_auth(
+    State(auth): State<Arc<AuthService>>,
+    Extension(context): Extension<Arc<Context>>,
+    parts: Parts,
+) -> Response {
+    let asked = match Asked::read(parts.uri.query().unwrap_or_default()) {
+        Ok(asked) => asked,
+        Err(problem) => return problem.into_response(),
+    };
+    match decide(&auth, &context, &parts, &asked).await {
+        Ok(credential) => passed(&credential),
+        Err(refusal) => refusal.into_response(asked.for_nginx, &context),
+    }
+}
+
+/// What the proxy wants to know.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Asked {
+    required: Vec<Scope>,
+    audience: Option<String>,
+    for_nginx: bool,
+}
+
+impl Asked {
+    /// A query that is not understood lets nothing pass: `scpe=` must not mean that none is needed.
+    fn read(query: &str) -> Result<Self, ApiError> {
+        let mut asked = Self::default();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            match name.as_ref() {
+                "scope" => {
+                    let scopes: Scopes = value.parse().map_err(|error| ApiError::validation("scope", error))?;
+                    asked.required.extend(scopes.iter().cloned());
+                }
+                "audience" if !value.is_empty() && asked.audience.is_none() => {
+                    asked.audience = Some(value.into_owned());
+                }
+                "audience" => return Err(ApiError::validation("audience", "must be there once, and not empty")),
+                "nginx" if value == "1" => asked.for_nginx = true,
+                "nginx" => return Err(ApiError::validation("nginx", "must be 1, or left out")),
+                // Envoy can only append the path and query of the end user's request.
+                "uri" => break,
+                _ => return Err(ApiError::validation(&name, "is no parameter of this route")),
+            }
+        }
+        Ok(asked)
+    }
+}
+
+struct Refusal {
+    error: ApiError,
+    reason: Option<&'static str>,
+}
+
+impl From<ApiError> for Refusal {
+    fn from(error: ApiError) -> Self {
+        let reason = (error.code() == ErrorCode::RateLimitExceeded).then_some("rate_limited");
+        Self { error, reason }
+    }
+}
+
+async fn decide(
+    auth: &Arc<AuthService>,
+    context: &Context,
+    parts: &Parts,
+    asked: &Asked,
+) -> Result<Arc<Credential>, Refusal> {
+    let presented = match bearer(parts) {
+        Ok(presented) => presented,
+        // Whoever shows nothing guesses nothing: a browser's first visit.
+        Err(NoBearer::Absent) => return Err(ApiError::unauthorized().into()),
+        Err(NoBearer::Malformed) => return Err(failed(auth, context, ApiError::unauthorized(), None)),
+    };
+    let audience = asked.audience.as_deref().map_or(Audience::General, Audience::Named);
+    let Validated { credential, quota } = match auth.validator.validate(presented, audience, &context.client).await {
+        Ok(validated) => validated,
+        Err(Rejection::IpNotAllowed) => {
+            let error = ApiError::new(ErrorCode::Forbidden, "This token may not be used from this address");
+            return Err(failed(auth, context, error, Some("ip_not_allowed")));
+        }
+        Err(rejection @ (Rejection::Limited { .. } | Rejection::Unavailable(_))) => {
+            return Err(rejected(auth, context, rejection).into());
+        }
+        Err(rejection) => return Err(failed(auth, context, rejected(auth, context, rejection), None)),
+    };
+    context.note_caller(match credential.id.kind() {
+        CredentialKind::Pat => "pat",
+        CredentialKind::Session => "session",
+    });
+    limits::show_credential(auth, context, quota);
+    match missing(&asked.required, &credential.scopes) {
+        None => Ok(credential),
+        Some(missing) => {
+            Err(Refusal { error: ApiError::insufficient_scope(&missing), reason: Some("insufficient_scope") })
+        }
+    }
+}
+
+/// An attempt that failed, held to the standard limit by the end user's address.
+fn failed(auth: &AuthService, context: &Context, error: ApiError, reason: Option<&'static str>) -> Refusal {
+    let counted = limits::admit_address(auth, context, &Route::named("/forward-auth"), auth.config.limits.standard);
+    counted.map_or_else(Refusal::from, |()| Refusal { error, reason })
+}
+
+fn missing(required: &[Scope], held: &Scopes) -> Option<Scopes> {
+    let missing: Vec<Scope> = required.iter().filter(|scope| !held.allow(scope.as_str())).take(32).cloned().collect();
+    missing.try_into().ok()
+}
+
+/// The grammars of ids and scopes leave nothing that could break a header.
+fn passed(credential: &Credential) -> Response {
+    let kind = match credential.id.kind() {
+        CredentialKind::Pat => "pat",
+        CredentialKind::Session => "session",
+    };
+    let texts = [
+        (USER_ID, credential.user_id.to_string()),
+        (TOKEN_ID, credential.id.as_str().to_owned()),
+        (KIND, kind.to_owned()),
+        (SCOPES, credential.scopes.to_string()),
+    ];
+    let mut response = StatusCode::OK.into_response();
+    for (name, text) in texts {
+        match HeaderValue::try_from(text) {
+            Ok(value) => response.headers_mut().insert(name, value),
+            Err(error) => return ApiError::internal(&error).into_response(),
+        };
+    }
+    response
+}
+
+impl Refusal {
+    fn into_response(self, for_nginx: bool, context: &Context) -> Response {
+        let Self { error, reason } = self;
+        let reason = reason.map(|reason| [(REASON, HeaderValue::from_static(reason))]);
+        if for_nginx && error.code() == ErrorCode::RateLimitExceeded {
+            let retry_after = error.retry_after_seconds();
+            let body = ErrorBody {
+                error: error.message().to_owned(),
+                code: error.code(),
+                request_id: context.request_id.clone(),
+                details: Vec::new(),
+                attempts_remaining: None,
+                retry_after,
+                reset_at: None,
+            };
+            let wait = retry_after.map(|seconds| [(header::RETRY_AFTER, HeaderValue::from(seconds))]);
+            return (StatusCode::FORBIDDEN, reason, wait, Json(body)).into_response();
+        }
+        (reason, error).into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_that_is_not_understood_is_refused() {
+        let asked = Asked::read("scope=a:b+c&scope=d&nginx=1&audience=x&uri=/p?scope=e&scpe=f&audience=y").unwrap();
+        let required = asked.required.iter().map(Scope::as_str).collect::<Vec<_>>();
+        assert_eq!((required, asked.audience.as_deref(), asked.for_nginx), (vec!["a:b", "c", "d"], Some("x"), true));
+        assert_eq!(Asked::read("").unwrap(), Asked::default());
+        for query in
+            ["scope=", "scope", "scope=A", "scpe=a", "nginx=yes", "nginx", "audience=", "audience=a&audience=b"]
+        {
+            assert!(Asked::read(query).is_err(), "{query}");
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! The key pairs of this installation: EdDSA (RFC 8037), so that holding `JWT_SECRET` forges nothing. They are kept in
+//! the database, sealed; every instance reads them again every minute and whenever it meets one that it does not know.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
+use domain::audit::Actor;
+use domain::{Chance, ClientInfo, EventId, KeyId, Timestamp};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use secrecy::{ExposeSecret, SecretSlice};
+use serde::Serialize;
+use store::{NewEvent, SigningKey, Store, StoreError};
+
+use super::{Claims, Seal};
+
+/// A key signs for so long; then the next one is made.
+const ROTATE_AFTER: Duration = Duration::from_hours(30 * 24);
+/// A superseded key verifies for so long: two overlap. Far longer than any JWT lives.
+pub(super) const OVERLAP: Duration = Duration::from_hours(30 * 24);
+/// A new key signs nothing before every instance that meets its signature would find it: a little longer than
+/// [`LOOK_AGAIN_AFTER`].
+const LEAD: Duration = Duration::from_secs(2);
+/// A key that is not known makes an instance look into the database, but not more often than this: whoever invents key
+/// ids costs a query a second, in all.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// Signs with the newest key and verifies with all that have not ended.
+pub(crate) struct KeyRing {
+    store: Store,
+    /// The first seals, all open.
+    seals: Vec<Seal>,
+    chance: Chance,
+    keys: RwLock<Arc<Keys>>,
+    looked_at: Mutex<Option<Timestamp>>,
+}
+
+/// What the database said, newest first.
+struct Keys {
+    newest: Option<(KeyId, Timestamp)>,
+    signing: Vec<Signing>,
+    verifying: HashMap<KeyId, Verifying>,
+    public: Vec<(KeyId, String)>,
+}
+
+struct Signing {
+    id: KeyId,
+    signs_from: Timestamp,
+    header: Header,
+    key: EncodingKey,
+}
+
+struct Verifying {
+    retires_at: Option<Timestamp>,
+    key: DecodingKey,
+}
+
+/// A JWT whose signature and common claims are right, and whose time has not come.
+#[derive(Debug)]
+pub(crate) struct Signed {
+    pub(crate) kid: KeyId,
+    pub(crate) claims: Claims,
+}
+
+/// Why a JWT is not accepted.
+#[derive(Debug)]
+pub(crate) enum JwtError {
+    /// Ours, but its time is over; its holder should get another.
+    Expired,
+    /// Not ours, or not of a kind that opens anything here, or of a key that has ended.
+    Invalid,
+    /// Nobody can say: the database does not answer.
+    Unavailable(StoreError),
+}
+
+/// A public key in the form of RFC 7517 and RFC 8037 §2.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub(crate) struct Jwk {
+    kty: &'static str,
+    crv: &'static str,
+    alg: &'static str,
+    #[serde(rename = "use")]
+    purpose: &'static str,
+    #[schema(value_type = String)]
+    kid: KeyId,
+    x: String,
+}
+
+/// The public keys (RFC 7517 §5).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub(crate) struct JwkSet {
+    keys: Vec<Jwk>,
+}
+
+impl JwkSet {
+    /// Names this very set (RFC 9110 §8.8.3). A key id stands for one key for ever.
+    pub(crate) fn etag(&self) -> String {
+        let ids: Vec<&str> = self.keys.iter().map(|key| key.kid.as_str()).collect();
+        format!("\"{}\"", ids.join("."))
+    }
+}
+
+impl KeyRing {
+    /// Reads the key pairs from the database and makes the first one where there is none that `seals` open. The first
+    /// seal is the one in force; the others are those of a rotation that has not ended.
+    ///
+    /// # Errors
+    /// When the database cannot be read or written.
+    pub(crate) async fn load(
+        store: Store,
+        seals: Vec<Seal>,
+        chance: Chance,
+        now: Timestamp,
+    ) -> Result<Self, StoreError> {
+        let known = store.list_signing_keys().await?;
+        let keys = RwLock::new(Arc::new(Keys::of(&known, &seals)));
+        let ring = Self { store, seals, chance, keys, looked_at: Mutex::default() };
+        if ring.keys().signing.is_empty() {
+            if let Some(newest) = known.first() {
+                tracing::warn!(kid = %newest.id, "the signing key was sealed under a secret that is gone; making a new one");
+            }
+            // Another instance may be quicker; then its key is in the list and opens like ours.
+            ring.add(known.first().map(|key| &key.id), now.plus(OVERLAP), now).await?;
+        }
+        if ring.keys().signing.is_empty() {
+            return Err(StoreError::Malformed { column: "sealed_private_key" });
+        }
+        Ok(ring)
+    }
+
+    fn keys(&self) -> Arc<Keys> {
+        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn set(&self, known: &[SigningKey]) {
+        let keys = Keys::of(known, &self.seals);
+        // An instance that cannot open any key has been left behind by a change of the seal key; it goes on with what
+        // it has, and says so.
+        if keys.signing.is_empty() && !self.keys().signing.is_empty() {
+            tracing::error!("none of the signing keys in the database opens under this instance's secrets");
+            return;
+        }
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+    }
+
+    /// Reads the keys again.
+    pub(crate) async fn reload(&self) -> Result<(), StoreError> {
+        let known = self.store.list_signing_keys().await?;
+        self.set(&known);
+        Ok(())
+    }
+
+    /// Makes the next key when the newest has signed for long enough.
+    pub(crate) async fn rotate_if_due(&self, now: Timestamp) -> Result<(), StoreError> {
+        match &self.keys().newest {
+            Some((newest, made)) if made.plus(ROTATE_AFTER) <= now => {
+                self.add(Some(newest), now.plus(OVERLAP), now).await?;
+                tracing::info!("a new key signs from now on; the one before it verifies for another 30 days");
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes the next key now; those before it verify until `others_until`. Returns its id.
+    pub(super) async fn rotate(&self, others_until: Timestamp, now: Timestamp) -> Result<KeyId, StoreError> {
+        let newest = self.keys().newest.as_ref().map(|(id, _)| id.clone());
+        self.add(newest.as_ref(), others_until, now).await?;
+        let newest = self.keys().newest.as_ref().map(|(id, _)| id.clone());
+        newest.ok_or(StoreError::Malformed { column: "kid" })
+    }
+
+    async fn add(&self, newest: Option<&KeyId>, others_until: Timestamp, now: Timestamp) -> Result<(), StoreError> {
+        let key = generate(&self.seals[0], &self.chance, now);
+        let event = NewEvent {
+            id: self.chance.with(|rng| EventId::generate(rng)),
+            at: now,
+            actor: Actor { service: Some(auth_api::AUTH_SERVICE.to_owned()), ..Actor::default() },
+            client: ClientInfo::default(),
+            metadata: BTreeMap::new(),
+        };
+        let known = self.store.add_signing_key(&key, newest, others_until, &event).await?;
+        self.set(&known);
+        Ok(())
+    }
+
+    /// Signs. The same claims under the same key give the same JWT.
+    pub(crate) fn sign(&self, claims: &Claims, now: Timestamp) -> String {
+        let keys = self.keys();
+        let is_good = |key: &&Signing| keys.verifying.get(&key.id).is_some_and(|known| known.is_good(now));
+        let mut good = keys.signing.iter().filter(is_good);
+        let fallback = good.clone().next().or(keys.signing.first());
+        let signing = good.find(|key| key.signs_from <= now).or(fallback).expect("a ring has a key that signs");
+        jsonwebtoken::encode(&signing.header, claims, &signing.key).expect("plain claims can always be signed")
+    }
+
+    /// Whether a signature that was right under this key still counts.
+    pub(crate) fn accepts(&self, kid: &KeyId, now: Timestamp) -> bool {
+        self.keys().verifying.get(kid).is_some_and(|known| known.is_good(now))
+    }
+
+    /// A current JWT of ours. Costs about 50 µs for the signature; callers remember the outcome.
+    pub(crate) async fn verify(&self, jwt: &str, now: Timestamp) -> Result<Signed, JwtError> {
+        let kid = jsonwebtoken::decode_header(jwt).ok().and_then(|header| header.kid);
+        let kid: KeyId = kid.and_then(|kid| kid.try_into().ok()).ok_or(JwtError::Invalid)?;
+        if !self.keys().verifying.contains_key(&kid) && self.may_look_again(now) {
+            self.reload().await.map_err(JwtError::Unavailable)?;
+        }
+        let keys = self.keys();
+        let known = keys.verifying.get(&kid).filter(|known| known.is_good(now)).ok_or(JwtError::Invalid)?;
+
+        // Only this algorithm, whatever the header says. The rest is checked below, against our clock.
+        let mut validation = Validation::new(Algorithm::EdDSA);
+        validation.validate_exp = false;
+        validation.validate_aud = false;
+        let claims =
+            jsonwebtoken::decode::<Claims>(jwt, &known.key, &validation).map_err(|_| JwtError::Invalid)?.claims;
+        if !claims.are_in_order() {
+            return Err(JwtError::Invalid);
+        }
+        if now >= claims.expires_at() {
+            return Err(JwtError::Expired);
+        }
+        Ok(Signed { kid, claims })
+    }
+
+    fn may_look_again(&self, now: Timestamp) -> bool {
+        let mut looked_at = self.looked_at.lock().unwrap_or_else(PoisonError::into_inner);
+        // Also after the clock was set back.
+        let is_due = looked_at.is_none_or(|before| now < before || now.since(before) >= LOOK_AGAIN_AFTER);
+        if is_due {
+            *looked_at = Some(now);
+        }
+        is_due
+    }
+
+    /// The public keys that verify now, newest first.
+    pub(crate) fn public_keys(&self, now: Timestamp) -> JwkSet {
+        let keys = self.keys();
+        let is_good = |id: &KeyId| keys.verifying.get(id).is_some_and(|known| known.is_good(now));
+        let jwk = |(kid, x): &(KeyId, String)| Jwk {
+            kty: "OKP",
+            crv: "Ed25519",
+            alg: "EdDSA",
+            purpose: "sig",
+            kid: kid.clone(),
+            x: x.clone(),
+        };
+        JwkSet { keys: keys.public.iter().filter(|(id, _)| is_good(id)).map(jwk).collect() }
+    }
+}
+
+impl Verifying {
+    fn is_good(&self, now: Timestamp) -> bool {
+        self.retires_at.is_none_or(|end| now < end)
+    }
+}
+
+impl Keys {
+    fn of(known: &[SigningKey], seals: &[Seal]) -> Self {
+        let oldest = known.last().map(|key| key.created_at);
+        let signing = |key: &SigningKey| {
+            let name = key.id.as_str();
+            let pkcs8: SecretSlice<u8> = seals.iter().find_map(|seal| seal.open(name, &key.sealed_private_key))?;
+            let mut header = Header::new(Algorithm::EdDSA);
+            header.kid = Some(key.id.to_string());
+            // The first one has nobody to wait for.
+            let lead = if Some(key.created_at) == oldest { Duration::ZERO } else { LEAD };
+            let signs_from = key.created_at.plus(lead);
+            Some(Signing {
+                id: key.id.clone(),
+                signs_from,
+                header,
+                key: EncodingKey::from_ed_der(pkcs8.expose_secret()),
+            })
+        };
+        let verifying = |key: &SigningKey| {
+            let decoding = DecodingKey::from_ed_components(&key.public_key).ok()?;
+            Some((key.id.clone(), Verifying { retires_at: key.retires_at, key: decoding }))
+        };
+        Self {
+            newest: known.first().map(|key| (key.id.clone(), key.created_at)),
+            signing: known.iter().filter_map(signing).collect(),
+            verifying: known.iter().filter_map(verifying).collect(),
+            public: known.iter().map(|key| (key.id.clone(), key.public_key.clone())).collect(),
+        }
+    }
+}
+
+fn generate(seal: &Seal, chance: &Chance, now: Timestamp) -> SigningKey {
+    let kid = chance.with(|rng| KeyId::generate(rng));
+    let mut seed = [0u8; 32];
+    chance.with(|rng| rng.fill_bytes(&mut seed));
+    let pair = Ed25519KeyPair::from_seed_unchecked(&seed).expect("any 32 bytes are an Ed25519 seed");
+    let pkcs8 = pair.to_pkcs8v1().expect("a key pair has a PKCS #8 form");
+    let sealed: SecretSlice<u8> = pkcs8.as_ref().to_vec().into();
+    SigningKey {
+        public_key: BASE64URL.encode(pair.public_key()),
+        sealed_private_key: seal.seal(kid.as_str(), &sealed),
+        seal_key: seal.id().clone(),
+        created_at: now,
+        retires_at: None,
+        id: kid,
+    }
+}
