@@ -1,10 +1,11 @@
-//! For tests only: a clock that stands still, a mail server and SMS gateways that keep what they get, service JWTs with any claims, and
-//! real processes, Redis among them. What cannot go on panics: a test that cannot go on has failed.
+//! For tests only: a clock that stands still, a mail server and SMS gateways that keep what they get, service JWTs with any claims,
+//! private PostgreSQL and Redis servers, and real processes. What cannot go on panics: a test that cannot go on has failed.
 
 #![expect(clippy::missing_panics_doc, reason = "everything here panics when a test cannot go on")]
 
 mod node;
 mod oauth_provider;
+mod postgres;
 mod process;
 mod redis;
 mod service_jwt;
@@ -15,6 +16,7 @@ mod time;
 pub use jsonwebtoken::Algorithm;
 pub use node::{WalletSignature, sign_with_wallet, test_clients};
 pub use oauth_provider::{OAuthFault, OAuthProvider, OAuthStep};
+pub use postgres::Postgres;
 pub use process::{Afd, Finished, Launch, free_port};
 pub use redis::{Redis, RedisCluster};
 pub use service_jwt::{ServiceJwt, service_jwt};
