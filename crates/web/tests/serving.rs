@@ -58,7 +58,7 @@ async fn ask(connection: &mut TcpStream, path: &str) -> String {
 
 #[tokio::test]
 async fn a_service_that_is_to_end_answers_on_and_closes_each_connection_after_its_reply() {
-    let service = start(Duration::from_secs(600)).await;
+    let service = start(Duration::from_mins(10)).await;
     let mut kept = TcpStream::connect(service.address).await.unwrap();
     let before = ask(&mut kept, "/draining").await;
     assert!(!before.contains("connection: close") && before.ends_with("false"), "{before}");
