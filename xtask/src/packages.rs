@@ -20,6 +20,9 @@ const NEEDED: &[Package] = &[
     // The wallets' libraries of `test-clients`.
     Package { name: "nodejs", program: "node" },
     Package { name: "npm", program: "npm" },
+    // Redis by itself and as a cluster.
+    Package { name: "redis-server", program: "redis-server" },
+    Package { name: "redis-tools", program: "redis-cli" },
     Package { name: "postgresql", program: "initdb" },
 ];
 
