@@ -8,4 +8,5 @@ mod installation;
 mod oauth;
 mod operations;
 mod tour;
+mod traces;
 mod two_services;
