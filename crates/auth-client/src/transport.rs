@@ -7,6 +7,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 use reqwest::{Request, Response, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tracing::Instrument as _;
 
 use crate::{AuthClient, EndUser};
 
@@ -86,12 +87,26 @@ impl AuthClient {
     /// its success.
     pub(crate) async fn guarded<T>(
         &self,
-        request: Request,
+        mut request: Request,
         understand: impl FnOnce(&Reply) -> Result<T, Unavailable>,
     ) -> Result<T, Unavailable> {
-        let permit = self.breaker.admit(self.clock.now()).ok_or(Unavailable::BreakerOpen)?;
+        let Some(permit) = self.breaker.admit(self.clock.now()) else {
+            self.metrics.refused();
+            return Err(Unavailable::BreakerOpen);
+        };
         let path = request.url().path().to_owned();
-        let outcome = self.send(request).await.and_then(|reply| understand(&reply));
+        #[expect(clippy::disallowed_methods, reason = "the duration is only counted")]
+        let started = std::time::Instant::now();
+        let span = tracing::info_span!(
+            target: telemetry::trace::TARGET,
+            "call",
+            otel.name = format_args!("auth {} {path}", request.method()),
+            otel.kind = "client",
+            http.request.method = request.method().as_str(),
+        );
+        telemetry::trace::pass_on(&span, request.headers_mut());
+        let outcome = self.send(request).instrument(span).await.and_then(|reply| understand(&reply));
+        self.metrics.called(&outcome, started.elapsed());
         match &outcome {
             Ok(_) => permit.succeeded(),
             Err(error) => {

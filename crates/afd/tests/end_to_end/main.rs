@@ -6,5 +6,7 @@ mod configuration;
 mod durability;
 mod installation;
 mod oauth;
+mod operations;
 mod tour;
+mod traces;
 mod two_services;

@@ -11,6 +11,7 @@ use super::cache::{CacheKey, Credential, CredentialCache, CredentialId};
 use super::recovery::Recovery;
 use super::usage::{UsageLog, Use};
 use crate::keys::{AccessClaims, Claims, JwtError, KeyRing, NarrowedClaims};
+use crate::metrics::{Asked, Look, Metrics};
 
 /// Longer texts are no credential of ours and are not looked at.
 pub(super) const MAX_PRESENTED_BYTES: usize = 4096;
@@ -74,6 +75,7 @@ pub(crate) struct ValidatorParts {
     pub(crate) keys: KeyRing,
     pub(crate) token_digests: DigestKey,
     pub(crate) limit: Limit,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 /// Validates credentials: access JWTs, personal access tokens, and JWTs that were narrowed from these.
@@ -88,12 +90,13 @@ pub(crate) struct Validator {
     pub(super) cache: CredentialCache,
     pub(super) usage: UsageLog,
     pub(super) recovery: Recovery,
+    metrics: Arc<Metrics>,
 }
 
 impl Validator {
     /// A validator with nothing learned yet; the copies it will make die with `process_secret`.
     pub(crate) fn new(parts: ValidatorParts, recovery: Recovery, process_secret: &[u8; 32]) -> Self {
-        let ValidatorParts { store, limiter, clock, keys, token_digests, limit } = parts;
+        let ValidatorParts { store, limiter, clock, keys, token_digests, limit, metrics } = parts;
         Self {
             store,
             limiter,
@@ -102,6 +105,7 @@ impl Validator {
             token_digests,
             limit,
             recovery,
+            metrics,
             cache: CredentialCache::new(process_secret),
             usage: UsageLog::default(),
         }
@@ -112,6 +116,17 @@ impl Validator {
     /// A warm credential is answered from memory: the copy is trusted because the same operation of the limiter that
     /// counts the request also says whether the credential has been marked since. See `docs/decisions`.
     pub(crate) async fn validate(
+        &self,
+        presented: &str,
+        audience: Audience<'_>,
+        client: &ClientInfo,
+    ) -> Result<Validated, Rejection> {
+        let outcome = self.decide(presented, audience, client).await;
+        self.metrics.validated(&outcome);
+        outcome
+    }
+
+    async fn decide(
         &self,
         presented: &str,
         audience: Audience<'_>,
@@ -129,11 +144,14 @@ impl Validator {
             ensure_good_here(copy, audience, client, now)?;
             let verdict = self.limiter.admit_credential(&copy.window_key, copy.version, self.limit, now);
             if let CredentialVerdict::Counted(verdict) = verdict {
+                self.metrics.looked(Look::Hit);
                 return self.conclude(copy, verdict, client, now);
             }
         }
 
-        let loaded = match self.load(presented, copy.as_deref(), client, now).await {
+        self.metrics.looked(if copy.is_some() { Look::Stale } else { Look::Miss });
+        let loading = self.load(presented, copy.as_deref(), client, now);
+        let loaded = match self.metrics.time(Asked::Validation, loading).await {
             Ok(credential) => Arc::new(credential),
             Err(rejection) => {
                 self.cache.forget(&key);

@@ -15,13 +15,13 @@ async fn homely(world: &World, who: &Person) -> Token {
 }
 
 /// The question about a token that was shown from there.
-fn shown_from(world: &World, token: &str, ip: Value) -> Call {
-    let body = json!({ "token": token, "client": { "ip": ip } });
+fn shown_from(world: &World, token: &str, ip: impl Into<Value>) -> Call {
+    let body = json!({ "token": token, "client": { "ip": ip.into() } });
     world.post("/tokens/validate").by(&world.service_jwt().sign()).json(&body)
 }
 
 async fn remaining(world: &World, token: &str) -> u64 {
-    shown_from(world, token, HOME.into()).await.ok(200)["rateLimit"]["remaining"].as_u64().unwrap()
+    shown_from(world, token, HOME).await.ok(200)["rateLimit"]["remaining"].as_u64().unwrap()
 }
 
 async fn last_used_at(world: &World, who: &Person) -> Value {
@@ -43,7 +43,7 @@ async fn the_list_is_kept_and_shown() {
     let path = format!("/tokens/{}/rotate", token(&reply).id);
     let rotated = world.post(&path).by(&ann.access).await.ok(201);
     assert_eq!(rotated["token"]["allowedIps"], shown, "rotation keeps it");
-    shown_from(&world, &token(&rotated).secret, ELSEWHERE.into()).await.fails(401, "IP_NOT_ALLOWED");
+    shown_from(&world, &token(&rotated).secret, ELSEWHERE).await.fails(401, "IP_NOT_ALLOWED");
 }
 
 #[tokio::test]
@@ -86,7 +86,7 @@ async fn from_elsewhere_or_nowhere_it_is_invalid_costs_nothing_and_leaves_no_tra
     }
     assert_eq!(remaining(&world, &token.secret).await, 998);
     for ip in ["192.0.2.255", "::ffff:192.0.2.1", "2001:db8:ffff::1"] {
-        shown_from(&world, &token.secret, ip.into()).await.ok(200);
+        shown_from(&world, &token.secret, ip).await.ok(200);
     }
 }
 
@@ -96,10 +96,10 @@ async fn the_copy_of_a_restart_knows_the_list_too() {
     let ann = world.ann().await;
     let token = homely(&world, &ann).await;
     let world = world.restart(|_| {}).await;
-    shown_from(&world, &token.secret, ELSEWHERE.into()).await.fails(401, "IP_NOT_ALLOWED");
-    shown_from(&world, &token.secret, HOME.into()).await.ok(200);
+    shown_from(&world, &token.secret, ELSEWHERE).await.fails(401, "IP_NOT_ALLOWED");
+    shown_from(&world, &token.secret, HOME).await.ok(200);
     world.clock.advance(31 * SECOND);
-    shown_from(&world, &token.secret, ELSEWHERE.into()).await.fails(401, "IP_NOT_ALLOWED");
+    shown_from(&world, &token.secret, ELSEWHERE).await.fails(401, "IP_NOT_ALLOWED");
 }
 
 #[tokio::test]
