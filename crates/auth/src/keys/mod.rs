@@ -5,10 +5,15 @@
 //! | service JWTs | `JWT_SECRET` (a list is a rotation) | HS256, verified here, signed by the backend |
 //! | access and narrowed JWTs | key pairs kept sealed in the database | EdDSA, published at `/.well-known/jwks.json` |
 //! | refresh JWTs | `JWT_REFRESH_SECRET` | HS256 |
-//! | token and code digests | `TOKEN_SEAL_KEY`, else `JWT_SECRET` | finding and comparing secrets that are not kept |
+//! | token digests, seals | `TOKEN_SEAL_KEY`, else `JWT_SECRET` | finding tokens; keeping private keys and second factors |
+//! | code digests | `JWT_REFRESH_SECRET` | finding and comparing codes, links and states, which live minutes |
+//!
+//! During a rotation of `JWT_SECRET` instances with different lists answer side by side. Whatever one of them makes,
+//! the others have to recognise: so all secrets of the list verify, find and open, and codes do not depend on it.
 
 mod claims;
 mod refresh;
+mod reseal;
 mod ring;
 mod rotate;
 mod seal;
@@ -16,6 +21,7 @@ mod service;
 
 pub(crate) use claims::{AccessClaims, Claims, NarrowedClaims, Narrowing};
 pub(crate) use refresh::{RefreshClaims, RefreshKey};
+pub(crate) use reseal::reseal;
 pub(crate) use ring::{JwkSet, JwtError, KeyRing, Signed};
 pub use rotate::{OldKeys, rotate_signing_keys};
 pub(crate) use seal::Seal;

@@ -41,7 +41,7 @@ pub(crate) struct KeyRing {
 /// What the database said, newest first.
 struct Keys {
     newest: Option<(KeyId, Timestamp)>,
-    signing: Vec<Signing>,
+    signing: Vec<Arc<Signing>>,
     verifying: HashMap<KeyId, Verifying>,
     public: Vec<(KeyId, String)>,
 }
@@ -116,7 +116,7 @@ impl KeyRing {
         now: Timestamp,
     ) -> Result<Self, StoreError> {
         let known = store.list_signing_keys().await?;
-        let keys = RwLock::new(Arc::new(Keys::of(&known, &seals)));
+        let keys = RwLock::new(Arc::new(Keys::of(&known, &seals, &[])));
         let ring = Self { store, seals, chance, keys, looked_at: Mutex::default() };
         if ring.keys().signing.is_empty() {
             if let Some(newest) = known.first() {
@@ -136,13 +136,7 @@ impl KeyRing {
     }
 
     fn set(&self, known: &[SigningKey]) {
-        let keys = Keys::of(known, &self.seals);
-        // An instance that cannot open any key has been left behind by a change of the seal key; it goes on with what
-        // it has, and says so.
-        if keys.signing.is_empty() && !self.keys().signing.is_empty() {
-            tracing::error!("none of the signing keys in the database opens under this instance's secrets");
-            return;
-        }
+        let keys = Keys::of(known, &self.seals, &self.keys().signing);
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
     }
 
@@ -190,7 +184,7 @@ impl KeyRing {
     /// Signs. The same claims under the same key give the same JWT.
     pub(crate) fn sign(&self, claims: &Claims, now: Timestamp) -> String {
         let keys = self.keys();
-        let is_good = |key: &&Signing| keys.verifying.get(&key.id).is_some_and(|known| known.is_good(now));
+        let is_good = |key: &&Arc<Signing>| keys.verifying.get(&key.id).is_some_and(|known| known.is_good(now));
         let mut good = keys.signing.iter().filter(is_good);
         let fallback = good.clone().next().or(keys.signing.first());
         let signing = good.find(|key| key.signs_from <= now).or(fallback).expect("a ring has a key that signs");
@@ -260,30 +254,37 @@ impl Verifying {
 }
 
 impl Keys {
-    fn of(known: &[SigningKey], seals: &[Seal]) -> Self {
+    /// `opened` are those that an earlier reading could open: during a change of the seal key another instance may have
+    /// sealed them anew, under a key that this one does not have yet.
+    fn of(known: &[SigningKey], seals: &[Seal], opened: &[Arc<Signing>]) -> Self {
         let oldest = known.last().map(|key| key.created_at);
         let signing = |key: &SigningKey| {
             let name = key.id.as_str();
-            let pkcs8: SecretSlice<u8> = seals.iter().find_map(|seal| seal.open(name, &key.sealed_private_key))?;
+            let pkcs8 = seals.iter().find_map(|seal| seal.open(name, &key.sealed_private_key));
+            let Some(pkcs8) = pkcs8 else { return opened.iter().find(|opened| opened.id == key.id).cloned() };
             let mut header = Header::new(Algorithm::EdDSA);
             header.kid = Some(key.id.to_string());
             // The first one has nobody to wait for.
             let lead = if Some(key.created_at) == oldest { Duration::ZERO } else { LEAD };
             let signs_from = key.created_at.plus(lead);
-            Some(Signing {
+            Some(Arc::new(Signing {
                 id: key.id.clone(),
                 signs_from,
                 header,
                 key: EncodingKey::from_ed_der(pkcs8.expose_secret()),
-            })
+            }))
         };
         let verifying = |key: &SigningKey| {
             let decoding = DecodingKey::from_ed_components(&key.public_key).ok()?;
             Some((key.id.clone(), Verifying { retires_at: key.retires_at, key: decoding }))
         };
+        let mut signing: Vec<Arc<Signing>> = known.iter().filter_map(signing).collect();
+        if signing.is_empty() {
+            signing = opened.to_vec();
+        }
         Self {
             newest: known.first().map(|key| (key.id.clone(), key.created_at)),
-            signing: known.iter().filter_map(signing).collect(),
+            signing,
             verifying: known.iter().filter_map(verifying).collect(),
             public: known.iter().map(|key| (key.id.clone(), key.public_key.clone())).collect(),
         }

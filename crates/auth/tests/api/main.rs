@@ -39,6 +39,7 @@ mod recovery;
 mod revocation;
 mod rotation;
 mod scopes;
+mod secret_rotation;
 mod service_jwt;
 mod sessions;
 mod signing_keys;
