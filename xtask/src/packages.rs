@@ -20,6 +20,11 @@ const NEEDED: &[Package] = &[
     // The wallets' libraries of `test-clients`.
     Package { name: "nodejs", program: "node" },
     Package { name: "npm", program: "npm" },
+    // The other side of the public keys, in an environment of its own.
+    Package { name: "python3-venv", program: "python3" },
+    // The proxies of docs/guard.
+    Package { name: "nginx", program: "nginx" },
+    Package { name: "caddy", program: "caddy" },
     // Redis by itself and as a cluster.
     Package { name: "redis-server", program: "redis-server" },
     Package { name: "redis-tools", program: "redis-cli" },
@@ -34,6 +39,8 @@ pub(crate) fn install_missing() -> Result<()> {
     let mut path: Vec<PathBuf> =
         std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default();
     let versions = std::fs::read_dir(POSTGRESQL).into_iter().flatten().flatten();
+    // Where servers are, and not in everybody's `PATH`.
+    path.extend(["/usr/sbin", "/sbin"].map(PathBuf::from));
     path.extend(versions.map(|version| version.path().join("bin")));
     let is_there = |program: &str| path.iter().any(|folder| folder.join(program).is_file());
 
@@ -50,7 +57,7 @@ pub(crate) fn install_missing() -> Result<()> {
     if missing.contains(&"postgresql") {
         forbid_main_cluster()?;
     }
-    install(&missing)?;
+    install_unstarted(&missing)?;
     eprintln!("xtask: installed {}", missing.join(" and "));
     Ok(())
 }
@@ -63,6 +70,19 @@ fn forbid_main_cluster() -> Result<()> {
     as_root(&["sed", "--in-place", r"s/^#\?\s*create_main_cluster\b.*/create_main_cluster = false/", SETTINGS])?;
     eprintln!("xtask: {SETTINGS} now says that installing PostgreSQL starts no server");
     Ok(())
+}
+
+/// Debian's packages start the servers that they bring, which would take ports. While they are installed, a policy
+/// (invoke-rc.d(8)) forbids it; one that is there already stays.
+fn install_unstarted(packages: &[&str]) -> Result<()> {
+    const POLICY: &str = "/usr/sbin/policy-rc.d";
+    if std::path::Path::new(POLICY).exists() {
+        return install(packages);
+    }
+    as_root(&["sh", "-c", &format!("printf '#!/bin/sh\\nexit 101\\n' >{POLICY} && chmod 755 {POLICY}")])?;
+    let installed = install(packages);
+    as_root(&["rm", POLICY])?;
+    installed
 }
 
 fn install(packages: &[&str]) -> Result<()> {

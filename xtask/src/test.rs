@@ -9,6 +9,7 @@ use crate::{packages, root, step};
 pub(crate) fn run() -> Result<()> {
     packages::install_missing()?;
     install_test_clients()?;
+    install_python_clients()?;
     let mut passed = 0;
     let command = ["cargo", "test", "--workspace", "--all-features", "--locked"];
     step::run_watched(&command, |line| passed += passed_in(line))?;
@@ -26,9 +27,29 @@ fn passed_in(line: &str) -> usize {
 /// What the tests run by node, as the lock file has it. npm writes its own copy of the lock file last, so that an
 /// installation that was cut off is done again.
 fn install_test_clients() -> Result<()> {
-    if root().join("test-clients/node_modules/.package-lock.json").exists() {
+    if !is_older("test-clients/node_modules/.package-lock.json", "test-clients/package-lock.json")? {
         return Ok(());
     }
     eprintln!("xtask: tests need the packages of test-clients/package-lock.json: installing");
     step::run(&["npm", "ci", "--prefix", "test-clients", "--no-audit", "--no-fund"])
+}
+
+/// What the tests run by python, in a folder of its own under `target`. The copy of the list is written last, likewise.
+fn install_python_clients() -> Result<()> {
+    const LIST: &str = "test-clients/requirements.txt";
+    const INSTALLED: &str = "target/test-clients/requirements.txt";
+    if !is_older(INSTALLED, LIST)? {
+        return Ok(());
+    }
+    eprintln!("xtask: tests need the packages of {LIST}: installing");
+    step::run(&["python3", "-m", "venv", "target/test-clients"])?;
+    let pip = "target/test-clients/bin/pip";
+    step::run(&[pip, "install", "--quiet", "--disable-pip-version-check", "--requirement", LIST])?;
+    step::run(&["cp", LIST, INSTALLED])
+}
+
+/// Whether `made` is missing or older than what it was made from.
+fn is_older(made: &str, from: &str) -> Result<bool> {
+    let Ok(made) = root().join(made).metadata() else { return Ok(true) };
+    Ok(made.modified()? < root().join(from).metadata()?.modified()?)
 }

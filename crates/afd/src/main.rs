@@ -5,6 +5,7 @@ mod config;
 mod dev;
 mod documents;
 mod healthcheck;
+mod keys;
 mod logging;
 mod metrics;
 mod services;
@@ -34,6 +35,9 @@ enum Command {
     Backend,
     /// Apply database migrations and exit.
     Migrate,
+    /// The keys that sign JWTs.
+    #[command(subcommand)]
+    Keys(keys::Command),
     /// The audit log.
     #[command(subcommand)]
     Audit(audit::Command),
@@ -84,6 +88,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             services::open_store(&url).await?.migrate().await?;
             say("The database is up to date.");
         }
+        Command::Keys(command) => keys::run(command).await?,
         Command::Audit(command) => return audit::run(command).await,
         Command::Healthcheck { url } => healthcheck::run(url).await?,
         Command::Openapi => say(&documents::openapi()),

@@ -36,8 +36,8 @@ pub use sign_in::{
     SmsRequest, SmsVerifyRequest,
 };
 pub use tokens::{
-    CreateTokenRequest, CreatedToken, ExpiresAt, LegacyTokenCreatedReply, LimitsReply, RateLimit, RotateTokenRequest,
-    TokenCreatedReply, TokenLimit, TokenSummary, TokensReply,
+    CreateTokenRequest, CreatedToken, ExpiresAt, LegacyTokenCreatedReply, LimitsReply, RateLimit, ReportLeakRequest,
+    RotateTokenRequest, TokenCreatedReply, TokenLimit, TokenSummary, TokensReply,
 };
 pub use validate::{CredentialKind, InvalidReply, ValidClient, ValidReply, ValidateRequest};
 pub use wallet::{WalletChainId, WalletChallengeReply, WalletChallengeRequest, WalletVerifyRequest};

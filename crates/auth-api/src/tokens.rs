@@ -173,6 +173,17 @@ pub struct RotateTokenRequest {
     pub grace_seconds: Option<i64>,
 }
 
+/// `POST /tokens/report`.
+#[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ReportLeakRequest {
+    /// What was found.
+    pub token: String,
+    /// Where, for the owner: an address of the web; anything else is passed over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+}
+
 /// `GET /tokens/limits`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

@@ -93,6 +93,7 @@ impl Background {
         for task in self.tasks {
             let _ = task.await;
         }
+        self.auth.finish_leak_reports().await;
         for (what, outcome) in [("uses", self.auth.flush().await), ("audit chain", self.auth.seal().await)] {
             if let Err(error) = outcome {
                 tracing::error!(%error, what, "could not be written at shutdown");
@@ -119,6 +120,11 @@ impl AuthService {
     /// Writes down when and from where credentials were used.
     pub async fn flush(&self) -> Result<(), StoreError> {
         self.validator.flush_usage(&self.chance).await
+    }
+
+    /// Returns when what follows from every leak report so far has been done.
+    pub async fn finish_leak_reports(&self) {
+        self.leak_reports.finish().await;
     }
 
     /// Links committed audit events into the chain, unless another instance is at it.

@@ -8,6 +8,7 @@ use secrecy::SecretString;
 use url::Url;
 use web::TrustedProxies;
 
+use crate::LeakPolicy;
 use crate::OAuth;
 use crate::sign_in::EthereumRpc;
 
@@ -27,6 +28,8 @@ pub struct Config {
     pub bcrypt_cost: u32,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: TrustedProxies,
+    /// What becomes of a token that was reported as leaked.
+    pub leak_policy: LeakPolicy,
     /// Origins whose pages may call the service.
     pub cors_origins: Vec<HeaderValue>,
     /// Sign-in at providers.

@@ -31,5 +31,6 @@ pub use notify::{
 pub use service::{AuthService, Parts};
 pub use sign_in::EthereumRpc;
 pub use sign_in::oauth::{AllowedRedirects, OAuth, OAuthProvider, ProviderName, RedirectError};
+pub use tokens::LeakPolicy;
 
 pub(crate) use service::{address_key, internal};

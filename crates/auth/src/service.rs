@@ -15,7 +15,7 @@ use crate::keys::{KeyRing, RefreshKey, Seal, ServiceKeys, reseal};
 use crate::metrics::Metrics;
 use crate::notify::{Mailer, Outbox, SmsSender, Templates};
 use crate::sign_in::oauth;
-use crate::tokens::{CredentialId, MARK_LIFETIME, Recovery, Validator, ValidatorParts};
+use crate::tokens::{CredentialId, LeakReports, MARK_LIFETIME, Recovery, Validator, ValidatorParts};
 
 /// What the service is composed of.
 pub struct Parts {
@@ -52,6 +52,7 @@ pub struct AuthService {
     /// The first seals, all open.
     pub(crate) seals: Vec<Seal>,
     pub(crate) validator: Validator,
+    pub(crate) leak_reports: LeakReports,
     pub(crate) oauth_requests: oauth::Requests,
     pub(crate) mailer: Option<Arc<dyn Mailer>>,
     pub(crate) sms: Option<Arc<dyn SmsSender>>,
@@ -114,6 +115,7 @@ impl AuthService {
             chance,
             hasher,
             validator,
+            leak_reports: LeakReports::new(),
             mailer,
             sms,
             templates,

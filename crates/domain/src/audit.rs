@@ -71,6 +71,8 @@ event_types! {
     TokenLimited => "token.rate_limited",
     /// A short-lived JWT was got for a personal access token.
     TokenExchanged => "token.exchanged",
+    /// Somebody found a personal access token where it should not be.
+    TokenLeaked => "token.leaked",
     /// A personal access token was deleted by its owner.
     TokenDeleted => "token.deleted",
     /// A personal access token was removed 30 days after it had expired.

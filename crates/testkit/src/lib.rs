@@ -15,7 +15,7 @@ mod smtp;
 mod time;
 
 pub use jsonwebtoken::Algorithm;
-pub use node::{WalletSignature, sign_with_wallet, test_clients};
+pub use node::{WalletSignature, sign_with_wallet, test_clients, verify_by_jwks};
 pub use oauth_provider::{OAuthFault, OAuthProvider, OAuthStep};
 pub use otlp::{Span, TraceSink};
 pub use postgres::Postgres;

@@ -1,4 +1,4 @@
-//! The folder `test-clients`: programs of the other side, run by node.
+//! The folder `test-clients`: programs of the other side, run by node and python.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -44,4 +44,37 @@ pub async fn sign_with_wallet(library: &str, key: [u8; 32], message: &str) -> Wa
     let signed: Value = serde_json::from_slice(&output.stdout).expect("it prints JSON");
     let text = |field: &str| signed[field].as_str().unwrap_or_default().to_owned();
     WalletSignature { address: text("address"), signature: text("signature"), base64: text("base64") }
+}
+
+/// What a library makes of a JWT and the public keys at `jwks`: its claims, or `refused: …`. The library is `jose`, run by
+/// node, or `PyJWT`.
+pub async fn verify_by_jwks(library: &str, jwks: &str, audience: &str, jwt: &str) -> Result<Value, String> {
+    let folder = test_clients();
+    let (program, script) = match library {
+        "jose" => (PathBuf::from("node"), "verify.mjs"),
+        "PyJWT" => {
+            // Not resolved any further: by its place in the environment python finds the environment's packages.
+            let python = std::path::absolute(folder.join("../target/test-clients/bin/python")).expect("a path");
+            assert!(python.exists(), "run `cargo xtask test` once");
+            (python, "verify.py")
+        }
+        library => panic!("{library} is none of the libraries"),
+    };
+    let mut verifier = Command::new(program)
+        .args([script, jwks, "alternatefutures-auth", audience])
+        .current_dir(folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut stdin = verifier.stdin.take().expect("it is piped");
+    stdin.write_all(jwt.as_bytes()).await.expect("it reads");
+    drop(stdin);
+    let output = verifier.wait_with_output().await.expect("it ends");
+    assert!(output.status.success(), "{script} failed");
+    let text = String::from_utf8(output.stdout).expect("it prints text");
+    match text.trim().strip_prefix("refused: ") {
+        Some(error) => Err(error.to_owned()),
+        None => Ok(serde_json::from_str(&text).expect("it prints JSON")),
+    }
 }

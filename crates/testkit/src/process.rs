@@ -65,6 +65,13 @@ impl Launch {
         self
     }
 
+    /// The same program in the same folder and environment with other arguments, beside it.
+    #[must_use]
+    pub fn command<A: Into<OsString>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
+        self.args = args.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// Sets a variable of its environment, which is otherwise empty.
     #[must_use]
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {

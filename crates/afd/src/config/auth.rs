@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ::auth::{Config, EthereumRpc, Limits, Secrets};
+use ::auth::{Config, EthereumRpc, LeakPolicy, Limits, Secrets};
 use ::http::uri::Authority;
 use domain::{Limit, PhoneNumber, PhoneNumberError, parse_duration};
 use secrecy::{ExposeSecret, SecretString};
@@ -82,6 +82,7 @@ pub(crate) fn auth(mut source: Source) -> Result<AuthSettings, Problems> {
             limits: limits(source),
             bcrypt_cost: source.number("BCRYPT_COST", 10, 4, 14),
             trusted_proxies: trusted_proxies(source),
+            leak_policy: source.read_or("LEAK_POLICY", LeakPolicy::Revoke, leak_policy),
             cors_origins: source.list("CORS_ORIGIN", origin),
             oauth: oauth(source),
             public_url: public_url.unwrap_or(nowhere),
@@ -93,6 +94,27 @@ pub(crate) fn auth(mut source: Source) -> Result<AuthSettings, Problems> {
         },
     };
     source.finish(settings)
+}
+
+fn leak_policy(text: &str) -> Result<LeakPolicy, &'static str> {
+    match text {
+        "revoke" => Ok(LeakPolicy::Revoke),
+        "notify" => Ok(LeakPolicy::Notify),
+        _ => Err("must be revoke or notify"),
+    }
+}
+
+/// The database, and the secrets under which its keys are sealed, for `afd keys`.
+///
+/// # Errors
+/// Everything that is wrong, at once.
+pub(crate) fn signing(mut source: Source) -> Result<(String, Secrets), Problems> {
+    let source = &mut source;
+    let service_jwt = jwt_secrets(source);
+    let refresh_jwt = refresh_secret(source, &service_jwt).unwrap_or_default();
+    let seal = secrets(source, "TOKEN_SEAL_KEY", "TOKEN_SEAL_KEY_FILE").unwrap_or_default();
+    let url = database_setting(source);
+    source.finish((url, Secrets { service_jwt, refresh_jwt, seal }))
 }
 
 /// Which database `afd migrate` and the operator's commands work on.

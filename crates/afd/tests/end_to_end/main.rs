@@ -4,7 +4,9 @@
 
 mod configuration;
 mod durability;
+mod guard;
 mod installation;
+mod jwks;
 mod oauth;
 mod operations;
 mod tour;

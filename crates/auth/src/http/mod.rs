@@ -12,6 +12,7 @@ mod exchange;
 mod forward_auth;
 mod introspect;
 mod jwks;
+mod leaks;
 mod limits;
 mod link;
 mod login;
@@ -88,6 +89,7 @@ fn api() -> OpenApiRouter<Arc<AuthService>> {
         .routes(routes!(tokens::rotate))
         .routes(routes!(tokens::create_for_cli))
         .routes(routes!(validate::validate))
+        .routes(routes!(leaks::report))
         .routes(routes!(cli::start))
         .routes(routes!(cli::approve))
         .routes(routes!(cli::deny))

@@ -13,6 +13,7 @@ use std::fmt;
 use domain::{EmailAddress, OneTimeCode, PhoneNumber};
 use futures_util::future::BoxFuture;
 use secrecy::SecretString;
+use store::LeakRemedy;
 
 pub use http_sms::HttpSms;
 pub use outbox::{Outbox, OutboxMail};
@@ -92,6 +93,18 @@ pub(crate) struct LinkMail<'a> {
     pub(crate) to: &'a EmailAddress,
     pub(crate) code: &'a OneTimeCode,
     pub(crate) minutes: u64,
+}
+
+/// What a mail says about a token of the receiver's that was found in the open.
+pub(crate) struct LeakMail<'a> {
+    pub(crate) to: &'a EmailAddress,
+    /// The token's name.
+    pub(crate) token: &'a str,
+    pub(crate) prefix: &'a str,
+    /// What has been done.
+    pub(crate) remedy: LeakRemedy,
+    /// Where it was found, as somebody says.
+    pub(crate) url: Option<&'a str>,
 }
 
 /// What a sign-in mail says.

@@ -6,12 +6,13 @@ use domain::{OneTimeCode, PhoneNumber};
 use minijinja::{Environment, context};
 use secrecy::ExposeSecret;
 
-use super::{LinkMail, Mail, SignInMail, Sms};
+use super::{LeakMail, LinkMail, Mail, SignInMail, Sms};
 
 /// The templates of all messages: built-in ones, or files of the same name in the operator's folder.
 ///
 /// A template sees `product`, `code` and `minutes`, those of the
-/// sign-in mail also `link`. Names ending in `.html` escape what they insert.
+/// sign-in mail also `link`; those of a leaked token `product`, `token`, `prefix`, `url` and
+/// `remedy` (`revoked`, `secret_ended` or `told`). Names ending in `.html` escape what they insert.
 pub struct Templates {
     environment: Environment<'static>,
     product: String,
@@ -25,7 +26,7 @@ pub struct TemplateError {
     problem: String,
 }
 
-const BUILT_IN: [(&str, &str); 8] = [
+const BUILT_IN: [(&str, &str); 11] = [
     ("sign_in.subject.txt", include_str!("../../templates/sign_in.subject.txt")),
     ("sign_in.txt", include_str!("../../templates/sign_in.txt")),
     ("sign_in.html", include_str!("../../templates/sign_in.html")),
@@ -34,6 +35,9 @@ const BUILT_IN: [(&str, &str); 8] = [
     ("link.txt", include_str!("../../templates/link.txt")),
     ("link.html", include_str!("../../templates/link.html")),
     ("link.sms.txt", include_str!("../../templates/link.sms.txt")),
+    ("leak.subject.txt", include_str!("../../templates/leak.subject.txt")),
+    ("leak.txt", include_str!("../../templates/leak.txt")),
+    ("leak.html", include_str!("../../templates/leak.html")),
 ];
 
 impl Templates {
@@ -93,6 +97,21 @@ impl Templates {
             subject: render("link.subject.txt")?.trim().to_owned(),
             text: render("link.txt")?.into(),
             html: render("link.html")?.into(),
+        })
+    }
+
+    pub(crate) fn leak(&self, mail: &LeakMail<'_>) -> Result<Mail, minijinja::Error> {
+        let (product, token, prefix, url) = (&self.product, mail.token, mail.prefix, mail.url);
+        let remedy = mail.remedy.as_str();
+        let render = |name| {
+            let template = self.environment.get_template(name)?;
+            template.render(context! { product, token, prefix, url, remedy })
+        };
+        Ok(Mail {
+            to: mail.to.clone(),
+            subject: render("leak.subject.txt")?.trim().to_owned(),
+            text: render("leak.txt")?.into(),
+            html: render("leak.html")?.into(),
         })
     }
 

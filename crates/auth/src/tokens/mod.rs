@@ -4,6 +4,7 @@ mod cache;
 mod create;
 mod delete;
 mod exchange;
+mod leak;
 mod limits;
 mod list;
 mod recovery;
@@ -17,6 +18,8 @@ pub(crate) use create::{
 };
 pub(crate) use delete::delete;
 pub(crate) use exchange::{Exchange, NotExchanged, exchange};
+pub use leak::LeakPolicy;
+pub(crate) use leak::{LeakReports, report};
 pub(crate) use limits::limits;
 pub(crate) use list::list;
 pub(crate) use recovery::Recovery;

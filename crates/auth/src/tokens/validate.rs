@@ -99,8 +99,7 @@ pub(crate) struct Validator {
 impl Validator {
     /// A validator with nothing learned yet; the copies it will make die with `process_secret`.
     pub(crate) fn new(parts: ValidatorParts, recovery: Recovery, process_secret: &[u8; 32]) -> Self {
-        let ValidatorParts { store, limiter, clock, keys, token_digests, older_token_digests, limit, metrics } =
-            parts;
+        let ValidatorParts { store, limiter, clock, keys, token_digests, older_token_digests, limit, metrics } = parts;
         Self {
             store,
             limiter,

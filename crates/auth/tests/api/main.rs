@@ -23,6 +23,7 @@ mod email_link;
 mod forward_auth;
 mod http;
 mod introspection;
+mod leaks;
 mod limits_by_address;
 mod linking;
 mod login_page;

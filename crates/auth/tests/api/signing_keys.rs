@@ -11,7 +11,7 @@ use crate::client::parallel;
 use crate::world::{DAY, JWT_SECRET, REFRESH_SECRET, SECOND, World, decode_jwt};
 
 fn secrets() -> Secrets {
-    Secrets { service_jwt: vec![JWT_SECRET.into()], refresh_jwt: REFRESH_SECRET.into(), seal: None }
+    Secrets { service_jwt: vec![JWT_SECRET.into()], refresh_jwt: REFRESH_SECRET.into(), seal: Vec::new() }
 }
 
 /// What `afd keys rotate` does, in a process of its own.

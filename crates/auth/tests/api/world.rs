@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use auth::{
-    AllowedRedirects, AuthService, Config, Limits, Mailer, OAuth, Outbox, Parts, Secrets, SmsSender, Templates,
+    AllowedRedirects, AuthService, Config, LeakPolicy, Limits, Mailer, OAuth, Outbox, Parts, Secrets, SmsSender,
+    Templates,
 };
 use axum::Router;
 use base64::Engine as _;
@@ -276,6 +277,7 @@ fn config() -> Config {
         },
         bcrypt_cost: 4,
         trusted_proxies: TrustedProxies::default(),
+        leak_policy: LeakPolicy::Revoke,
         cors_origins: vec![HeaderValue::from_static(ORIGIN)],
         oauth: OAuth {
             providers: Vec::new(),

@@ -1,0 +1,70 @@
+//! A token that somebody found where it should not be.
+
+use domain::audit::EventType;
+use domain::{TokenId, TokenSecretId, UserId};
+
+use crate::audit::{NewEvent, record};
+use crate::transaction::transaction;
+use crate::{Store, StoreError};
+
+/// What is done about a leaked secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeakRemedy {
+    /// The token is deleted with all its secrets.
+    Revoke,
+    /// The secret is ended, which a rotation replaced already; the token goes on.
+    EndSecret,
+    /// Its owner is told, and nothing else.
+    Tell,
+}
+
+impl LeakRemedy {
+    /// How the audit log calls it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Revoke => "revoked",
+            Self::EndSecret => "secret_ended",
+            Self::Tell => "told",
+        }
+    }
+}
+
+impl Store {
+    /// Does about the leaked secret what `remedy` says and writes `token.leaked`; false when it is gone.
+    pub async fn record_leak(
+        &self,
+        user_id: &UserId,
+        token_id: &TokenId,
+        secret_id: &TokenSecretId,
+        remedy: LeakRemedy,
+        event: &NewEvent,
+    ) -> Result<bool, StoreError> {
+        transaction!(self, |tx| {
+            // First the token's row: of two reports of the same token the second waits here and finds it gone.
+            let found = sqlx::query(
+                "UPDATE personal_access_tokens SET version = version + 1 WHERE id = $1 AND user_id = $2 \
+                 AND EXISTS (SELECT 1 FROM token_secrets WHERE id = $3 AND token_id = $1)",
+            )
+            .bind(token_id.as_str())
+            .bind(user_id.as_str())
+            .bind(secret_id.as_str())
+            .execute(&mut *tx)
+            .await?;
+            if found.rows_affected() == 0 {
+                return Ok(false);
+            }
+            let (delete, id) = match remedy {
+                LeakRemedy::Revoke => ("DELETE FROM personal_access_tokens WHERE id = $1", token_id.as_str()),
+                LeakRemedy::EndSecret => ("DELETE FROM token_secrets WHERE id = $1", secret_id.as_str()),
+                LeakRemedy::Tell => ("", ""),
+            };
+            if !delete.is_empty() {
+                sqlx::query(delete).bind(id).execute(&mut *tx).await?;
+            }
+            let event = event.clone().with("tokenId", token_id.as_str()).with("action", remedy.as_str());
+            record(tx, EventType::TokenLeaked, Some(user_id), &event).await?;
+            Ok(true)
+        })
+    }
+}
