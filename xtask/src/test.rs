@@ -8,8 +8,11 @@ use crate::{packages, root, step};
 #[expect(clippy::print_stdout, reason = "the sum is the result")]
 pub(crate) fn run() -> Result<()> {
     packages::install_missing()?;
-    install_test_clients()?;
-    install_python_clients()?;
+    for folder in ["test-clients", "examples/hono"] {
+        install_node_packages(folder)?;
+    }
+    install_python_packages("test-clients/requirements.txt", "target/test-clients")?;
+    install_python_packages("examples/fastapi/requirements.txt", "target/examples/fastapi")?;
     let mut passed = 0;
     let command = ["cargo", "test", "--workspace", "--all-features", "--locked"];
     step::run_watched(&command, |line| passed += passed_in(line))?;
@@ -24,28 +27,28 @@ fn passed_in(line: &str) -> usize {
     count.and_then(|(count, _)| count.parse().ok()).unwrap_or(0)
 }
 
-/// What the tests run by node, as the lock file has it. npm writes its own copy of the lock file last, so that an
-/// installation that was cut off is done again.
-fn install_test_clients() -> Result<()> {
-    if !is_older("test-clients/node_modules/.package-lock.json", "test-clients/package-lock.json")? {
+/// What the tests run by node, as the folder's lock file has it. npm writes its own copy of the lock file last, so that
+/// an installation that was cut off is done again.
+fn install_node_packages(folder: &str) -> Result<()> {
+    let lock = format!("{folder}/package-lock.json");
+    if !is_older(&format!("{folder}/node_modules/.package-lock.json"), &lock)? {
         return Ok(());
     }
-    eprintln!("xtask: tests need the packages of test-clients/package-lock.json: installing");
-    step::run(&["npm", "ci", "--prefix", "test-clients", "--no-audit", "--no-fund"])
+    eprintln!("xtask: tests need the packages of {lock}: installing");
+    step::run(&["npm", "ci", "--prefix", folder, "--no-audit", "--no-fund"])
 }
 
-/// What the tests run by python, in a folder of its own under `target`. The copy of the list is written last, likewise.
-fn install_python_clients() -> Result<()> {
-    const LIST: &str = "test-clients/requirements.txt";
-    const INSTALLED: &str = "target/test-clients/requirements.txt";
-    if !is_older(INSTALLED, LIST)? {
+/// What the tests run by python, in an environment of its own. The copy of the list is written last, likewise.
+fn install_python_packages(list: &str, environment: &str) -> Result<()> {
+    let installed = format!("{environment}/requirements.txt");
+    if !is_older(&installed, list)? {
         return Ok(());
     }
-    eprintln!("xtask: tests need the packages of {LIST}: installing");
-    step::run(&["python3", "-m", "venv", "target/test-clients"])?;
-    let pip = "target/test-clients/bin/pip";
-    step::run(&[pip, "install", "--quiet", "--disable-pip-version-check", "--requirement", LIST])?;
-    step::run(&["cp", LIST, INSTALLED])
+    eprintln!("xtask: tests need the packages of {list}: installing");
+    step::run(&["python3", "-m", "venv", environment])?;
+    let pip = format!("{environment}/bin/pip");
+    step::run(&[&pip, "install", "--quiet", "--disable-pip-version-check", "--requirement", list])?;
+    step::run(&["cp", list, &installed])
 }
 
 /// Whether `made` is missing or older than what it was made from.

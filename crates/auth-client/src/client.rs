@@ -24,6 +24,9 @@ pub struct AuthClientConfig {
     pub base_url: String,
     /// Signs our service JWTs: the first of the rotation list.
     pub jwt_secret: SecretString,
+    /// What we are called where tokens are narrowed to an audience: those that name others are invalid here, and, unless
+    /// this is set, so are all that name anybody.
+    pub audience: Option<String>,
     /// The longest that connecting may take.
     pub connect_timeout: Duration,
     /// The longest that a call may take, from connecting to the last byte of the reply.
@@ -37,6 +40,7 @@ impl AuthClientConfig {
         Self {
             base_url: base_url.into(),
             jwt_secret,
+            audience: None,
             connect_timeout: Duration::from_secs(1),
             total_timeout: Duration::from_secs(5),
         }
@@ -47,6 +51,9 @@ impl AuthClientConfig {
 pub struct AuthClient {
     pub(crate) http: reqwest::Client,
     pub(crate) base_url: Url,
+    pub(crate) audience: Option<String>,
+    #[cfg(feature = "axum")]
+    pub(crate) chance: Chance,
     pub(crate) jwts: ServiceJwts,
     pub(crate) breaker: Breaker,
     pub(crate) metrics: Metrics,
@@ -91,6 +98,9 @@ impl AuthClient {
         Ok(Self {
             http,
             base_url: base_url(&config.base_url)?,
+            audience: config.audience.clone(),
+            #[cfg(feature = "axum")]
+            chance: chance.clone(),
             jwts: ServiceJwts::new(&config.jwt_secret, chance),
             breaker: Breaker::new(),
             metrics: Metrics::new(),

@@ -1,21 +1,33 @@
-//! The auth service as seen from another Rust program: the service JWT (contract §4), validation of credentials, and
-//! the calls a program makes on behalf of a user.
-//!
-//! Whatever goes wrong on the way, a timeout, half a body, a page of HTML, comes out as [`Unavailable`] and never as
-//! "valid". Nothing about credentials is remembered between calls: every validation asks the service.
+#![cfg_attr(feature = "axum", doc = include_str!("../README.md"))]
+#![cfg_attr(not(feature = "axum"), doc = "The auth service as seen from another Rust program.")]
 
 mod breaker;
+#[cfg(feature = "axum")]
+mod caller;
 mod client;
 mod end_user;
 #[cfg(test)]
 mod fake;
+#[cfg(feature = "axum")]
+mod layer;
+#[cfg(all(test, feature = "axum"))]
+mod layer_tests;
 mod metrics;
 mod operations;
 mod service_jwt;
 mod transport;
 mod validate;
 
+pub use auth_api::{CredentialKind, ErrorCode, RateLimit, ValidReply};
+#[cfg(feature = "axum")]
+pub use caller::Caller;
 pub use client::{AuthClient, AuthClientConfig, SetupError};
+pub use domain::{Chance, ClientInfo, Clock, Scope, Scopes, SessionId, SystemClock, TokenId, UserId};
 pub use end_user::{Credential, EndUser};
+#[cfg(feature = "axum")]
+pub use layer::{AuthLayer, Guarded};
+pub use secrecy::SecretString;
 pub use transport::{CallError, Unavailable};
-pub use validate::{Limited, Valid, Validation};
+pub use validate::{Limited, MAX_CREDENTIAL_LENGTH, Valid, Validation};
+#[cfg(feature = "axum")]
+pub use web::TrustedProxies;

@@ -8,6 +8,10 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::transport::{Reply, error_body, request};
 use crate::{AuthClient, Credential, Unavailable};
 
+/// Nothing longer is a credential; in bytes. Far above any of ours, and far below what the auth service takes as a body,
+/// so that whoever asks about less gets a verdict.
+pub const MAX_CREDENTIAL_LENGTH: usize = 8 * 1024;
+
 /// The auth service's verdict on a credential.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Validation {
@@ -61,7 +65,7 @@ impl AuthClient {
                 user_agent: client.user_agent.clone(),
                 request_id: client.request_id.clone(),
             }),
-            audience: None,
+            audience: self.audience.clone(),
         };
         let authorization = self.jwts.for_validation(self.clock.now());
         let url = self.url(&["tokens", "validate"]);

@@ -14,10 +14,11 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("telemetry", &[]),
     ("web", &["auth-api", "domain", "telemetry"]),
     ("auth", &["auth-api", "domain", "limiter", "store", "telemetry", "web"]),
-    ("auth-client", &["auth-api", "domain", "telemetry"]),
+    ("auth-client", &["auth-api", "domain", "telemetry", "web"]),
     ("backend", &["auth-api", "auth-client", "domain", "web"]),
     ("afd", &["auth", "auth-api", "auth-client", "backend", "domain", "limiter", "store", "telemetry", "web"]),
     ("testkit", &["afd", "auth", "auth-api", "auth-client", "backend", "domain", "limiter", "store", "web"]),
+    ("example-axum", &["auth-client"]),
     ("xtask", &[]),
 ];
 

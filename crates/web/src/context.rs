@@ -1,6 +1,7 @@
 //! What surrounds every request: its id, who is at the other end, the log line, the error's body.
 
 use std::any::Any;
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -138,18 +139,34 @@ pub async fn envelope(State(envelope): State<Envelope>, mut request: Request, ne
 
 impl Envelope {
     fn context(&self, request: &Request) -> Context {
-        let headers = request.headers();
-        let request_id = header_text(headers, "x-request-id")
-            .filter(|id| ClientInfo::is_sane_request_id(id))
-            .map_or_else(|| self.chance.with(|rng| EventId::generate(rng)).to_string(), str::to_owned);
-        let peer = request.extensions().get::<Peer>();
-        let client = ClientInfo {
-            ip: peer.map(|Peer(peer)| self.trusted_proxies.client_address(peer.ip(), headers)),
-            user_agent: header_text(headers, "user-agent").and_then(ClientInfo::clean_user_agent),
-            request_id: Some(request_id.clone()),
-        };
+        let request_id = request_id(request.headers(), &self.chance);
+        let peer = request.extensions().get::<Peer>().map(|Peer(peer)| peer.ip());
+        let client = client_info(request.headers(), peer, &self.trusted_proxies, &request_id);
         let is_draining = self.operations.draining.has_begun();
         Context { request_id, client, is_draining, caller: OnceLock::new(), window: Mutex::new(None) }
+    }
+}
+
+/// The request's id: the caller's where it is sane, else a new one.
+#[must_use]
+pub fn request_id(headers: &HeaderMap, chance: &Chance) -> String {
+    header_text(headers, "x-request-id")
+        .filter(|id| ClientInfo::is_sane_request_id(id))
+        .map_or_else(|| chance.with(|rng| EventId::generate(rng)).to_string(), str::to_owned)
+}
+
+/// Who is at the other end, as far as the connection and its proxies tell.
+#[must_use]
+pub fn client_info(
+    headers: &HeaderMap,
+    peer: Option<IpAddr>,
+    trusted_proxies: &TrustedProxies,
+    request_id: &str,
+) -> ClientInfo {
+    ClientInfo {
+        ip: peer.map(|peer| trusted_proxies.client_address(peer, headers)),
+        user_agent: header_text(headers, "user-agent").and_then(ClientInfo::clean_user_agent),
+        request_id: Some(request_id.to_owned()),
     }
 }
 

@@ -70,7 +70,17 @@ impl ApiError {
     /// 429: worth trying again at `at`.
     #[must_use]
     pub fn rate_limited(message: &'static str, at: Timestamp, now: Timestamp) -> Self {
-        Self { retry: Some((at.since(now), Some(at))), ..Self::new(ErrorCode::RateLimitExceeded, message) }
+        Self::limited_elsewhere(message, at.since(now), at)
+    }
+
+    /// 429 in the words of another service: worth trying again after `wait`, which is `at` by that service's clock.
+    #[must_use]
+    pub fn limited_elsewhere(
+        message: impl Into<std::borrow::Cow<'static, str>>,
+        wait: Duration,
+        at: Timestamp,
+    ) -> Self {
+        Self { retry: Some((wait, Some(at))), ..Self::new(ErrorCode::RateLimitExceeded, message) }
     }
 
     /// 500. The cause goes to the log here, and nowhere else.
@@ -114,7 +124,9 @@ impl ApiError {
         self.retry.map(|(wait, _)| wait.as_millis().div_ceil(1000).max(1).try_into().unwrap_or(u64::MAX))
     }
 
-    pub(crate) fn render(self, request_id: &str) -> Response {
+    /// The whole reply, for services without an [`envelope`](crate::envelope).
+    #[must_use]
+    pub fn render(self, request_id: &str) -> Response {
         let retry_after = self.retry_after_seconds();
         let limited = self.code == ErrorCode::RateLimitExceeded;
         let body = ErrorBody {

@@ -2,6 +2,7 @@
 //! address, log line), the shape of errors, reading bodies, and serving until told to stop.
 
 mod address;
+mod bearer;
 mod body;
 mod context;
 mod cors;
@@ -11,8 +12,9 @@ mod rate_limit;
 mod serve;
 
 pub use address::TrustedProxies;
+pub use bearer::{NoBearer, bearer};
 pub use body::{AnyJson, Form, Json, JsonOrDefault, MAX_BODY_BYTES, Query};
-pub use context::{Context, Envelope, RequestContext, envelope};
+pub use context::{Context, Envelope, RequestContext, client_info, envelope, request_id};
 pub use cors::cors;
 pub use error::{ApiError, method_not_allowed, not_found};
 pub use operations::{Draining, Operations, RequestMetrics};

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use auth_api::RateLimit;
 use domain::Timestamp;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -17,6 +18,16 @@ pub struct Window {
     pub reset_at: Timestamp,
     /// The window's length.
     pub length: Duration,
+}
+
+/// What the auth service counts a credential's uses in.
+const CREDENTIAL_WINDOW: Duration = Duration::from_mins(1);
+
+/// The window of a credential.
+impl From<&RateLimit> for Window {
+    fn from(&RateLimit { limit, remaining, reset_at }: &RateLimit) -> Self {
+        Self { limit, remaining, reset_at, length: CREDENTIAL_WINDOW }
+    }
 }
 
 impl Window {

@@ -4,6 +4,7 @@
 
 mod configuration;
 mod durability;
+mod examples;
 mod guard;
 mod installation;
 mod jwks;

@@ -7,10 +7,9 @@ use auth_api::ErrorCode;
 use axum::extract::FromRequestParts;
 use domain::audit::Actor;
 use domain::{ClientInfo, Scopes, token};
-use http::header::AUTHORIZATION;
 use http::request::Parts;
 use jsonwebtoken::Algorithm;
-use web::{ApiError, Context};
+use web::{ApiError, Context, NoBearer, bearer};
 
 use super::limits::{self, Route};
 use crate::keys::ServiceCall;
@@ -84,7 +83,7 @@ impl FromRequestParts<Arc<AuthService>> for Validating {
 
     async fn from_request_parts(parts: &mut Parts, auth: &Arc<AuthService>) -> Result<Self, ApiError> {
         let context = context(parts);
-        match bearer(parts) {
+        match bearer(&parts.headers) {
             Err(NoBearer::Absent) if auth.config.validate_allow_anonymous => {
                 limits::admit_address(auth, &context, &Route::of(parts), auth.config.limits.standard)?;
                 Ok(Self)
@@ -109,7 +108,7 @@ impl FromRequestParts<Arc<AuthService>> for Service {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, auth: &Arc<AuthService>) -> Result<Self, ApiError> {
-        let call = bearer(parts).ok().and_then(|jwt| auth.service_keys.verify(jwt, auth.clock.now()));
+        let call = bearer(&parts.headers).ok().and_then(|jwt| auth.service_keys.verify(jwt, auth.clock.now()));
         context(parts).note_caller("service");
         call.map(Self).ok_or_else(ApiError::unauthorized)
     }
@@ -126,7 +125,7 @@ async fn authenticate(auth: &Arc<AuthService>, parts: &Parts) -> Result<Credenti
     let context = context(parts);
     let route = Route::of(parts);
     let standard = auth.config.limits.standard;
-    let outcome = match bearer(parts) {
+    let outcome = match bearer(&parts.headers) {
         Ok(presented) => identify(auth, &context, presented).await,
         Err(NoBearer::Absent | NoBearer::Malformed) => Err(ApiError::unauthorized()),
     };
@@ -237,25 +236,6 @@ async fn act_for_user(auth: &AuthService, parts: &Parts, call: ServiceCall) -> R
         client: ClientInfo { request_id: client.request_id.or(request_id), ..client },
         bounds,
     })
-}
-
-pub(super) enum NoBearer {
-    Absent,
-    Malformed,
-}
-
-/// The credential of `Authorization: Bearer X` (RFC 6750 §2.1; the scheme in any case). Two headers are as good as none.
-pub(super) fn bearer(parts: &Parts) -> Result<&str, NoBearer> {
-    let mut values = parts.headers.get_all(AUTHORIZATION).iter();
-    let value = values.next().ok_or(NoBearer::Absent)?;
-    let text = value.to_str().ok().filter(|_| values.next().is_none()).ok_or(NoBearer::Malformed)?;
-    let (scheme, credential) = text.split_once(' ').ok_or(NoBearer::Malformed)?;
-    let credential = credential.trim();
-    if scheme.eq_ignore_ascii_case("bearer") && !credential.is_empty() {
-        Ok(credential)
-    } else {
-        Err(NoBearer::Malformed)
-    }
 }
 
 fn context(parts: &Parts) -> Arc<Context> {

@@ -10,9 +10,9 @@ use domain::{Scope, Scopes};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use url::form_urlencoded;
-use web::{ApiError, Context};
+use web::{ApiError, Context, NoBearer, bearer};
 
-use super::caller::{NoBearer, bearer, rejected};
+use super::caller::rejected;
 use super::limits::{self, Route};
 use crate::AuthService;
 use crate::tokens::{Audience, Credential, Rejection, Validated};
@@ -104,7 +104,7 @@ async fn decide(
     parts: &Parts,
     asked: &Asked,
 ) -> Result<Arc<Credential>, Refusal> {
-    let presented = match bearer(parts) {
+    let presented = match bearer(&parts.headers) {
         Ok(presented) => presented,
         // Whoever shows nothing guesses nothing: a browser's first visit.
         Err(NoBearer::Absent) => return Err(ApiError::unauthorized().into()),

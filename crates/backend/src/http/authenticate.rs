@@ -1,22 +1,17 @@
 //! Who is calling: the `Authorization` header, put to the auth service. The one place that decides it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use auth_api::{ErrorCode, RateLimit};
-use auth_client::{EndUser, Limited, Valid, Validation};
+use auth_api::ErrorCode;
+use auth_client::{EndUser, Limited, MAX_CREDENTIAL_LENGTH, Valid, Validation};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use secrecy::SecretString;
-use web::{Context, Window};
+use web::Context;
 
 use super::Backend;
 use crate::caller::Caller;
 use crate::error::{self, CodedError};
 
-/// Far above any credential of ours, and far below what the auth service takes as a body.
-const MAX_CREDENTIAL_LENGTH: usize = 8 * 1024;
-/// The window that the auth service counts a credential's uses in.
-const WINDOW: Duration = Duration::from_mins(1);
 /// As long as the auth client waits before it tries again after an outage.
 const RETRY_AFTER_OUTAGE: HeaderValue = HeaderValue::from_static("2");
 
@@ -35,7 +30,7 @@ impl Backend {
         match self.auth.validate(&token, &context.client).await {
             Ok(Validation::Valid(valid)) => {
                 let Valid { credential, reply } = *valid;
-                note_window(context, &reply.rate_limit);
+                context.note_window((&reply.rate_limit).into());
                 context.note_caller(match credential {
                     auth_client::Credential::Token(_) | auth_client::Credential::Narrowed { .. } => "pat",
                     auth_client::Credential::Session(_) => "session",
@@ -46,7 +41,7 @@ impl Backend {
             Ok(Validation::Invalid { error, .. }) => Err(invalid(error)),
             Ok(Validation::Limited(limited)) => {
                 if let Some(window) = &limited.rate_limit {
-                    note_window(context, window);
+                    context.note_window(window.into());
                 }
                 Err(too_many(&limited))
             }
@@ -99,9 +94,4 @@ fn too_many(limited: &Limited) -> Box<Rejection> {
         error,
         headers: HeaderMap::from_iter([(header::RETRY_AFTER, limited.retry_after.into())]),
     })
-}
-
-fn note_window(context: &Context, rate_limit: &RateLimit) {
-    let &RateLimit { limit, remaining, reset_at } = rate_limit;
-    context.note_window(Window { limit, remaining, reset_at, length: WINDOW });
 }
