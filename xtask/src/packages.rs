@@ -17,9 +17,11 @@ const NEEDED: &[Package] = &[
     // The tour of the README is run as pasted.
     Package { name: "curl", program: "curl" },
     Package { name: "sqlite3", program: "sqlite3" },
-    // The wallets' libraries of `test-clients`.
+    // The wallets' libraries and the browser's driver of `test-clients`.
     Package { name: "nodejs", program: "node" },
     Package { name: "npm", program: "npm" },
+    // The pages are used in a real browser.
+    Package { name: "chromium", program: "chromium" },
 ];
 
 /// Installs what is missing. Where everything is there, no package manager is needed or asked.

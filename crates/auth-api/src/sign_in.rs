@@ -143,7 +143,8 @@ pub struct RefreshRequest {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct LogoutRequest {
-    /// The session's refresh token. The session that the access token names ends either way.
+    /// The session's refresh token, or one of another session of the same person, which then ends as well. Any other
+    /// is passed over. The session that the access token names ends either way.
     #[serde(default)]
     pub refresh_token: Option<String>,
 }

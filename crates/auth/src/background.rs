@@ -115,7 +115,8 @@ impl AuthService {
 
     /// Links committed audit events into the chain, unless another instance is at it.
     pub async fn seal(&self) -> Result<(), StoreError> {
-        while let Some(sealed) = self.store.seal_events(&self.instance, self.clock.now(), BATCH).await? {
+        let seal = || self.store.seal_events(&self.instance, self.clock.now(), BATCH, &self.chance);
+        while let Some(sealed) = seal().await? {
             if sealed < u64::from(BATCH) {
                 break;
             }

@@ -117,14 +117,27 @@ impl Event {
 }
 
 impl Store {
-    /// Writes down something that changes no other row.
+    /// Writes down something that changes no other row, and that may come late: of a user whose account has been
+    /// deleted meanwhile nothing but the id is kept.
     pub async fn append_event(
         &self,
         kind: EventType,
         user_id: Option<&UserId>,
         event: &NewEvent,
     ) -> Result<(), StoreError> {
-        transaction!(self, |tx| { record(tx, kind, user_id, event).await })
+        transaction!(self, |tx| {
+            record(tx, kind, user_id, event).await?;
+            sqlx::query(
+                "UPDATE audit_events SET ip = NULL, user_agent = NULL, request_id = NULL, metadata = '{}' \
+                 WHERE id = $1 AND user_id IN (SELECT user_id FROM audit_events WHERE user_id = $2 AND type = $3)",
+            )
+            .bind(event.id.as_str())
+            .bind(user_id.map(UserId::as_str))
+            .bind(EventType::UserDeleted.as_str())
+            .execute(&mut *tx)
+            .await?;
+            Ok(())
+        })
     }
 
     /// At most `limit` of the user's events, newest first, of one kind if one is given, from `after` on.

@@ -203,25 +203,33 @@ async fn prove(tx: &mut AnyConnection, sign_in: &NewSignIn) -> Result<Option<Pro
 /// What a right proof led to where no session is to begin.
 pub(crate) enum Recognised {
     User(UserId),
-    SecondFactor,
+    MfaRequired,
     Disabled,
 }
 
-/// Finds or creates the user, for one thing that they then do without a session. Somebody with a second factor is
-/// turned away. The caller has checked the proof and spent it in this very transaction.
+/// Finds or creates the user, for one thing that they then do without a session, or awaits their second factor. The
+/// caller has checked the proof and spent it in this very transaction.
 pub(crate) async fn recognise(tx: &mut AnyConnection, sign_in: &NewSignIn) -> Result<Recognised, StoreError> {
     let Some(Proved { user, has_second_factor, .. }) = prove(tx, sign_in).await? else {
         return Ok(Recognised::Disabled);
     };
     if has_second_factor {
-        record_failure(tx, sign_in, &user.id, "second_factor").await?;
-        return Ok(Recognised::SecondFactor);
+        await_second_factor(tx, sign_in, &user.id).await?;
+        return Ok(Recognised::MfaRequired);
     }
-    let mut event = event(sign_in, &sign_in.signed_in).with("method", sign_in.way_in.method.as_str());
-    // No session begins.
-    event.actor = Actor::default();
-    record(tx, EventType::SignInSucceeded, Some(&user.id), &event).await?;
+    record_recognised(tx, sign_in, &user.id).await?;
     Ok(Recognised::User(user.id))
+}
+
+/// Writes down that somebody has proved all there is to prove, and that no session begins.
+pub(crate) async fn record_recognised(
+    tx: &mut AnyConnection,
+    sign_in: &NewSignIn,
+    user_id: &UserId,
+) -> Result<(), StoreError> {
+    let mut event = event(sign_in, &sign_in.signed_in).with("method", sign_in.way_in.method.as_str());
+    event.actor = Actor::default();
+    record(tx, EventType::SignInSucceeded, Some(user_id), &event).await
 }
 
 /// The account that the way in leads to. A verified address of a provider's is a way in of its own: whoever has proved

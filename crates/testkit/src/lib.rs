@@ -1,8 +1,9 @@
-//! For tests only: a clock that stands still, a mail server and SMS gateways that keep what they get, service JWTs with any claims, and
-//! real processes. What cannot go on panics: a test that cannot go on has failed.
+//! For tests only: a clock that stands still, a mail server and SMS gateways that keep what they get, an OAuth provider, wallets' libraries, a
+//! browser, service JWTs with any claims, and real processes. What cannot go on panics: a test that cannot go on has failed.
 
 #![expect(clippy::missing_panics_doc, reason = "everything here panics when a test cannot go on")]
 
+mod browser;
 mod node;
 mod oauth_provider;
 mod process;
@@ -11,8 +12,9 @@ mod sms;
 mod smtp;
 mod time;
 
+pub use browser::{Browser, Focus, Sight};
 pub use jsonwebtoken::Algorithm;
-pub use node::{WalletSignature, sign_with_wallet, test_clients};
+pub use node::{WalletSignature, authenticator_code, sign_with_wallet, test_clients};
 pub use oauth_provider::{OAuthFault, OAuthProvider, OAuthStep};
 pub use process::{Afd, Finished, Launch, free_port};
 pub use service_jwt::{ServiceJwt, service_jwt};

@@ -6,5 +6,7 @@ mod configuration;
 mod durability;
 mod installation;
 mod oauth;
+mod pages;
 mod tour;
 mod two_services;
+mod ways_in;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use auth_api::{EmailLinkRequest, ErrorBody, ErrorCode, SignInReply};
 use axum::extract::{Path, State};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use domain::OneTimeSecret;
 use http::HeaderMap;
@@ -12,7 +12,7 @@ use minijinja::context;
 use web::{ApiError, Context};
 
 use super::limits::{Standard, Strict};
-use super::pages;
+use super::pages::{self, Page};
 use crate::AuthService;
 use crate::sign_in::exchange::EXCHANGE_LIFETIME;
 use crate::sign_in::{email_link, exchange};
@@ -38,14 +38,13 @@ pub(super) async fn page(
     Path(token): Path<String>,
 ) -> Response {
     if let Err(error) = within {
-        return pages::problem(&error);
+        return Page::of_problem(&auth, &error).into_response();
     }
     if token.parse::<OneTimeSecret>().is_err() {
-        return pages::problem(&ApiError::not_found());
+        return Page::of_problem(&auth, &ApiError::not_found()).into_response();
     }
-    let product = auth.templates.product();
-    let target = auth.config.app_url.as_ref();
-    pages::render_leading_to(target, &format!("Sign in to {product}"), "email_link.html", context! { product })
+    let page = Page::new(&auth, "Sign in", "email_link.html", context! {});
+    page.leading_to(auth.config.app_url.as_ref()).into_response()
 }
 
 /// The page's button: spends the link and takes the browser to the app with an exchange code. Where no app is
@@ -57,9 +56,9 @@ pub(super) async fn confirm(
     Path(token): Path<String>,
 ) -> Response {
     match within.and_then(|_| confirmed(&headers, &token)) {
-        Err(error) => pages::problem(&error),
+        Err(error) => Page::of_problem(&auth, &error).into_response(),
         Ok(token) => match email_link::trade(&auth, &token).await {
-            Err(error) => pages::problem(&error),
+            Err(error) => Page::of_problem(&auth, &error).into_response(),
             Ok(code) => hand_over(&auth, &code),
         },
     }
@@ -78,6 +77,6 @@ fn hand_over(auth: &AuthService, code: &OneTimeSecret) -> Response {
     if let Some(app) = auth.config.app_url.as_ref() {
         return pages::redirect(&exchange::with_code(app, code));
     }
-    let (product, code, seconds) = (auth.templates.product(), code.expose(), EXCHANGE_LIFETIME.as_secs());
-    pages::render("Almost there", "one_time_code.html", context! { product, code, seconds })
+    let (code, seconds) = (code.expose(), EXCHANGE_LIFETIME.as_secs());
+    Page::new(auth, "Almost there", "one_time_code.html", context! { code, seconds }).into_response()
 }

@@ -178,7 +178,7 @@ async fn without_an_app_the_page_shows_the_code() {
     let token = requested(&world).await;
     let reply = press(&world, &token).await;
     assert_page(&reply, 200);
-    let code = reply.text.split_once("<code>").unwrap().1.split_once("</code>").unwrap().0;
+    let code = reply.text.split_once("<p class=\"code\">").unwrap().1.split_once("</p>").unwrap().0;
     world.post("/auth/exchange").json(&json!({ "code": code })).await.ok(200);
 }
 
@@ -247,7 +247,7 @@ async fn a_second_factor_is_awaited_after_link_and_exchange_too() {
 
     let token = requested(&world).await;
     let page = press(&world, &token).await;
-    let code = page.text.split_once("<code>").unwrap().1.split_once("</code>").unwrap().0;
+    let code = page.text.split_once("<p class=\"code\">").unwrap().1.split_once("</p>").unwrap().0;
     let reply = world.post("/auth/exchange").json(&json!({ "code": code })).await.ok(200);
     assert_eq!(reply["mfaRequired"], true);
     assert_eq!(world.count("SELECT COUNT(*) FROM sessions").await, 1, "only the one from before");
