@@ -167,7 +167,7 @@ pub(crate) async fn of_parallel_proofs_one_begins_a_session(db: &Database) {
                 challenges.push(waiting(db, NOW).await);
             }
         }
-        let proof = if round < 10 { backup(round) } else { SecondProof::Step(STEP + 1 + round as i64) };
+        let proof = if round < 10 { backup(round) } else { SecondProof::Step(STEP + i64::try_from(round).unwrap()) };
         let outcomes = in_parallel((0..20).map(|number| {
             let (store, challenge) = (db.instance(number), challenges[number % challenges.len()]);
             let (proof, plan) = (proof.clone(), plan(db, NOW));
