@@ -1,12 +1,15 @@
 //! For tests only: a clock that stands still, a mail server and SMS gateways that keep what they get, an OAuth provider, wallets' libraries, a
-//! browser, service JWTs with any claims, and real processes. What cannot go on panics: a test that cannot go on has failed.
+//! browser, private PostgreSQL and Redis servers, service JWTs with any claims, and real processes. What cannot go on panics: a test that
+//! cannot go on has failed.
 
 #![expect(clippy::missing_panics_doc, reason = "everything here panics when a test cannot go on")]
 
 mod browser;
 mod node;
 mod oauth_provider;
+mod postgres;
 mod process;
+mod redis;
 mod service_jwt;
 mod sms;
 mod smtp;
@@ -16,7 +19,9 @@ pub use browser::{Browser, Focus, Sight};
 pub use jsonwebtoken::Algorithm;
 pub use node::{WalletSignature, authenticator_code, sign_with_wallet, test_clients};
 pub use oauth_provider::{OAuthFault, OAuthProvider, OAuthStep};
+pub use postgres::Postgres;
 pub use process::{Afd, Finished, Launch, free_port};
+pub use redis::{Redis, RedisCluster};
 pub use service_jwt::{ServiceJwt, service_jwt};
 pub use sms::{HTTPSMS_KEY, ReceivedSms, SmsBehaviour, SmsSink, TWILIO_SID, TWILIO_TOKEN};
 pub use smtp::{ReceivedMail, SmtpBehaviour, SmtpSink};

@@ -6,6 +6,7 @@ mod configuration;
 mod durability;
 mod installation;
 mod oauth;
+mod operations;
 mod pages;
 mod tour;
 mod two_services;
