@@ -2,6 +2,7 @@
 //   node browser.mjs PATH_OF_CHROMIUM [noscript]
 //   ["open", URL] ["type", TEXT] ["press", KEY] ["size", WIDTH, HEIGHT] ["screenshot", PATH]
 import { createInterface } from 'node:readline';
+import { setTimeout } from 'node:timers/promises';
 import { chromium } from 'playwright-core';
 
 const [executablePath, script] = process.argv.slice(2);
@@ -24,14 +25,24 @@ page.on('response', (response) => {
   if (response.request().isNavigationRequest()) status = response.status();
 });
 
+// Browsers give a page's first field the focus some time after it has loaded.
+const settled = async () => {
+  const hasFocus = () => !document.querySelector('[autofocus]') || document.activeElement !== document.body;
+  for (let tries = 0; tries < 500 && !(await page.evaluate(hasFocus)); tries++) await setTimeout(10);
+};
+
 const actions = {
-  open: (url) => page.goto(url),
+  open: async (url) => {
+    await page.goto(url);
+    await settled();
+  },
   type: (text) => page.keyboard.type(text),
   // Enter and Space may lead to another page, whose arrival is waited for.
   press: async (key) => {
-    const arrived = key === 'Enter' ? page.waitForEvent('load', { timeout: 10_000 }).catch(() => {}) : undefined;
+    const arrived = key === 'Enter' ? page.waitForEvent('load', { timeout: 20_000 }).catch(() => {}) : undefined;
     await page.keyboard.press(key);
     await arrived;
+    await settled();
   },
   size: (width, height) => page.setViewportSize({ width, height }),
   screenshot: (path) => page.screenshot({ path }),
