@@ -7,6 +7,7 @@
 mod browser;
 mod node;
 mod oauth_provider;
+mod otlp;
 mod postgres;
 mod process;
 mod redis;
@@ -19,6 +20,7 @@ pub use browser::{Browser, Focus, Sight};
 pub use jsonwebtoken::Algorithm;
 pub use node::{WalletSignature, authenticator_code, sign_with_wallet, test_clients};
 pub use oauth_provider::{OAuthFault, OAuthProvider, OAuthStep};
+pub use otlp::{Span, TraceSink};
 pub use postgres::Postgres;
 pub use process::{Afd, Finished, Launch, free_port};
 pub use redis::{Redis, RedisCluster};

@@ -9,5 +9,6 @@ mod oauth;
 mod operations;
 mod pages;
 mod tour;
+mod traces;
 mod two_services;
 mod ways_in;
