@@ -9,7 +9,7 @@ use crate::audit::{NewEvent, record};
 use crate::rows::{Columns, app};
 use crate::sessions::{self, NewSession, Session};
 use crate::users::{self, User};
-use crate::{StoreError, methods};
+use crate::{StoreError, method_changes, methods};
 
 /// How somebody can prove who they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +89,8 @@ pub struct NewSignIn {
     pub method_id: AuthMethodId,
     /// The id of the way in by the profile's address, if the account does not exist yet.
     pub email_method_id: AuthMethodId,
+    /// The id of `method.unlinked`, if the way in is one of an account that never proved it.
+    pub released: EventId,
     /// The id of `user.created`, if the account does not exist yet.
     pub user_created: EventId,
     /// The id of `sign_in.succeeded` or `sign_in.failed`.
@@ -188,6 +190,7 @@ enum Account {
 
 /// Finds or creates the user who has given the first proof; `None` when they are disabled.
 async fn prove(tx: &mut AnyConnection, sign_in: &NewSignIn) -> Result<Option<Proved>, StoreError> {
+    method_changes::release_unproved(tx, &sign_in.way_in, &sign_in.released, sign_in.at).await?;
     let (user, account) = lock_account(tx, sign_in).await?;
     let user_id = user.id.clone();
     if user.disabled_at.is_some() {

@@ -73,8 +73,7 @@ pub(super) async fn refresh(
     sessions::refresh(&auth, &context.client, &request.refresh_token).await.map(Json)
 }
 
-/// End the session, and that of the refresh token if it is another one of the same person. When the reply is out, their
-/// access and refresh tokens are dead.
+/// End the session, and that of the refresh token if it is one's own too. When the reply is out, their tokens are dead.
 #[utoipa::path(post, path = "/auth/logout", tag = "sessions", request_body = Option<LogoutRequest>,
     responses((status = 200, body = MessageReply), (status = 401, body = ErrorBody)))]
 pub(super) async fn logout(
