@@ -14,8 +14,10 @@ struct Package {
 }
 
 const NEEDED: &[Package] = &[
-    // The tour of the README is run as pasted.
+    // The tour of the README and the lines of docs/ways-in.md are run as pasted.
     Package { name: "curl", program: "curl" },
+    Package { name: "jq", program: "jq" },
+    Package { name: "openssl", program: "openssl" },
     Package { name: "sqlite3", program: "sqlite3" },
     // The wallets' libraries and the browser's driver of `test-clients`.
     Package { name: "nodejs", program: "node" },

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use auth_api::{EmailLinkRequest, ErrorBody, ErrorCode, SignInReply};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use domain::OneTimeSecret;
@@ -35,13 +35,10 @@ pub(super) async fn email_link(
 pub(super) async fn page(
     State(auth): State<Arc<AuthService>>,
     within: Result<Standard, ApiError>,
-    Path(token): Path<String>,
+    token: Result<web::Path, ApiError>,
 ) -> Response {
-    if let Err(error) = within {
+    if let Err(error) = within.and(token.and_then(read)) {
         return Page::of_problem(&auth, &error).into_response();
-    }
-    if token.parse::<OneTimeSecret>().is_err() {
-        return Page::of_problem(&auth, &ApiError::not_found()).into_response();
     }
     let page = Page::new(&auth, "Sign in", "email_link.html", context! {});
     page.leading_to(auth.config.app_url.as_ref()).into_response()
@@ -53,9 +50,9 @@ pub(super) async fn confirm(
     State(auth): State<Arc<AuthService>>,
     within: Result<Strict, ApiError>,
     headers: HeaderMap,
-    Path(token): Path<String>,
+    token: Result<web::Path, ApiError>,
 ) -> Response {
-    match within.and_then(|_| confirmed(&headers, &token)) {
+    match within.and(token).and_then(|token| confirmed(&headers, token)) {
         Err(error) => Page::of_problem(&auth, &error).into_response(),
         Ok(token) => match email_link::trade(&auth, &token).await {
             Err(error) => Page::of_problem(&auth, &error).into_response(),
@@ -66,10 +63,14 @@ pub(super) async fn confirm(
 
 /// The token, if it was our page that sent the form: somebody else's page must not sign people in unasked. Browsers
 /// that do not say (Fetch Metadata came to the last of them in 2023) are believed.
-fn confirmed(headers: &HeaderMap, token: &str) -> Result<OneTimeSecret, ApiError> {
+fn confirmed(headers: &HeaderMap, token: web::Path) -> Result<OneTimeSecret, ApiError> {
     if headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin") {
         return Err(ApiError::new(ErrorCode::Forbidden, "Open the link from your mail and use the button there"));
     }
+    read(token)
+}
+
+fn read(web::Path(token): web::Path) -> Result<OneTimeSecret, ApiError> {
     token.parse().map_err(|_| ApiError::not_found())
 }
 

@@ -15,6 +15,9 @@ async fn other_devices_are_ended_at_once() {
     assert_eq!(sessions.len(), 2, "{listed}");
     let id = sessions.iter().find(|session| session["current"] == false).unwrap()["id"].as_str().unwrap().to_owned();
     world.delete(&format!("/auth/sessions/{id}")).by(&bob.access).await.fails(404, "NOT_FOUND");
+    for path in ["/auth/sessions/%FF", "/auth/sessions/%00", "/account/methods/%FF"] {
+        world.delete(path).by(&ann.access).await.fails(404, "NOT_FOUND");
+    }
     assert!(world.is_valid(&other.access).await);
     world.delete(&format!("/auth/sessions/{id}")).by(&ann.access).await.ok(200);
     assert!(!world.is_valid(&other.access).await);

@@ -115,7 +115,9 @@ async fn other_tokens_open_nothing() {
     world.post("/auth/exchange").json(&json!({ "code": token })).await.fails(400, "INVALID_CODE");
     world.post("/auth/email/link").json(&json!({})).await.fails_at("token");
     world.post("/auth/exchange").json(&json!({ "code": 1 })).await.fails_at("code");
-    assert_page(&world.get("/login/email/x").await, 404);
+    for path in ["/login/email/x", "/login/email/%FF", "/login/email/%00"] {
+        assert_page(&world.get(path).await, 404);
+    }
     assert_page(&press(&world, "x").await, 404);
     assert_page(&press(&world, &flipped).await, 400);
     assert_eq!(world.count("SELECT COUNT(*) FROM users").await, 0);
