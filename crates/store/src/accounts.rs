@@ -81,7 +81,6 @@ impl Store {
             // These know addresses, not users.
             for statement in [
                 "DELETE FROM one_time_codes WHERE subject IN (SELECT identifier FROM auth_methods WHERE user_id = $1)",
-                "DELETE FROM exchange_codes WHERE identifier IN (SELECT identifier FROM auth_methods WHERE user_id = $1)",
                 "DELETE FROM wallet_challenges WHERE address IN (SELECT identifier FROM auth_methods WHERE user_id = $1)",
             ] {
                 sqlx::query(statement).bind(user_id.as_str()).execute(&mut *tx).await?;
