@@ -5,6 +5,8 @@
 mod configuration;
 mod durability;
 mod installation;
+mod moving_in;
 mod oauth;
+mod operators;
 mod tour;
 mod two_services;

@@ -8,6 +8,7 @@ use limiter::{CredentialVerdict, MemoryLimiter, Quota, Verdict};
 use store::{FoundToken, Store, StoreError};
 
 use super::cache::{CacheKey, Credential, CredentialCache, CredentialId};
+use super::older::OlderTokens;
 use super::recovery::Recovery;
 use super::usage::{UsageLog, Use};
 use crate::keys::{AccessKeys, ExpiredOrInvalid};
@@ -73,11 +74,17 @@ pub(crate) struct Validator {
     pub(super) cache: CredentialCache,
     pub(super) usage: UsageLog,
     pub(super) recovery: Recovery,
+    older_tokens: OlderTokens,
 }
 
 impl Validator {
     /// A validator with nothing learned yet; the copies it will make die with `process_secret`.
-    pub(crate) fn new(parts: ValidatorParts, recovery: Recovery, process_secret: &[u8; 32]) -> Self {
+    pub(crate) fn new(
+        parts: ValidatorParts,
+        recovery: Recovery,
+        older_tokens: OlderTokens,
+        process_secret: &[u8; 32],
+    ) -> Self {
         let ValidatorParts { store, limiter, clock, access_keys, token_digests, limit } = parts;
         Self {
             store,
@@ -87,6 +94,7 @@ impl Validator {
             token_digests,
             limit,
             recovery,
+            older_tokens,
             cache: CredentialCache::new(process_secret),
             usage: UsageLog::default(),
         }
@@ -97,9 +105,7 @@ impl Validator {
     /// A warm credential is answered from memory: the copy is trusted because the same operation of the limiter that
     /// counts the request also says whether the credential has been marked since. See `docs/decisions`.
     pub(crate) async fn validate(&self, presented: &str, client: &ClientInfo) -> Result<Validated, Rejection> {
-        if presented.len() > MAX_PRESENTED_BYTES
-            || (token::looks_like_token(presented) && !token::is_well_formed(presented))
-        {
+        if presented.len() > MAX_PRESENTED_BYTES || (token::looks_like_token(presented) && !self.is_token(presented)) {
             return Err(Rejection::Invalid);
         }
         let now = self.clock.now();
@@ -133,6 +139,19 @@ impl Validator {
         }
     }
 
+    /// Whether the text could be a token: one of ours, or one that was imported. Asks nobody.
+    fn is_token(&self, presented: &str) -> bool {
+        token::is_well_formed(presented) || self.older_tokens.may_hold(presented, &self.token_digests)
+    }
+
+    /// Learns of tokens that were imported since the last time.
+    pub(crate) async fn look_for_imports(&self) -> Result<(), StoreError> {
+        if self.older_tokens.refresh(&self.store, &self.token_digests).await? {
+            self.recovery.reconsider(&self.store, &self.token_digests).await?;
+        }
+        Ok(())
+    }
+
     fn remember(&self, key: &CacheKey, credential: &Arc<Credential>) {
         self.cache.put(key, Arc::clone(credential));
     }
@@ -163,7 +182,7 @@ impl Validator {
         client: &ClientInfo,
         now: Timestamp,
     ) -> Result<Credential, Rejection> {
-        if token::looks_like_token(presented) {
+        if self.is_token(presented) {
             self.load_token(presented, client, now).await
         } else {
             self.load_session(presented, copy, now).await
