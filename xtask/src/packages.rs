@@ -20,12 +20,21 @@ const NEEDED: &[Package] = &[
     // The wallets' libraries of `test-clients`.
     Package { name: "nodejs", program: "node" },
     Package { name: "npm", program: "npm" },
+    // Redis by itself and as a cluster.
+    Package { name: "redis-server", program: "redis-server" },
+    Package { name: "redis-tools", program: "redis-cli" },
+    Package { name: "postgresql", program: "initdb" },
 ];
+
+/// Debian keeps a server's programs in a folder for each of its versions, outside `PATH`.
+const POSTGRESQL: &str = "/usr/lib/postgresql";
 
 /// Installs what is missing. Where everything is there, no package manager is needed or asked.
 pub(crate) fn install_missing() -> Result<()> {
-    let path: Vec<PathBuf> =
+    let mut path: Vec<PathBuf> =
         std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default();
+    let versions = std::fs::read_dir(POSTGRESQL).into_iter().flatten().flatten();
+    path.extend(versions.map(|version| version.path().join("bin")));
     let is_there = |program: &str| path.iter().any(|folder| folder.join(program).is_file());
 
     let missing: Vec<&str> =
@@ -38,14 +47,36 @@ pub(crate) fn install_missing() -> Result<()> {
     }
     eprintln!("xtask: tests need {}: installing", missing.join(" and "));
     apt_get(&["update", "--quiet"])?;
-    apt_get(&[&["install", "--quiet", "--yes", "--no-install-recommends"], &missing[..]].concat())
+    if missing.contains(&"postgresql") {
+        forbid_main_cluster()?;
+    }
+    install(&missing)?;
+    eprintln!("xtask: installed {}", missing.join(" and "));
+    Ok(())
+}
+
+/// Debian's package would make a database and start a server on port 5432. Tests need the programs only, and have
+/// servers of their own.
+fn forbid_main_cluster() -> Result<()> {
+    const SETTINGS: &str = "/etc/postgresql-common/createcluster.conf";
+    install(&["postgresql-common"])?;
+    as_root(&["sed", "--in-place", r"s/^#\?\s*create_main_cluster\b.*/create_main_cluster = false/", SETTINGS])?;
+    eprintln!("xtask: {SETTINGS} now says that installing PostgreSQL starts no server");
+    Ok(())
+}
+
+fn install(packages: &[&str]) -> Result<()> {
+    apt_get(&[&["install", "--quiet", "--yes", "--no-install-recommends"], packages].concat())
 }
 
 fn apt_get(arguments: &[&str]) -> Result<()> {
     // `env`, because sudo passes no variables on.
-    let apt_get = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"];
+    as_root(&[&["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"], arguments].concat())
+}
+
+fn as_root(command: &[&str]) -> Result<()> {
     let sudo: &[&str] = if is_root()? { &[] } else { &["sudo"] };
-    step::run(&[sudo, &apt_get, arguments].concat())
+    step::run(&[sudo, command].concat())
 }
 
 fn is_root() -> Result<bool> {

@@ -5,6 +5,7 @@ mod dev;
 mod documents;
 mod healthcheck;
 mod logging;
+mod metrics;
 mod operator;
 mod services;
 

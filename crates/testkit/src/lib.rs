@@ -1,11 +1,13 @@
-//! For tests only: a clock that stands still, a mail server and SMS gateways that keep what they get, service JWTs with any claims, and
-//! real processes. What cannot go on panics: a test that cannot go on has failed.
+//! For tests only: a clock that stands still, a mail server and SMS gateways that keep what they get, service JWTs with any claims,
+//! private PostgreSQL and Redis servers, and real processes. What cannot go on panics: a test that cannot go on has failed.
 
 #![expect(clippy::missing_panics_doc, reason = "everything here panics when a test cannot go on")]
 
 mod node;
 mod oauth_provider;
+mod postgres;
 mod process;
+mod redis;
 mod service_jwt;
 mod sms;
 mod smtp;
@@ -14,7 +16,9 @@ mod time;
 pub use jsonwebtoken::Algorithm;
 pub use node::{WalletSignature, sign_with_wallet, test_clients};
 pub use oauth_provider::{OAuthFault, OAuthProvider, OAuthStep};
+pub use postgres::Postgres;
 pub use process::{Afd, Finished, Launch, free_port};
+pub use redis::{Redis, RedisCluster};
 pub use service_jwt::{ServiceJwt, service_jwt};
 pub use sms::{HTTPSMS_KEY, ReceivedSms, SmsBehaviour, SmsSink, TWILIO_SID, TWILIO_TOKEN};
 pub use smtp::{ReceivedMail, SmtpBehaviour, SmtpSink};

@@ -7,6 +7,7 @@ mod durability;
 mod installation;
 mod moving_in;
 mod oauth;
+mod operations;
 mod operators;
 mod tour;
 mod two_services;

@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use store::{CreationLimits, CreationOutcome, NewToken, NewTokenSecret, StoreError, Token};
 
 use super::Operator;
-use crate::hashing::{HashError, Hasher};
+use crate::hashing::{HashError, Hasher, Waiting};
 use crate::keys::Seal;
 
 /// An operator who also has the service's secret under which tokens are sealed.
@@ -67,7 +67,7 @@ impl Issuer {
         if !known.is_empty() && !known.iter().any(|key| seals.iter().any(|seal| *seal.id() == key.seal_key)) {
             return Err(IssuerError::OtherSecret);
         }
-        let hasher = Arc::new(Hasher::new(bcrypt_cost, operator.chance.clone()));
+        let hasher = Arc::new(Hasher::new(bcrypt_cost, operator.chance.clone(), Waiting::default()));
         let token_digests = DigestKey::derive(first.expose_secret().as_bytes(), "tokens");
         Ok(Self { operator, hasher, token_digests })
     }
