@@ -77,11 +77,11 @@ async fn garbage_dies_before_any_lookup_also_when_there_are_imported_tokens() {
 
     // Whoever is sent to the database now comes back with an error.
     world.by_hand("ALTER TABLE token_secrets RENAME TO away").await;
-    let garbage = |number: usize| match number % 4 {
-        0 => format!("af_live_{number:038}"),
-        1 => format!("af_live_{number:032x}"),
-        2 => format!("{number}|aTokenOfAnotherFramework_with-all.of~it+/="),
-        _ => format!("{number:080x}"),
+    let garbage = |number: usize| match (number % 4, number + 1) {
+        (0, number) => format!("af_live_{number:038}"),
+        (1, number) => format!("af_live_{number:032x}"),
+        (2, number) => format!("{number}{number}|aTokenOfAnotherFramework_with-all.of~it+/="),
+        (_, number) => format!("{number:080x}"),
     };
     for reply in parallel(2_000, |number| world.validate(&garbage(number)).into_future()).await {
         reply.fails(401, "INVALID_TOKEN");
