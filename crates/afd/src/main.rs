@@ -8,6 +8,7 @@ mod logging;
 mod metrics;
 mod operator;
 mod services;
+mod traces;
 
 use std::process::ExitCode;
 
@@ -56,8 +57,8 @@ enum Command {
     },
     /// Exit 0 if the service at this address answers healthy.
     Healthcheck {
-        /// Such as <http://localhost:3001>.
-        url: String,
+        /// Such as <http://localhost:3001>; without it, `PORT` (3001) of this machine.
+        url: Option<String>,
     },
     /// Print the auth service's OpenAPI document.
     Openapi,
@@ -86,13 +87,15 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Dev(options) => dev::run(&options).await?,
         Command::Auth => {
             let settings = config::auth(Source::of_process())?;
-            logging::start(logging::Format::from_environment()?);
+            let unsent = logging::start(&logging::Settings::read(Source::of_process())?, auth_api::AUTH_SERVICE)?;
             services::run_auth(settings).await?;
+            unsent.finish().await;
         }
         Command::Backend => {
             let settings = config::backend(Source::of_process())?;
-            logging::start(logging::Format::from_environment()?);
+            let unsent = logging::start(&logging::Settings::read(Source::of_process())?, auth_api::BACKEND_SERVICE)?;
             services::run_backend(settings).await?;
+            unsent.finish().await;
         }
         Command::Migrate => {
             let url = config::database(Source::of_process())?;
@@ -102,7 +105,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::User { command, common } => return operator::user::run(command, &common).await,
         Command::Token { command, common } => return operator::token::run(command, &common).await,
         Command::Audit { command, common } => return operator::audit::run(command, &common).await,
-        Command::Healthcheck { url } => healthcheck::run(&url).await?,
+        Command::Healthcheck { url } => healthcheck::run(url).await?,
         Command::Openapi => say(&documents::openapi()),
         Command::Schema => say(&documents::schema()),
     }

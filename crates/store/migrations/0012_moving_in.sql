@@ -3,6 +3,9 @@
 -- Counts the batches that were imported; instances look at it to learn of tokens whose form is not ours.
 ALTER TABLE apps ADD COLUMN imports BIGINT NOT NULL DEFAULT 0;
 
+-- Counts what operators' commands have taken away; instances look at it to forget their copies.
+ALTER TABLE apps ADD COLUMN operator_writes BIGINT NOT NULL DEFAULT 0;
+
 -- Of secrets whose form is not ours only: the batch they came with, and 20 bits of their SHA-256, by which they are
 -- found when no digest matches. What older tokens begin with tells them apart badly.
 ALTER TABLE token_secrets ADD COLUMN imported_in BIGINT;

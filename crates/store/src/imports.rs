@@ -88,7 +88,7 @@ impl Store {
     /// What is known of these tokens before their hashes are made, in the same order; `None` for those that can be
     /// imported. Nothing is changed.
     pub async fn preview_import(&self, imports: &[Import]) -> Result<Vec<Option<ImportOutcome>>, StoreError> {
-        let mut connection = self.reader().acquire().await?;
+        let mut connection = self.snapshot().await?;
         let mut known = Vec::with_capacity(imports.len());
         for import in imports {
             known.push(find_known(&mut connection, import).await?);

@@ -39,6 +39,7 @@ impl Common {
         let mut source = Source::of_process();
         if let Some(url) = &self.database {
             source.set("DATABASE_URL".to_owned(), url.clone());
+            source.set("DATABASE_URL_FILE".to_owned(), String::new());
         }
         if let Some(folder) = &self.dev {
             dev::take_over(&mut source, folder)?;

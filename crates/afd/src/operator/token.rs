@@ -112,7 +112,7 @@ async fn rotate(id: &TokenId, grace: Duration, common: &Common) -> anyhow::Resul
     let token = token.with_context(|| format!("there is no token {id}"))?;
     let (token, secret) =
         issuer.rotate(&token, grace).await?.with_context(|| format!("there is no token {id} any more"))?;
-    issuer.operator().until_noticed().await;
+    issuer.operator().until_noticed().await?;
     show_once(&token, &secret, common);
     Ok(())
 }
@@ -155,7 +155,7 @@ async fn revoke(ids: &[TokenId], common: &Common) -> anyhow::Result<ExitCode> {
         if deleted.is_some() { revoked.push(id) } else { missing.push(id) }
     }
     if !revoked.is_empty() {
-        operator.until_noticed().await;
+        operator.until_noticed().await?;
         common.answer(
             || format!("{} revoked.", count(revoked.len(), "token")),
             &json!({ "revoked": revoked, "notFound": missing }),

@@ -190,7 +190,7 @@ async fn disable(user: &Who, common: &Common) -> anyhow::Result<()> {
     let user = user.find(operator.store()).await?;
     match operator.store().disable_user(&user.id, || operator.event()).await? {
         DisableOutcome::Disabled(had) => {
-            operator.until_noticed().await;
+            operator.until_noticed().await?;
             let (sessions, tokens) = (had.sessions.len(), had.tokens.len());
             common.answer(
                 || {
@@ -211,7 +211,7 @@ async fn enable(user: &Who, common: &Common) -> anyhow::Result<()> {
     let user = user.find(operator.store()).await?;
     match operator.store().enable_user(&user.id, &operator.event()).await? {
         Some(true) => {
-            operator.until_noticed().await;
+            operator.until_noticed().await?;
             let text = || format!("User {} is enabled: their tokens work again, and they may sign in.", user.id);
             common.answer(text, &json!({ "id": user.id, "disabled": false }));
             Ok(())
@@ -227,7 +227,7 @@ async fn delete(user: &Who, common: &Common) -> anyhow::Result<()> {
     let Some(had) = operator.store().delete_user(&user.id, &operator.event()).await? else {
         bail!("there is no user {} any more", user.id);
     };
-    operator.until_noticed().await;
+    operator.until_noticed().await?;
     let (sessions, tokens) = (had.sessions.len(), had.tokens.len());
     common.answer(
         || {

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod configuration;
+mod databases;
 mod durability;
 mod installation;
 mod moving_in;
@@ -10,4 +11,5 @@ mod oauth;
 mod operations;
 mod operators;
 mod tour;
+mod traces;
 mod two_services;

@@ -1,11 +1,11 @@
 //! Tokens of an older system: imported by the real program, used over HTTP.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
 use serde_json::json;
 use testkit::{Finished, Launch};
 
+use crate::databases::{Database, on_both_databases};
 use crate::installation::{Installation, JWT_SECRET, afd};
 
 const HEADER: &str = "id,name,token,userId,expiresAt,lastUsedAt,createdAt\n";
@@ -24,6 +24,12 @@ fn importing(database: &str, arguments: &[&str]) -> Launch {
         .env("USER", "olga")
 }
 
+on_both_databases! {
+    imported_tokens_are_tokens_like_any_other,
+    every_kind_of_bad_row_is_told_with_its_line_and_the_rest_is_imported,
+    an_import_that_was_killed_goes_on_where_it_was,
+}
+
 /// Runs the command in a new folder with this file in it, so that each run's output is its own.
 async fn import(database: &str, content: &str, options: &[&str]) -> Finished {
     let launch = importing(database, &[&["old.csv"], options].concat());
@@ -31,15 +37,10 @@ async fn import(database: &str, content: &str, options: &[&str]) -> Finished {
     launch.run().await
 }
 
-fn database_of(folder: &Path) -> String {
-    format!("sqlite://{}", folder.join("data/auth.db").display())
-}
-
-async fn sqlite(folder: &Path, sql: &str) -> String {
-    let database = folder.join("data/auth.db");
-    let done = Launch::new("/usr/bin/sqlite3").args([database.to_str().unwrap(), sql]).run().await;
+async fn migrated(db: &Database) -> &str {
+    let done = afd(&["migrate"]).env("DATABASE_URL", &db.url).run().await;
     assert_eq!(done.code, Some(0), "{}", done.output);
-    done.output.trim_end().to_owned()
+    &db.url
 }
 
 /// Waits until a running service knows what another process has imported.
@@ -54,13 +55,13 @@ async fn until_valid(installation: &Installation, token: &str) -> serde_json::Va
     panic!("the token is never accepted");
 }
 
-#[tokio::test]
-async fn imported_tokens_are_tokens_like_any_other() {
-    let installation = Installation::new(&[("RATE_LIMIT_TOKEN_PER_MINUTE", "5")]).await;
+async fn imported_tokens_are_tokens_like_any_other(db: Database) {
+    let settings = [("RATE_LIMIT_TOKEN_PER_MINUTE", "5"), ("DATABASE_URL", db.url.as_str())];
+    let installation = Installation::new(&settings).await;
     let (mut auth, _backend) = installation.start().await;
     let session = installation.sign_in("ann@example.com").await;
     let ann = installation.get("/auth/me", &session).await.text("/user/id").to_owned();
-    let database = database_of(auth.folder());
+    let database = db.url.as_str();
 
     let foreign = "12|AnotherSystemsTokenWithoutAnyOfOurs";
     let file = format!(
@@ -71,7 +72,7 @@ async fn imported_tokens_are_tokens_like_any_other() {
         old_token(3)
     );
     assert_eq!(installation.validate(&old_token(1)).await.status, 401);
-    let told = import(&database, &file, &[]).await;
+    let told = import(database, &file, &[]).await;
     assert_eq!((told.code, told.output.trim_end()), (Some(0), "3 tokens imported, 0 already there, 0 refused."));
 
     // The running service learns of it by itself.
@@ -116,7 +117,7 @@ async fn imported_tokens_are_tokens_like_any_other() {
     assert_eq!(events.text("/events/0/metadata/operator"), "olga");
 
     // and neither comes back with the file.
-    let again = import(&database, &file, &[]).await;
+    let again = import(database, &file, &[]).await;
     assert_eq!(again.code, Some(0), "{}", again.output);
     assert!(
         again.output.contains("0 tokens imported, 2 already there, 0 refused. 1 deleted since"),
@@ -129,10 +130,7 @@ async fn imported_tokens_are_tokens_like_any_other() {
 
     // Nothing at rest and nothing printed holds a token; a restart forgets none.
     assert_eq!(auth.terminate().await, Some(0));
-    let mut files = vec![auth.output().into_bytes(), told.output.into_bytes(), again.output.into_bytes()];
-    for file in std::fs::read_dir(auth.folder().join("data")).unwrap() {
-        files.push(std::fs::read(file.unwrap().path()).unwrap());
-    }
+    let files = [auth.output().into_bytes(), told.output.into_bytes(), again.output.into_bytes(), db.kept_bytes()];
     for secret in [old_token(1), foreign.to_owned(), old_token(3)] {
         assert!(files.iter().all(|file| !file.windows(secret.len()).any(|part| part == secret.as_bytes())));
     }
@@ -141,15 +139,12 @@ async fn imported_tokens_are_tokens_like_any_other() {
     assert_eq!(expired.text("/error"), "This token has expired", "it is known to have been one");
 }
 
-#[tokio::test]
-async fn every_kind_of_bad_row_is_told_with_its_line_and_the_rest_is_imported() {
-    let launch = afd(&["migrate"]);
-    let database = database_of(launch.folder());
-    assert_eq!(launch.run().await.code, Some(0));
+async fn every_kind_of_bad_row_is_told_with_its_line_and_the_rest_is_imported(db: Database) {
+    let database = migrated(&db).await;
 
     let good = old_token(1);
     let file = "\u{feff}createdAt;ignored\r\n,x\r\n";
-    let told = import(&database, file, &[]).await;
+    let told = import(database, file, &[]).await;
     assert_eq!(told.code, Some(1));
     assert!(told.output.contains("the first line has to name the columns"), "{}", told.output);
 
@@ -172,11 +167,11 @@ async fn every_kind_of_bad_row_is_told_with_its_line_and_the_rest_is_imported() 
     for row in &rows {
         write!(file, "{row}\r\n").unwrap();
     }
-    let checked = import(&database, &file, &["--create-users", "--check"]).await;
+    let checked = import(database, &file, &["--create-users", "--check"]).await;
     assert_eq!(checked.code, Some(1), "{}", checked.output);
-    assert_eq!(sqlite(launch.folder(), "SELECT COUNT(*) FROM users").await, "0", "looking changes nothing");
+    assert_eq!(db.number("SELECT COUNT(*) FROM users").await, 0, "looking changes nothing");
 
-    let told = import(&database, &file, &["--create-users"]).await;
+    let told = import(database, &file, &["--create-users"]).await;
     assert_eq!(told.code, Some(1), "{}", told.output);
     for (line, what) in [
         (1, "note: columns that are not used: team"),
@@ -202,44 +197,33 @@ async fn every_kind_of_bad_row_is_told_with_its_line_and_the_rest_is_imported() 
     assert!(!told.output.contains(&good) && !told.output.contains("af_live_"), "{}", told.output);
 
     // What operators ask afterwards.
-    let shown = afd(&["user", "show", "ann@example.com", "--json", "--database", &database]).run().await;
+    let shown = afd(&["user", "show", "ann@example.com", "--json", "--database", database]).run().await;
     let shown: serde_json::Value = serde_json::from_str(&shown.output).unwrap();
     assert_eq!((&shown["id"], &shown["emailVerified"]), (&json!("u1"), &json!(true)));
     assert_eq!(shown["tokens"][0]["id"], "t1");
 
     // Without the flag, and as programs read it, from standard input.
     let file = format!("id,token,userId\nt20,{},nobody\nt21,{},u1\n", old_token(20), old_token(21));
-    let launch = importing(&database, &["/dev/stdin", "--json"]);
-    std::fs::write(launch.folder().join("input"), &file).unwrap();
     let shell = format!("exec {} token import - --json < input", env!("CARGO_BIN_EXE_afd"));
-    let piped = Launch::new("/bin/sh")
-        .args(["-c", &format!("cd '{}' && {shell}", launch.folder().display())])
-        .env("DATABASE_URL", &database)
-        .env("JWT_SECRET", JWT_SECRET)
-        .env("BCRYPT_COST", "4")
-        .run()
-        .await;
+    let piped = Launch::new("/bin/sh").args(["-c", &shell]);
+    std::fs::write(piped.folder().join("input"), &file).unwrap();
+    let piped = piped.env("DATABASE_URL", database).env("JWT_SECRET", JWT_SECRET).env("BCRYPT_COST", "4").run().await;
     assert_eq!(piped.code, Some(1), "{}", piped.output);
     let told: serde_json::Value = serde_json::from_str(&piped.output).unwrap();
     assert_eq!(told["imported"], 1);
     assert_eq!(told["refused"], json!([{ "line": 2, "reason": "there is no user nobody" }]));
 }
 
-#[tokio::test]
-async fn an_import_that_was_killed_goes_on_where_it_was() {
+async fn an_import_that_was_killed_goes_on_where_it_was(db: Database) {
     const ROWS: usize = 3_000;
-    let migrate = afd(&["migrate"]);
-    let database = database_of(migrate.folder());
-    assert_eq!(migrate.run().await.code, Some(0));
+    let database = migrated(&db).await;
     let mut file = HEADER.to_owned();
     for number in 0..ROWS {
         writeln!(file, "t{number},n{number},{},u{},,,", old_token(number), number % 7).unwrap();
     }
-    let launch = importing(&database, &["old.csv", "--create-users"]);
+    let launch = importing(database, &["old.csv", "--create-users"]);
     std::fs::write(launch.folder().join("old.csv"), &file).unwrap();
-    let imported = async || {
-        sqlite(migrate.folder(), "SELECT COUNT(*) FROM personal_access_tokens").await.parse::<usize>().unwrap()
-    };
+    let imported = async || db.number("SELECT COUNT(*) FROM personal_access_tokens").await;
 
     let mut running = launch.start().await;
     while imported().await < 300 {}
@@ -247,12 +231,13 @@ async fn an_import_that_was_killed_goes_on_where_it_was() {
     let before = imported().await;
     assert!((300..ROWS).contains(&before), "{before} were imported before the kill");
     assert_eq!(before % 100, 0, "batches are whole");
-    let consistent = "SELECT (SELECT COUNT(*) FROM imported_tokens) = (SELECT COUNT(*) FROM token_secrets) AND \
+    let consistent = "SELECT COUNT(*) FROM apps WHERE \
+                      (SELECT COUNT(*) FROM imported_tokens) = (SELECT COUNT(*) FROM token_secrets) AND \
                       (SELECT COUNT(*) FROM token_secrets) = \
                       (SELECT COUNT(*) FROM audit_events WHERE type = 'token.imported')";
-    assert_eq!(sqlite(migrate.folder(), consistent).await, "1");
+    assert_eq!(db.number(consistent).await, 1);
 
-    let told = import(&database, &file, &["--create-users"]).await;
+    let told = import(database, &file, &["--create-users"]).await;
     assert_eq!(told.code, Some(0), "{}", told.output);
     assert!(
         told.output.contains(&format!("{} tokens imported, {before} already there, 0 refused.", ROWS - before)),
@@ -260,33 +245,34 @@ async fn an_import_that_was_killed_goes_on_where_it_was() {
         told.output
     );
     assert_eq!(imported().await, ROWS);
-    assert_eq!(sqlite(migrate.folder(), consistent).await, "1");
-    assert_eq!(sqlite(migrate.folder(), "SELECT COUNT(*) FROM users").await, "7");
+    assert_eq!(db.number(consistent).await, 1);
+    assert_eq!(db.number("SELECT COUNT(*) FROM users").await, 7);
 }
 
 #[tokio::test]
 async fn what_cannot_work_is_told_before_anything_is_done() {
-    let installation = Installation::new(&[]).await;
+    let db = Database::sqlite();
+    let database = db.url.as_str();
+    let installation = Installation::new(&[("DATABASE_URL", database)]).await;
     let mut auth = installation.auth.start().await;
     assert_eq!(auth.terminate().await, Some(0));
-    let database = database_of(auth.folder());
 
-    let other_secret = importing(&database, &["-"]).env("JWT_SECRET", "another secret of at least 32 bytes");
+    let other_secret = importing(database, &["-"]).env("JWT_SECRET", "another secret of at least 32 bytes");
     let told = other_secret.run().await;
     assert_eq!(told.code, Some(78), "{}", told.output);
     assert!(told.output.contains("JWT_SECRET: is not the one that the auth service uses"), "{}", told.output);
 
-    let told = importing(&database, &["-"]).env("JWT_SECRET", "short").env("BCRYPT_COST", "x").run().await;
+    let told = importing(database, &["-"]).env("JWT_SECRET", "short").env("BCRYPT_COST", "x").run().await;
     assert_eq!(told.code, Some(78), "{}", told.output);
     for name in ["JWT_SECRET: ", "BCRYPT_COST: "] {
         assert!(told.output.contains(name), "{}", told.output);
     }
 
-    let told = importing(&database, &["nowhere.csv"]).run().await;
+    let told = importing(database, &["nowhere.csv"]).run().await;
     assert_eq!((told.code, told.output.lines().count()), (Some(1), 1), "{}", told.output);
     assert!(told.output.starts_with("nowhere.csv cannot be read: "), "{}", told.output);
 
     let told = importing("sqlite://nowhere.db", &["-"]).run().await;
     assert_eq!((told.code, told.output.trim_end()), (Some(1), "there is no database at nowhere.db"));
-    assert_eq!(importing(&database, &[]).run().await.code, Some(2));
+    assert_eq!(importing(database, &[]).run().await.code, Some(2));
 }

@@ -3,16 +3,23 @@
 use serde_json::{Value, json};
 use testkit::Finished;
 
+use crate::databases::{Database, on_both_databases};
 use crate::installation::{Installation, JWT_SECRET, afd};
 
-/// The service's folder and secrets, as an operator on its machine has them.
+on_both_databases! {
+    a_revoked_token_is_refused_when_the_command_returns,
+    a_disabled_user_is_out_at_once_and_enabling_brings_the_tokens_back,
+    people_get_tables_and_the_secret_alone_on_standard_output,
+}
+
+/// Somebody who has the database and the service's secret.
 struct Operator {
     database: String,
 }
 
 impl Operator {
-    fn of(installation: &Installation) -> Self {
-        Self { database: format!("sqlite://{}", installation.auth.folder().join("data/auth.db").display()) }
+    async fn of_service_on(db: &Database) -> (Installation, Self) {
+        (Installation::new(&[("DATABASE_URL", &db.url)]).await, Self { database: db.url.clone() })
     }
 
     async fn run(&self, command: &[&str]) -> Finished {
@@ -42,11 +49,9 @@ impl Operator {
     }
 }
 
-#[tokio::test]
-async fn a_revoked_token_is_refused_when_the_command_returns() {
-    let installation = Installation::new(&[]).await;
+async fn a_revoked_token_is_refused_when_the_command_returns(db: Database) {
+    let (installation, operator) = Operator::of_service_on(&db).await;
     let _auth = installation.auth.start().await;
-    let operator = Operator::of(&installation);
     let user = operator.json(&["user", "create", "--email", "Bob@Example.com", "--name", "Bob"]).await;
     let id = user["id"].as_str().unwrap();
 
@@ -79,11 +84,9 @@ async fn a_revoked_token_is_refused_when_the_command_returns() {
     assert!(operator.does(&["audit", "verify"]).await.starts_with("The chain is whole: "));
 }
 
-#[tokio::test]
-async fn a_disabled_user_is_out_at_once_and_enabling_brings_the_tokens_back() {
-    let installation = Installation::new(&[]).await;
+async fn a_disabled_user_is_out_at_once_and_enabling_brings_the_tokens_back(db: Database) {
+    let (installation, operator) = Operator::of_service_on(&db).await;
     let (_auth, _backend) = installation.start().await;
-    let operator = Operator::of(&installation);
     let session = installation.sign_in("ann@example.com").await;
     let created = installation.post("/tokens", Some(&session), json!({ "name": "ci" })).await;
     let (token, token_id) = (created.text("/token/token"), created.text("/token/id"));
@@ -125,12 +128,10 @@ async fn a_disabled_user_is_out_at_once_and_enabling_brings_the_tokens_back() {
     assert_eq!(operator.fails(&["user", "show", "ann@example.com"], 1).await, "there is no user ann@example.com\n");
 }
 
-#[tokio::test]
-async fn people_get_tables_and_the_secret_alone_on_standard_output() {
-    let installation = Installation::new(&[]).await;
+async fn people_get_tables_and_the_secret_alone_on_standard_output(db: Database) {
+    let (installation, operator) = Operator::of_service_on(&db).await;
     let mut auth = installation.auth.start().await;
     assert_eq!(auth.terminate().await, Some(0));
-    let operator = Operator::of(&installation);
     operator.does(&["user", "create", "--id", "u1", "--phone", "+1 415 555 2671"]).await;
     assert_eq!(operator.fails(&["user", "create", "--id", "u1"], 1).await, "there is a user u1 already\n");
     let taken = operator.fails(&["user", "create", "--phone", "+14155552671"], 1).await;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use domain::audit::Actor;
 use domain::{AuthMethodId, Chance, ClientInfo, Clock, EmailAddress, EventId, PhoneNumber, UserId};
-use store::{MethodType, NewEvent, NewUser, Store, WayIn};
+use store::{MethodType, NewEvent, NewUser, Store, StoreError, WayIn};
 
 pub use import::OldToken;
 pub use issue::{Issuer, IssuerError, WishedToken};
@@ -16,7 +16,7 @@ pub use issue::{Issuer, IssuerError, WishedToken};
 /// What the audit log calls the service by which operators act.
 const SERVICE: &str = "afd";
 
-/// How long a running service may go on with what it knew: it looks for foreign writes twice as often.
+/// How long a running service may go on with what it knew: it looks for operators' writes twice as often.
 const NOTICED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Somebody who has the database.
@@ -76,7 +76,9 @@ impl Operator {
     }
 
     /// Returns when no running service accepts any more what has just been taken away.
-    pub async fn until_noticed(&self) {
+    pub async fn until_noticed(&self) -> Result<(), StoreError> {
+        self.store.note_operator_write().await?;
         tokio::time::sleep(NOTICED_WITHIN).await;
+        Ok(())
     }
 }
