@@ -2,7 +2,7 @@
 
 use secrecy::SecretString;
 
-use super::auth::{bcrypt_cost, database_setting, seal_secret};
+use super::auth::{bcrypt_cost, database_setting, seal_secrets};
 use super::{Problems, Source, jwt_secrets};
 
 /// What every operator's command needs to know.
@@ -35,7 +35,7 @@ pub(crate) fn operator(mut source: Source) -> Result<OperatorSettings, Problems>
 /// Everything that is wrong, at once.
 pub(crate) fn issuer(mut source: Source) -> Result<IssuerSettings, Problems> {
     let source = &mut source;
-    let sealing = seal_secret(source).into_iter().chain(jwt_secrets(source)).collect();
+    let sealing = [seal_secrets(source), jwt_secrets(source)].concat();
     let settings = IssuerSettings { operator: settings(source), sealing, bcrypt_cost: bcrypt_cost(source) };
     source.finish(settings)
 }

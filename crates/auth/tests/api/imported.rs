@@ -94,7 +94,7 @@ async fn imported_tokens_outlive_the_key_that_sealed_them() {
     let world = World::new().await;
     let ann = world.ann().await;
     import(&world, &ann, &OTHERS).await;
-    let world = world.restart(|setup| setup.config.secrets.seal = Some("another key for seals, in tests".into())).await;
+    let world = world.restart(|setup| setup.config.secrets.seal = vec!["another key for seals, in tests".into()]).await;
     for token in OTHERS {
         // The other tokens have the same beginning, and nothing to do with it.
         assert!(!world.is_valid(&format!("{}x", &token[..token.len() - 1])).await);
@@ -102,7 +102,7 @@ async fn imported_tokens_outlive_the_key_that_sealed_them() {
     }
     assert_eq!(world.count("SELECT COUNT(DISTINCT seal_key) FROM token_secrets").await, 1, "each was sealed anew");
     world.by_hand("UPDATE token_secrets SET hash = 'none'").await;
-    let world = world.restart(|setup| setup.config.secrets.seal = Some("another key for seals, in tests".into())).await;
+    let world = world.restart(|setup| setup.config.secrets.seal = vec!["another key for seals, in tests".into()]).await;
     for token in OTHERS {
         assert!(world.is_valid(token).await, "{token} is found by its new digest");
     }
