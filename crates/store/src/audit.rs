@@ -93,8 +93,16 @@ impl FromStr for Cursor {
     }
 }
 
+/// The columns of [`Event`].
+macro_rules! event_columns {
+    () => {
+        "id, type, at, user_id, actor_session_id, actor_token_id, actor_service, ip, user_agent, request_id, metadata"
+    };
+}
+pub(crate) use event_columns;
+
 impl Event {
-    fn from_row(row: &AnyRow) -> Result<Self, StoreError> {
+    pub(crate) fn from_row(row: &AnyRow) -> Result<Self, StoreError> {
         let metadata = row.text("metadata")?;
         Ok(Self {
             id: row.parsed("id")?,
@@ -149,12 +157,13 @@ impl Store {
         limit: u32,
     ) -> Result<EventPage, StoreError> {
         // One text for all four cases: no type has an empty name, and nothing is as late as the last millisecond.
-        let rows = sqlx::query(
-            "SELECT id, type, at, user_id, actor_session_id, actor_token_id, actor_service, ip, user_agent, \
-             request_id, metadata FROM audit_events \
+        let rows = sqlx::query(concat!(
+            "SELECT ",
+            event_columns!(),
+            " FROM audit_events \
              WHERE user_id = $1 AND ($2 = '' OR type = $2) AND at <= $3 AND (at < $3 OR id < $4) \
-             ORDER BY at DESC, id DESC LIMIT $5",
-        )
+             ORDER BY at DESC, id DESC LIMIT $5"
+        ))
         .bind(user_id.as_str())
         .bind(kind.map_or("", EventType::as_str))
         .bind(after.map_or(i64::MAX, |cursor| cursor.at.as_millis()))

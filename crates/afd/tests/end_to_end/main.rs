@@ -3,10 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod configuration;
+mod databases;
 mod durability;
 mod installation;
+mod moving_in;
 mod oauth;
 mod operations;
+mod operators;
 mod pages;
 mod tour;
 mod traces;

@@ -6,7 +6,7 @@ use store::{AuditBacklog, ChainProblem, ChainReport, Store, Tampering};
 
 use crate::database::{Database, MINUTE, NOW, in_parallel};
 
-async fn seal(store: &Store, holder: &str, now: Timestamp, batch: u32) -> Option<u64> {
+pub(crate) async fn seal(store: &Store, holder: &str, now: Timestamp, batch: u32) -> Option<u64> {
     store.seal_events(holder, now, batch, &Chance::of_the_system()).await.unwrap()
 }
 

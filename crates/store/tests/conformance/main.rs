@@ -11,9 +11,11 @@ mod database;
 mod exchange;
 mod faults;
 mod housekeeping;
+mod imports;
 mod link_codes;
 mod methods;
 mod oauth;
+mod operators;
 mod pairings;
 mod second_factor;
 mod sessions;
@@ -186,5 +188,17 @@ conformance! {
         long_expired_tokens_go_in_batches,
         codes_that_are_over_go_in_batches,
         sessions_that_are_over_go_in_batches,
+    }
+    imports {
+        an_import_keeps_id_and_dates_and_is_written_down,
+        importing_again_changes_nothing_and_brings_nothing_back,
+        what_is_somebody_elses_is_refused,
+        instances_learn_of_older_secrets_batch_by_batch,
+        parallel_imports_of_one_file_import_each_token_once,
+    }
+    operators {
+        a_made_account_is_signed_in_to,
+        disabling_ends_sessions_and_enabling_keeps_tokens,
+        operators_see_what_is_newest,
     }
 }
