@@ -1,5 +1,7 @@
 //! `cargo xtask test`
 
+use std::fs;
+
 use anyhow::Result;
 
 use crate::{packages, root, step};
@@ -21,38 +23,46 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
+/// The test of a rolling upgrade by itself, with what it prints.
+pub(crate) fn rolling_upgrade() -> Result<()> {
+    packages::install_missing()?;
+    let test =
+        ["cargo", "test", "--package", "afd", "--test", "end_to_end", "--locked", "rolling", "--", "--nocapture"];
+    step::run(&test)
+}
+
 /// The count in `test result: ok. 12 passed; …`, cargo's last line about each part.
 fn passed_in(line: &str) -> usize {
     let count = line.strip_prefix("test result: ok. ").and_then(|rest| rest.split_once(" passed"));
     count.and_then(|(count, _)| count.parse().ok()).unwrap_or(0)
 }
 
-/// What the tests run by node, as the folder's lock file has it. npm writes its own copy of the lock file last, so that
-/// an installation that was cut off is done again.
+/// What the tests run by node, as the folder's lock file has it. A copy of that file is written last, so that an
+/// installation that was cut off, or is one of another lock file, is done again.
 fn install_node_packages(folder: &str) -> Result<()> {
     let lock = format!("{folder}/package-lock.json");
-    if !is_older(&format!("{folder}/node_modules/.package-lock.json"), &lock)? {
-        return Ok(());
-    }
-    eprintln!("xtask: tests need the packages of {lock}: installing");
-    step::run(&["npm", "ci", "--prefix", folder, "--no-audit", "--no-fund"])
+    install(&lock, &format!("{folder}/node_modules/.installed-lock.json"), || {
+        step::run(&["npm", "ci", "--prefix", folder, "--no-audit", "--no-fund"])
+    })
 }
 
-/// What the tests run by python, in an environment of its own. The copy of the list is written last, likewise.
+/// What the tests run by python, in an environment of its own under `target`. The copy of the list is written last,
+/// likewise.
 fn install_python_packages(list: &str, environment: &str) -> Result<()> {
-    let installed = format!("{environment}/requirements.txt");
-    if !is_older(&installed, list)? {
+    install(list, &format!("{environment}/requirements.txt"), || {
+        step::run(&["python3", "-m", "venv", environment])?;
+        let pip = format!("{environment}/bin/pip");
+        step::run(&[&pip, "install", "--quiet", "--disable-pip-version-check", "--requirement", list])
+    })
+}
+
+/// Runs `steps` and keeps a copy of the list as `installed`, unless that is there and the same.
+fn install(list: &str, installed: &str, steps: impl FnOnce() -> Result<()>) -> Result<()> {
+    let wanted = fs::read(root().join(list))?;
+    if fs::read(root().join(installed)).is_ok_and(|installed| installed == wanted) {
         return Ok(());
     }
     eprintln!("xtask: tests need the packages of {list}: installing");
-    step::run(&["python3", "-m", "venv", environment])?;
-    let pip = format!("{environment}/bin/pip");
-    step::run(&[&pip, "install", "--quiet", "--disable-pip-version-check", "--requirement", list])?;
-    step::run(&["cp", list, &installed])
-}
-
-/// Whether `made` is missing or older than what it was made from.
-fn is_older(made: &str, from: &str) -> Result<bool> {
-    let Ok(made) = root().join(made).metadata() else { return Ok(true) };
-    Ok(made.modified()? < root().join(from).metadata()?.modified()?)
+    steps()?;
+    Ok(fs::write(root().join(installed), wanted)?)
 }

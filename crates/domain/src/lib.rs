@@ -13,6 +13,7 @@ mod duration;
 mod email;
 mod id;
 mod limit;
+pub mod older_token;
 mod one_time_secret;
 mod phone;
 mod scope;
@@ -33,6 +34,7 @@ pub use id::{
     AppId, AuthMethodId, CodeId, EventId, KeyId, MalformedId, PairingId, SessionId, TokenId, TokenSecretId, UserId,
 };
 pub use limit::{Limit, LimitError};
+pub use older_token::OlderTokenError;
 pub use one_time_secret::{MalformedOneTimeSecret, OneTimeSecret};
 pub use phone::{PhoneNumber, PhoneNumberError};
 pub use scope::{Scope, ScopeError, Scopes};

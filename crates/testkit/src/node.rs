@@ -78,3 +78,11 @@ pub async fn verify_by_jwks(library: &str, jwks: &str, audience: &str, jwt: &str
         None => Ok(serde_json::from_str(&text).expect("it prints JSON")),
     }
 }
+
+/// What an authenticator app shows now for this `otpauth` URL.
+pub async fn authenticator_code(otpauth_url: &str) -> String {
+    let node = Command::new("node").args(["totp.mjs", otpauth_url]).current_dir(test_clients()).output().await;
+    let output = node.expect("node starts");
+    assert!(output.status.success(), "totp.mjs failed: {output:?}");
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}

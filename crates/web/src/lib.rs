@@ -13,7 +13,7 @@ mod serve;
 
 pub use address::TrustedProxies;
 pub use bearer::{NoBearer, bearer};
-pub use body::{AnyJson, Form, Json, JsonOrDefault, MAX_BODY_BYTES, Query};
+pub use body::{AnyJson, Form, Json, JsonOrDefault, MAX_BODY_BYTES, Path, Query};
 pub use context::{Context, Envelope, RequestContext, client_info, envelope, request_id};
 pub use cors::cors;
 pub use error::{ApiError, method_not_allowed, not_found};

@@ -2,14 +2,21 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod backup;
 mod configuration;
+mod databases;
 mod durability;
 mod examples;
 mod guard;
 mod installation;
 mod jwks;
+mod moving_in;
 mod oauth;
 mod operations;
+mod operators;
+mod pages;
+mod rolling;
 mod tour;
 mod traces;
 mod two_services;
+mod ways_in;

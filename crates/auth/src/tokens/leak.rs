@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use domain::audit::Actor;
-use domain::{ClientInfo, EventId, Limit, Timestamp, token};
+use domain::{ClientInfo, EventId, Limit, Timestamp};
 use limiter::Verdict;
 use secrecy::{ExposeSecret, SecretString};
 use store::{FoundToken, LeakRemedy, NewEvent};
@@ -82,7 +82,7 @@ async fn follow(
     url: Option<&str>,
 ) -> Result<(), Rejection> {
     let presented = token.expose_secret();
-    if !token::is_well_formed(presented) {
+    if !auth.validator.is_token(presented) {
         return Ok(());
     }
     let now = auth.clock.now();

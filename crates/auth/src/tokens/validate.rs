@@ -8,6 +8,7 @@ use limiter::{CredentialVerdict, MemoryLimiter, Quota, Verdict};
 use store::{FoundToken, Store, StoreError};
 
 use super::cache::{CacheKey, Credential, CredentialCache, CredentialId};
+use super::older::OlderTokens;
 use super::recovery::Recovery;
 use super::usage::{UsageLog, Use};
 use crate::keys::{AccessClaims, Claims, JwtError, KeyRing, NarrowedClaims};
@@ -93,12 +94,18 @@ pub(crate) struct Validator {
     pub(super) cache: CredentialCache,
     pub(super) usage: UsageLog,
     pub(super) recovery: Recovery,
+    older_tokens: OlderTokens,
     metrics: Arc<Metrics>,
 }
 
 impl Validator {
     /// A validator with nothing learned yet; the copies it will make die with `process_secret`.
-    pub(crate) fn new(parts: ValidatorParts, recovery: Recovery, process_secret: &[u8; 32]) -> Self {
+    pub(crate) fn new(
+        parts: ValidatorParts,
+        recovery: Recovery,
+        older_tokens: OlderTokens,
+        process_secret: &[u8; 32],
+    ) -> Self {
         let ValidatorParts { store, limiter, clock, keys, token_digests, older_token_digests, limit, metrics } = parts;
         Self {
             store,
@@ -109,6 +116,7 @@ impl Validator {
             older_token_digests,
             limit,
             recovery,
+            older_tokens,
             metrics,
             cache: CredentialCache::new(process_secret),
             usage: UsageLog::default(),
@@ -136,9 +144,7 @@ impl Validator {
         audience: Audience<'_>,
         client: &ClientInfo,
     ) -> Result<Validated, Rejection> {
-        if presented.len() > MAX_PRESENTED_BYTES
-            || (token::looks_like_token(presented) && !token::is_well_formed(presented))
-        {
+        if presented.len() > MAX_PRESENTED_BYTES || (token::looks_like_token(presented) && !self.is_token(presented)) {
             return Err(Rejection::Invalid);
         }
         let now = self.clock.now();
@@ -171,6 +177,19 @@ impl Validator {
         }
     }
 
+    /// Whether the text could be a token: one of ours, or one that was imported. Asks nobody.
+    pub(super) fn is_token(&self, presented: &str) -> bool {
+        token::is_well_formed(presented) || self.older_tokens.may_hold(presented, &self.token_digests)
+    }
+
+    /// Learns of tokens that were imported since the last time.
+    pub(crate) async fn look_for_imports(&self) -> Result<(), StoreError> {
+        if self.older_tokens.refresh(&self.store, &self.token_digests).await? {
+            self.recovery.reconsider(&self.store, &self.token_digests).await?;
+        }
+        Ok(())
+    }
+
     fn remember(&self, key: &CacheKey, credential: &Arc<Credential>) {
         self.cache.put(key, Arc::clone(credential));
     }
@@ -201,7 +220,7 @@ impl Validator {
         client: &ClientInfo,
         now: Timestamp,
     ) -> Result<Credential, Rejection> {
-        if token::looks_like_token(presented) {
+        if self.is_token(presented) {
             self.load_token(presented, client, now).await
         } else {
             self.load_jwt(presented, copy, now).await

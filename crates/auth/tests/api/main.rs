@@ -22,6 +22,7 @@ mod documents;
 mod email_link;
 mod forward_auth;
 mod http;
+mod imported;
 mod introspection;
 mod leaks;
 mod limits_by_address;
