@@ -92,15 +92,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
-        match parts.extensions.get::<Vouched>() {
-            Some(vouched) => Ok(vouched.caller.clone()),
-            None => {
-                let request_id = parts.headers.get("x-request-id").and_then(|id| id.to_str().ok());
-                let request_id = request_id.filter(|id| ClientInfo::is_sane_request_id(id)).unwrap_or_default();
-                let path = parts.uri.path();
-                Err(ApiError::internal(&format_args!("{path} asks for its caller and has no AuthLayer"))
-                    .render(request_id))
-            }
+        if let Some(vouched) = parts.extensions.get::<Vouched>() {
+            return Ok(vouched.caller.clone());
         }
+        let request_id = parts.headers.get("x-request-id").and_then(|id| id.to_str().ok());
+        let request_id = request_id.filter(|id| ClientInfo::is_sane_request_id(id)).unwrap_or_default();
+        let problem = format!("{} asks for its caller and has no AuthLayer", parts.uri.path());
+        Err(ApiError::internal(&problem).render(request_id))
     }
 }
