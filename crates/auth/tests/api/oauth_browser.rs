@@ -7,7 +7,7 @@ use store::NewOAuthLink;
 use url::Url;
 
 use crate::client::Reply;
-use crate::world::{JWT_SECRET, MINUTE, Person, SECOND, Setup, World};
+use crate::world::{REFRESH_SECRET, MINUTE, Person, SECOND, Setup, World};
 
 pub(crate) const PUBLIC_URL: &str = "https://auth.example.com";
 pub(crate) const APP_URL: &str = "https://app.example.com/home";
@@ -112,7 +112,7 @@ pub(crate) async fn sign_in_at(world: &World, provider: &testkit::OAuthProvider,
 pub(crate) async fn request_link(world: &World, owner: &Person, name: &str) -> OneTimeSecret {
     let reference: OneTimeSecret = testkit::seeded_chance(77).with(|rng| OneTimeSecret::generate(rng));
     let link = NewOAuthLink {
-        digest: DigestKey::derive(JWT_SECRET.as_bytes(), "codes").digest(&["oauth.link", reference.expose()]),
+        digest: DigestKey::derive(REFRESH_SECRET.as_bytes(), "codes").digest(&["oauth.link", reference.expose()]),
         provider: name.to_owned(),
         user_id: owner.id.parse().unwrap(),
         redirect_url: "https://app.example.com/account".to_owned(),
