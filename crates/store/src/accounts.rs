@@ -5,6 +5,7 @@ use domain::{SessionId, TokenId, UserId};
 use sqlx::AnyConnection;
 
 use crate::audit::{NewEvent, record};
+use crate::owed_marks::{MarkedCredential, owe};
 use crate::rows::Columns;
 use crate::transaction::transaction;
 use crate::{Store, StoreError, User, users};
@@ -88,6 +89,10 @@ impl Store {
             let sessions = delete_owned(tx, "DELETE FROM sessions WHERE user_id = $1 RETURNING id", user_id).await?;
             let tokens =
                 delete_owned(tx, "DELETE FROM personal_access_tokens WHERE user_id = $1 RETURNING id", user_id).await?;
+            let marks = sessions.iter().cloned().map(MarkedCredential::Session);
+            for mark in marks.chain(tokens.iter().cloned().map(MarkedCredential::Token)) {
+                owe(tx, &mark, event.at).await?;
+            }
             // The rest goes with the user's row: ON DELETE CASCADE.
             sqlx::query("DELETE FROM users WHERE id = $1").bind(user_id.as_str()).execute(&mut *tx).await?;
             record(tx, EventType::UserDeleted, Some(user_id), event).await?;
