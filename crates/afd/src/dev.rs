@@ -11,11 +11,13 @@ use anyhow::Context;
 use auth::{Outbox, OutboxMail};
 use clap::Args;
 use domain::{Chance, SystemClock, TokenSecretId};
+use telemetry::Registry;
 use tokio::sync::watch;
+use web::{Drain, Operations};
 
 use crate::config::{self, Source};
 use crate::logging::{self, Format};
-use crate::{say, services};
+use crate::{metrics, say, services};
 
 /// What can be chosen about the development mode.
 #[derive(Args)]
@@ -45,6 +47,7 @@ impl Default for Options {
 pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     let mut source = Source::of_process();
     source.default("HOST", "127.0.0.1");
+    source.default("DRAIN_DELAY", "0s");
     source.default("DATABASE_URL", &format!("sqlite://{}", options.data.join("auth.db").display()));
     source.default("PUBLIC_URL", &format!("http://localhost:{}", options.auth_port));
     source.default("APP_URL", &format!("http://localhost:{}", options.auth_port));
@@ -65,19 +68,33 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     let (auth_port, backend_port) = (auth_listener.local_addr()?.port(), backend_listener.local_addr()?.port());
     backend_settings.auth_service_url = format!("http://{}", auth_listener.local_addr()?);
 
+    let metrics = metrics::bind(&auth_settings.listen).await?;
+    let drain = |operations: &Operations| Drain {
+        draining: operations.draining.clone(),
+        delay: backend_settings.listen.drain_delay,
+    };
+    // Two services, and each ends by itself: what is counted is counted together, what ends is not.
+    let operations = Operations::default();
+    let auth_operations = Operations { requests: operations.requests.clone(), ..Operations::default() };
+    let (drain, auth_drain) = (drain(&operations), drain(&auth_operations));
+
     let outbox = Outbox::new(Arc::new(SystemClock), announce);
-    let auth = services::RunningAuth::start(auth_settings, Some(outbox)).await?;
-    let backend = services::backend_router(backend_settings)?;
+    let auth = services::RunningAuth::start(auth_settings, Some(outbox), auth_operations).await?;
+    let mut registry = Registry::default();
+    registry.add_collector(operations.requests.clone());
+    auth.auth.register_metrics(&mut registry);
+    let backend = services::backend_router(backend_settings, operations, &mut registry)?;
+    metrics::serve(metrics, registry, Some(Arc::clone(&auth.auth)));
     welcome(auth_port, backend_port, &options.data);
 
     // The backend first: what it still has in flight needs the auth service.
     let (stopped, mut backend_stopped) = watch::channel(());
     let backend = async {
-        web::serve(backend_listener, backend, services::told_to_stop()?).await;
+        web::serve(backend_listener, backend, drain, services::told_to_stop()?).await;
         drop(stopped);
         anyhow::Ok(())
     };
-    let auth = auth.serve(auth_listener, async move {
+    let auth = auth.serve(auth_listener, auth_drain, async move {
         let _ = backend_stopped.changed().await;
     });
     let (backend, ()) = tokio::join!(backend, auth);

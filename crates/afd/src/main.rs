@@ -6,6 +6,7 @@ mod dev;
 mod documents;
 mod healthcheck;
 mod logging;
+mod metrics;
 mod services;
 
 use std::process::ExitCode;

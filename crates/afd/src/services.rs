@@ -1,7 +1,7 @@
 //! From settings to running services. The only place that knows which database runs.
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::{Context, ensure};
@@ -9,41 +9,63 @@ use auth::{AuthService, Background, HttpSms, Mailer, Outbox, Parts, Resend, SmsS
 use auth_client::{AuthClient, AuthClientConfig};
 use domain::{Chance, Clock, SystemClock};
 use store::Store;
+use telemetry::Registry;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use web::{Drain, Operations};
 
 use crate::config::{AuthSettings, BackendSettings, Listen, Mail, Sms};
+use crate::metrics;
 
 /// Runs the auth service until it is told to stop.
 pub(crate) async fn run_auth(settings: AuthSettings) -> anyhow::Result<()> {
-    let listener = bind(&settings.listen).await?;
+    let listen = settings.listen.clone();
+    let listener = bind(&listen).await?;
+    let metrics = metrics::bind(&listen).await?;
     tracing::info!("no REDIS_URL: limits are counted in this process, so run one instance of the auth service only");
-    let running = RunningAuth::start(settings, None).await?;
+    let operations = Operations::default();
+    let running = RunningAuth::start(settings, None, operations.clone()).await?;
+    let mut registry = Registry::default();
+    registry.add_collector(operations.requests);
+    running.auth.register_metrics(&mut registry);
+    metrics::serve(metrics, registry, Some(Arc::clone(&running.auth)));
     tracing::info!(address = %listener.local_addr()?, "the auth service is listening");
-    running.serve(listener, told_to_stop()?).await;
+    let drain = Drain { draining: operations.draining, delay: listen.drain_delay };
+    running.serve(listener, drain, told_to_stop()?).await;
     Ok(())
 }
 
 /// Runs the backend until it is told to stop.
 pub(crate) async fn run_backend(settings: BackendSettings) -> anyhow::Result<()> {
-    let listener = bind(&settings.listen).await?;
-    let router = backend_router(settings)?;
+    let listen = settings.listen.clone();
+    let listener = bind(&listen).await?;
+    let metrics = metrics::bind(&listen).await?;
+    let operations = Operations::default();
+    let mut registry = Registry::default();
+    let router = backend_router(settings, operations.clone(), &mut registry)?;
+    registry.add_collector(operations.requests);
+    metrics::serve(metrics, registry, None);
     tracing::info!(address = %listener.local_addr()?, "the backend is listening");
-    web::serve(listener, router, told_to_stop()?).await;
+    let drain = Drain { draining: operations.draining, delay: listen.drain_delay };
+    web::serve(listener, router, drain, told_to_stop()?).await;
     tracing::info!("the backend has stopped");
     Ok(())
 }
 
 /// An auth service with its database and the tasks beside its requests.
 pub(crate) struct RunningAuth {
-    auth: Arc<AuthService>,
+    pub(crate) auth: Arc<AuthService>,
     store: Store,
     background: Background,
 }
 
 impl RunningAuth {
     /// Opens the database, brings it up to date and puts the service together. With an outbox, mail goes there.
-    pub(crate) async fn start(settings: AuthSettings, outbox: Option<Outbox>) -> anyhow::Result<Self> {
+    pub(crate) async fn start(
+        settings: AuthSettings,
+        outbox: Option<Outbox>,
+        operations: Operations,
+    ) -> anyhow::Result<Self> {
         let store = open_store(&settings.database_url).await?;
         if settings.auto_migrate {
             store.migrate().await?;
@@ -67,6 +89,7 @@ impl RunningAuth {
             sms,
             templates: Templates::load(settings.templates.as_deref(), settings.product).context("a mail template")?,
             outbox,
+            operations,
         };
         let auth = AuthService::start(settings.service, parts).await?;
         let background = Background::start(&auth);
@@ -74,8 +97,8 @@ impl RunningAuth {
     }
 
     /// Serves until `stop`, then writes down what is still only in memory and closes the database.
-    pub(crate) async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) {
-        web::serve(listener, auth::router(self.auth), stop).await;
+    pub(crate) async fn serve(self, listener: TcpListener, drain: Drain, stop: impl Future<Output = ()>) {
+        web::serve(listener, auth::router(self.auth), drain, stop).await;
         self.background.stop().await;
         self.store.close().await;
         tracing::info!("the auth service has stopped");
@@ -106,12 +129,17 @@ fn sms_sender(sms: Option<Sms>) -> anyhow::Result<Option<Arc<dyn SmsSender>>> {
     })
 }
 
-/// The backend's routes.
-pub(crate) fn backend_router(settings: BackendSettings) -> anyhow::Result<axum::Router> {
+/// The backend's routes; what it counts is shown in `registry`.
+pub(crate) fn backend_router(
+    settings: BackendSettings,
+    operations: Operations,
+    registry: &mut Registry,
+) -> anyhow::Result<axum::Router> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let chance = Chance::of_the_system();
     let config = AuthClientConfig::new(settings.auth_service_url, settings.jwt_secret);
     let client = AuthClient::new(&config, Arc::clone(&clock), chance.clone())?;
+    client.register_metrics(registry);
     Ok(backend::router(backend::Config {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         commit_hash: env!("AFD_COMMIT").to_owned(),
@@ -120,6 +148,7 @@ pub(crate) fn backend_router(settings: BackendSettings) -> anyhow::Result<axum::
         auth: client,
         clock,
         chance,
+        operations,
     }))
 }
 
@@ -148,7 +177,12 @@ fn without_password(url: &str) -> String {
 
 /// Takes the port; nothing is served before everything else has worked out.
 pub(crate) async fn bind(listen: &Listen) -> anyhow::Result<TcpListener> {
-    let address = SocketAddr::new(listen.host, listen.port);
+    bind_to(listen.host, listen.port).await
+}
+
+/// Takes a port of this machine.
+pub(crate) async fn bind_to(host: IpAddr, port: u16) -> anyhow::Result<TcpListener> {
+    let address = SocketAddr::new(host, port);
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
 }
 

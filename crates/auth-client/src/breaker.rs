@@ -4,6 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use domain::Timestamp;
+use telemetry::Gauge;
 
 /// How many failures in a row open the breaker.
 const FAILURES_TO_OPEN: u32 = 5;
@@ -22,11 +23,13 @@ enum State {
 pub(crate) struct Breaker {
     /// The state, and how often it opened or closed: what a call of an earlier period reports is old news.
     state: Mutex<(State, u64)>,
+    /// 1 unless it is closed.
+    open: Gauge,
 }
 
 impl Breaker {
     pub(crate) fn new() -> Self {
-        Self { state: Mutex::new((State::Closed { failures: 0 }, 0)) }
+        Self { state: Mutex::new((State::Closed { failures: 0 }, 0)), open: Gauge::default() }
     }
 
     /// Leave for one call, or `None` while the breaker is open.
@@ -43,6 +46,11 @@ impl Breaker {
         }
         let is_probe = *state == State::Probing;
         Some(Permit { breaker: self, period: *period, is_probe, reported: false })
+    }
+
+    /// Follows the state: 1 unless calls go through.
+    pub(crate) fn open_gauge(&self) -> Gauge {
+        self.open.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, (State, u64)> {
@@ -93,6 +101,7 @@ impl Permit<'_> {
         let (state, period) = &mut *guard;
         if *period == self.period {
             change(state, period);
+            self.breaker.open.set(i64::from(!matches!(state, State::Closed { .. })));
         }
     }
 }
@@ -128,8 +137,10 @@ mod tests {
         breaker.admit(T0).unwrap().succeeded();
         fail(&breaker, 4, T0);
         assert!(breaker.admit(T0).is_some(), "a success in between starts the count anew");
+        assert_eq!(breaker.open_gauge().get(), 0);
         fail(&breaker, 1, T0);
         assert!(breaker.admit(T0).is_none());
+        assert_eq!(breaker.open_gauge().get(), 1);
     }
 
     #[test]
@@ -146,6 +157,7 @@ mod tests {
 
         let later = later.plus(OPEN_FOR);
         breaker.admit(later).unwrap().succeeded();
+        assert_eq!(breaker.open_gauge().get(), 0);
         fail(&breaker, 4, later);
         assert!(breaker.admit(later).is_some(), "a good probe closes it and forgets the failures");
     }

@@ -10,9 +10,11 @@ use reqwest::redirect::Policy;
 use secrecy::SecretString;
 
 use crate::breaker::Breaker;
+use crate::metrics::Metrics;
 use crate::service_jwt::ServiceJwts;
 
-/// The auth service closes connections that were idle for 15 s; one that we leave earlier is never found closed.
+/// Far sooner than the auth service, or a load balancer before it, closes idle connections: one that we leave earlier
+/// is never found closed.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where the auth service is, and how we talk to it.
@@ -47,6 +49,7 @@ pub struct AuthClient {
     pub(crate) base_url: Url,
     pub(crate) jwts: ServiceJwts,
     pub(crate) breaker: Breaker,
+    pub(crate) metrics: Metrics,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -90,6 +93,7 @@ impl AuthClient {
             base_url: base_url(&config.base_url)?,
             jwts: ServiceJwts::new(&config.jwt_secret, chance),
             breaker: Breaker::new(),
+            metrics: Metrics::new(),
             clock,
         })
     }

@@ -9,6 +9,7 @@ mod client;
 mod end_user;
 #[cfg(test)]
 mod fake;
+mod metrics;
 mod operations;
 mod service_jwt;
 mod transport;

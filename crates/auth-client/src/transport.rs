@@ -89,9 +89,15 @@ impl AuthClient {
         request: Request,
         understand: impl FnOnce(&Reply) -> Result<T, Unavailable>,
     ) -> Result<T, Unavailable> {
-        let permit = self.breaker.admit(self.clock.now()).ok_or(Unavailable::BreakerOpen)?;
+        let Some(permit) = self.breaker.admit(self.clock.now()) else {
+            self.metrics.refused();
+            return Err(Unavailable::BreakerOpen);
+        };
         let path = request.url().path().to_owned();
+        #[expect(clippy::disallowed_methods, reason = "the duration is only counted")]
+        let started = std::time::Instant::now();
         let outcome = self.send(request).await.and_then(|reply| understand(&reply));
+        self.metrics.called(&outcome, started.elapsed());
         match &outcome {
             Ok(_) => permit.succeeded(),
             Err(error) => {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use domain::Chance;
 use domain::token::TokenSecret;
 use secrecy::{ExposeSecret, SecretString};
+use telemetry::Gauge;
 use tokio::sync::Semaphore;
 
 /// Makes and checks bcrypt hashes off the async threads, as many at a time as there are processors. More would only
@@ -14,6 +15,31 @@ pub(crate) struct Hasher {
     places: Arc<Semaphore>,
     cost: u32,
     chance: Chance,
+    waiting: Waiting,
+}
+
+/// How many hashes wait for a processor or are being made; clones share it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Waiting(Gauge);
+
+impl Waiting {
+    pub(crate) fn gauge(&self) -> Gauge {
+        self.0.clone()
+    }
+
+    fn one_more(&self) -> Waiter {
+        self.0.inc();
+        Waiter(self.clone())
+    }
+}
+
+/// One of those that wait; whoever goes away is counted no more.
+struct Waiter(Waiting);
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        self.0.0.dec();
+    }
 }
 
 /// The hash could not be made or checked; the text is for the log.
@@ -22,9 +48,9 @@ pub(crate) struct Hasher {
 pub(crate) struct HashError(String);
 
 impl Hasher {
-    pub(crate) fn new(cost: u32, chance: Chance) -> Self {
+    pub(crate) fn new(cost: u32, chance: Chance, waiting: Waiting) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
-        Self { places: Arc::new(Semaphore::new(processors)), cost, chance }
+        Self { places: Arc::new(Semaphore::new(processors)), cost, chance, waiting }
     }
 
     /// The verifier of record for a new token.
@@ -46,11 +72,12 @@ impl Hasher {
         &self,
         work: impl FnOnce() -> Result<T, bcrypt::BcryptError> + Send + 'static,
     ) -> Result<T, HashError> {
+        let waiter = self.waiting.one_more();
         let place = Arc::clone(&self.places).acquire_owned().await.map_err(|error| HashError(error.to_string()))?;
         let result = tokio::task::spawn_blocking(move || {
             // Held by the thread that works, not by the request that waits: a caller who hangs up does not make room
             // for another hash beside the one that still runs.
-            let _place = place;
+            let _place = (place, waiter);
             work()
         })
         .await;
@@ -68,7 +95,7 @@ mod tests {
     #[tokio::test]
     async fn a_hash_knows_its_token_and_no_other() {
         let chance = Chance::new(ChaCha20Rng::seed_from_u64(1));
-        let hasher = Hasher::new(4, chance.clone());
+        let hasher = Hasher::new(4, chance.clone(), Waiting::default());
         let token = chance.with(|rng| TokenSecret::generate(Kind::Live, rng));
         let other = chance.with(|rng| TokenSecret::generate(Kind::Live, rng));
         let hash = hasher.hash(&token).await.unwrap();

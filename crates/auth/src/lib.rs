@@ -10,6 +10,7 @@ mod config;
 mod hashing;
 mod http;
 mod keys;
+mod metrics;
 mod notify;
 mod pairing;
 mod principal;

@@ -12,6 +12,7 @@ use web::ApiError;
 use crate::config::Config;
 use crate::hashing::Hasher;
 use crate::keys::{AccessKeys, RefreshKey, Seal, ServiceKeys};
+use crate::metrics::Metrics;
 use crate::notify::{Mailer, Outbox, SmsSender, Templates};
 use crate::sign_in::oauth;
 use crate::tokens::{CredentialId, MARK_LIFETIME, Recovery, Validator, ValidatorParts};
@@ -32,6 +33,8 @@ pub struct Parts {
     pub templates: Templates,
     /// The outbox that `GET /dev/outbox` shows; only `afd dev` has one, and without it the route does not exist.
     pub outbox: Option<Outbox>,
+    /// What an operator sees of serving, and how it ends.
+    pub operations: web::Operations,
 }
 
 /// The auth service.
@@ -58,6 +61,8 @@ pub struct AuthService {
     pub(crate) foreign_writes: Mutex<Option<ForeignWrites>>,
     /// Names this process among several, in the lease of the audit chain's sealer.
     pub(crate) instance: String,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) operations: web::Operations,
 }
 
 /// Windows that each limiter keeps at most, a few hundred bytes each. Credentials have a limiter of their own: somebody
@@ -70,10 +75,11 @@ impl AuthService {
     /// # Errors
     /// When the database cannot be read or written.
     pub async fn start(config: Config, parts: Parts) -> Result<Arc<Self>, StoreError> {
-        let Parts { store, clock, chance, mailer, sms, templates, outbox } = parts;
+        let Parts { store, clock, chance, mailer, sms, templates, outbox, operations } = parts;
+        let metrics = Arc::new(Metrics::new());
         let seals: Vec<Seal> = config.secrets.sealing().map(Seal::new).collect();
         let sealing = config.secrets.sealing().next().map_or(&[][..], |secret| secret.expose_secret().as_bytes());
-        let hasher = Arc::new(Hasher::new(config.bcrypt_cost, chance.clone()));
+        let hasher = Arc::new(Hasher::new(config.bcrypt_cost, chance.clone(), metrics.hashing.clone()));
         let token_digests = DigestKey::derive(sealing, "tokens");
         let recovery = Recovery::new(&store, &token_digests, Arc::clone(&hasher)).await?;
         let validating = ValidatorParts {
@@ -83,6 +89,7 @@ impl AuthService {
             access_keys: AccessKeys::load(&store, &seals, &chance, clock.now()).await?,
             token_digests,
             limit: config.limits.token,
+            metrics: Arc::clone(&metrics),
         };
         let mut process_secret = [0u8; 32];
         chance.with(|rng| rng.fill_bytes(&mut process_secret));
@@ -106,6 +113,8 @@ impl AuthService {
             sms,
             templates,
             outbox,
+            metrics,
+            operations,
         }))
     }
 

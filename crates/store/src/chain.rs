@@ -62,6 +62,15 @@ macro_rules! link_columns {
     };
 }
 
+/// Audit events that are committed and not in the chain yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AuditBacklog {
+    /// How many.
+    pub events: i64,
+    /// When the first of them happened.
+    pub oldest: Option<Timestamp>,
+}
+
 impl Store {
     /// Links at most `batch` events that are not sealed yet, oldest first, and returns how many; `None` while another
     /// `holder` has the lease.
@@ -94,6 +103,14 @@ impl Store {
                 .await?;
             Ok(Some(rows.len() as u64))
         })
+    }
+
+    /// What the sealer has still to do.
+    pub async fn audit_backlog(&self) -> Result<AuditBacklog, StoreError> {
+        let row = sqlx::query("SELECT COUNT(*) AS events, MIN(at) AS oldest FROM audit_events WHERE seq IS NULL")
+            .fetch_one(self.reader())
+            .await?;
+        Ok(AuditBacklog { events: row.int("events")?, oldest: row.opt_time("oldest")? })
     }
 
     /// Walks the whole chain, as it is at one moment, up to the first break.

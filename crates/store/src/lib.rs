@@ -39,7 +39,7 @@ mod wallets;
 
 pub use accounts::{ProfileChange, UserCredentials};
 pub use audit::{Cursor, Event, EventPage, MalformedCursor, NewEvent};
-pub use chain::{ChainProblem, ChainReport, Tampering};
+pub use chain::{AuditBacklog, ChainProblem, ChainReport, Tampering};
 pub use codes::{CodeOutcome, CodePurpose, NewCode, Redemption};
 pub use error::StoreError;
 pub use exchange::{ExchangeOutcome, NewExchangeCode};

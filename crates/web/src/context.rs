@@ -3,15 +3,16 @@
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use domain::{Chance, ClientInfo, Clock, EventId};
 use futures_util::FutureExt;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, Version, header};
 
-use crate::{ApiError, Peer, TrustedProxies, Window};
+use crate::{ApiError, Operations, Peer, TrustedProxies, Window};
 
 /// What a handler may want to know about its request, and what it tells the envelope about its reply.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub struct Context {
     pub request_id: String,
     /// Who is at the other end.
     pub client: ClientInfo,
+    /// Whether the service was told to stop and asks to be sent nothing more.
+    pub is_draining: bool,
     caller: OnceLock<&'static str>,
     window: Mutex<Option<Window>>,
 }
@@ -50,7 +53,13 @@ pub struct Envelope {
     pub trusted_proxies: Arc<TrustedProxies>,
     /// The service's name in the log.
     pub service: &'static str,
+    /// What an operator sees and steers.
+    pub operations: Operations,
 }
+
+/// How long a request may take. Everything within has shorter limits of its own; this one is for what nobody thought
+/// of, and for whoever sends a body by the byte.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The outermost layer of both services.
 ///
@@ -58,18 +67,20 @@ pub struct Envelope {
 /// that every reply carries, and writes one log line that reads alone. Neither query strings nor headers are logged:
 /// they can hold secrets.
 pub async fn envelope(State(envelope): State<Envelope>, mut request: Request, next: Next) -> Response {
-    #[expect(clippy::disallowed_methods, reason = "the duration is only logged")]
+    #[expect(clippy::disallowed_methods, reason = "the duration is only logged and counted")]
     let started = std::time::Instant::now();
     let context = Arc::new(envelope.context(&request));
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
+    let version = request.version();
     request.extensions_mut().insert(Arc::clone(&context));
 
-    let outcome = AssertUnwindSafe(next.run(request)).catch_unwind().await;
-    let mut response = outcome.unwrap_or_else(|panic| {
-        let error = ApiError::internal(&panic_message(&*panic));
-        axum::response::IntoResponse::into_response(error)
-    });
+    let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
+    let mut response = match tokio::time::timeout(REQUEST_TIMEOUT, answer).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(panic)) => ApiError::internal(&panic_message(&*panic)).into_response(),
+        Err(_) => ApiError::unavailable(&"the request took too long and was given up").into_response(),
+    };
 
     if let Some(error) = response.extensions_mut().remove::<ApiError>() {
         let headers = std::mem::take(response.headers_mut());
@@ -87,17 +98,24 @@ pub async fn envelope(State(envelope): State<Envelope>, mut request: Request, ne
     }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // Whoever keeps the connection would find it closed when it sends the next request. (HTTP/2 has a frame for that.)
+    if envelope.operations.draining.has_begun() && version < Version::HTTP_2 {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     if let Some(window) = context.window.lock().unwrap_or_else(PoisonError::into_inner).take() {
         window.write(headers, envelope.clock.now());
     }
 
+    let route = route.as_ref().map_or("unknown", MatchedPath::as_str);
+    let took = started.elapsed();
+    envelope.operations.requests.observe(&method, route, response.status(), took);
     tracing::info!(
         service = envelope.service,
         request_id = context.request_id,
         method = method.as_str(),
-        route = route.as_ref().map_or("unknown", MatchedPath::as_str),
+        route,
         status = response.status().as_u16(),
-        duration_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+        duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
         caller = context.caller.get().copied().unwrap_or("anonymous"),
         ip = context.client.ip.map(tracing::field::display),
         "request"
@@ -117,7 +135,8 @@ impl Envelope {
             user_agent: header_text(headers, "user-agent").and_then(ClientInfo::clean_user_agent),
             request_id: Some(request_id.clone()),
         };
-        Context { request_id, client, caller: OnceLock::new(), window: Mutex::new(None) }
+        let is_draining = self.operations.draining.has_begun();
+        Context { request_id, client, is_draining, caller: OnceLock::new(), window: Mutex::new(None) }
     }
 }
 

@@ -6,6 +6,7 @@ mod body;
 mod context;
 mod cors;
 mod error;
+mod operations;
 mod rate_limit;
 mod serve;
 
@@ -14,5 +15,6 @@ pub use body::{AnyJson, Form, Json, JsonOrDefault, MAX_BODY_BYTES, Query};
 pub use context::{Context, Envelope, RequestContext, envelope};
 pub use cors::cors;
 pub use error::{ApiError, method_not_allowed, not_found};
+pub use operations::{Draining, Operations, RequestMetrics};
 pub use rate_limit::Window;
-pub use serve::{Peer, serve};
+pub use serve::{Drain, Peer, serve};

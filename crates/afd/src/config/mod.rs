@@ -6,8 +6,10 @@ mod oauth;
 mod source;
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ::http::{HeaderValue, Uri};
+use domain::parse_duration;
 use secrecy::{ExposeSecret, SecretString};
 use web::TrustedProxies;
 
@@ -26,19 +28,36 @@ const EXAMPLE_SECRETS: [&str; 3] = [
 ];
 
 /// What both services share.
+#[derive(Debug, Clone)]
 pub(crate) struct Listen {
     pub host: IpAddr,
     pub port: u16,
+    /// Where metrics are shown.
+    pub metrics_port: Option<u16>,
+    /// How long the service goes on answering after it was told to stop.
+    pub drain_delay: Duration,
 }
+
+/// Load balancers ask every few seconds whether a service is ready.
+const DRAIN_DELAY: Duration = Duration::from_secs(5);
+/// Whoever is told to stop and does not is killed sooner or later.
+const MAX_DRAIN_DELAY: Duration = Duration::from_mins(5);
 
 fn listen(source: &mut Source, default_host: &str, default_port: u16) -> Listen {
     let parse_host = |text: &str| text.parse().map_err(|_| "must be an IP address such as 0.0.0.0");
     let default_host = default_host.parse().expect("the default is an address");
+    let port = |text: &str| text.parse().map_err(|_| "must be a port between 0 and 65535");
     Listen {
         host: source.read_or("HOST", default_host, parse_host),
-        port: source
-            .read_or("PORT", default_port, |text| text.parse().map_err(|_| "must be a port between 0 and 65535")),
+        port: source.read_or("PORT", default_port, port),
+        metrics_port: source.read("METRICS_PORT", port),
+        drain_delay: source.read_or("DRAIN_DELAY", DRAIN_DELAY, drain_delay),
     }
+}
+
+fn drain_delay(text: &str) -> Result<Duration, &'static str> {
+    let delay = if matches!(text, "0" | "0s") { Ok(Duration::ZERO) } else { parse_duration(text) };
+    delay.ok().filter(|delay| *delay <= MAX_DRAIN_DELAY).ok_or("must be a duration of at most 5m, such as 5s or 0s")
 }
 
 /// Whether the secret can be used as one.
@@ -185,6 +204,9 @@ mod tests {
             ("CORS_ORIGIN", "app.example.com"),
             ("CORS_ORIGIN", "https://app.example.com/path"),
             ("PORT", "70000"),
+            ("METRICS_PORT", "on"),
+            ("DRAIN_DELAY", "6m"),
+            ("DRAIN_DELAY", "soon"),
             ("DOMAIN", "example.com/path"),
             ("DOMAIN", "ann@example.com"),
             ("ETH_RPC_URL", "rpc.example.com"),

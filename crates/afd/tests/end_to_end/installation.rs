@@ -56,6 +56,7 @@ impl Installation {
             .env("PUBLIC_URL", &auth_url)
             .env("SMTP_URL", mail.url())
             .env("BCRYPT_COST", "4")
+            .env("DRAIN_DELAY", "0s")
             .env("RATE_LIMIT_STRICT", "1000/1m")
             .env("RATE_LIMIT_STANDARD", "100000/1m")
             .healthy_on(auth_port);
@@ -66,6 +67,7 @@ impl Installation {
             .env("PORT", backend_port.to_string())
             .env("JWT_SECRET", JWT_SECRET)
             .env("AUTH_SERVICE_URL", &auth_url)
+            .env("DRAIN_DELAY", "0s")
             .healthy_on(backend_port);
         let http = Client::builder().no_proxy().build().expect("a client");
         Self { auth, backend, auth_url, api_url: format!("http://127.0.0.1:{backend_port}/graphql"), mail, http }

@@ -6,5 +6,6 @@ mod configuration;
 mod durability;
 mod installation;
 mod oauth;
+mod operations;
 mod tour;
 mod two_services;

@@ -8,6 +8,7 @@ use http::request::Parts;
 use limiter::{Quota, Verdict};
 use web::{ApiError, Context, Window};
 
+use crate::metrics::Refused;
 use crate::{AuthService, address_key};
 
 /// The route that a request matched; its windows are counted apart from other routes'.
@@ -51,7 +52,10 @@ pub(crate) fn admit(auth: &AuthService, context: &Context, key: &str, limit: Lim
     context.note_window(window(quota, limit));
     match refused {
         None => Ok(()),
-        Some(retry_at) => Err(ApiError::rate_limited("Too many requests; try again later", retry_at, now)),
+        Some(retry_at) => {
+            auth.metrics.refused(Refused::Caller);
+            Err(ApiError::rate_limited("Too many requests; try again later", retry_at, now))
+        }
     }
 }
 

@@ -105,6 +105,7 @@ pub fn router(auth: Arc<AuthService>) -> Router {
         chance: auth.chance.clone(),
         trusted_proxies: Arc::new(auth.config.trusted_proxies.clone()),
         service: auth_api::AUTH_SERVICE,
+        operations: auth.operations.clone(),
     };
     let (api, _) = api().split_for_parts();
     let mut router = api.route("/", get(public::index)).route("/openapi.json", get(public::openapi_json));

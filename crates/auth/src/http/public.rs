@@ -2,19 +2,25 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use auth_api::AUTH_SERVICE;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use domain::Timestamp;
 use http::{StatusCode, header};
 use serde::Serialize;
+use tokio::time::timeout;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_swagger_ui::{Config, SwaggerUi};
+use web::RequestContext;
 
 use super::limits::Relaxed;
 use crate::AuthService;
+
+/// Whoever asks whether we are ready wants to know now.
+const READY_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The process lives.
 #[derive(Serialize, utoipa::ToSchema)]
@@ -36,23 +42,33 @@ pub(super) async fn health(State(auth): State<Arc<AuthService>>) -> Json<Health>
 /// Whether the parts that are needed to answer requests are there.
 #[derive(Serialize, utoipa::ToSchema)]
 pub(super) struct Ready {
+    /// `ok`, `unavailable` or `draining`.
     status: &'static str,
     /// Each part: `ok` or `unavailable`.
     checks: BTreeMap<&'static str, &'static str>,
 }
 
-/// Whether requests can be answered now; 503 names the part that is missing.
+/// Whether to send requests here; 503 names the part that is missing, or says that the service is about to end.
 #[utoipa::path(get, path = "/ready", tag = "operations", security(()),
     responses((status = 200, body = Ready), (status = 503, body = Ready)))]
-pub(super) async fn ready(State(auth): State<Arc<AuthService>>) -> (StatusCode, Json<Ready>) {
-    let database = auth.store.ping().await;
-    if let Err(error) = &database {
-        tracing::warn!(%error, "not ready: the database does not answer");
+pub(super) async fn ready(
+    State(auth): State<Arc<AuthService>>,
+    Extension(context): RequestContext,
+) -> (StatusCode, Json<Ready>) {
+    let database = timeout(READY_PATIENCE, auth.store.ping()).await;
+    match &database {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "not ready: the database does not answer"),
+        Err(_) => tracing::warn!("not ready: the database does not answer in time"),
     }
-    let state = |is_there: bool| if is_there { "ok" } else { "unavailable" };
-    let status = if database.is_ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let checks = [("database", state(database.is_ok()))].into();
-    (status, Json(Ready { status: state(database.is_ok()), checks }))
+    let is_there = matches!(database, Ok(Ok(())));
+    let checks = [("database", if is_there { "ok" } else { "unavailable" })].into();
+    let (code, status) = match (context.is_draining, is_there) {
+        (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
+        (false, true) => (StatusCode::OK, "ok"),
+        (false, false) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+    };
+    (code, Json(Ready { status, checks }))
 }
 
 #[derive(Serialize)]

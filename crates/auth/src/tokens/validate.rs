@@ -11,6 +11,7 @@ use super::cache::{CacheKey, Credential, CredentialCache, CredentialId};
 use super::recovery::Recovery;
 use super::usage::{UsageLog, Use};
 use crate::keys::{AccessKeys, ExpiredOrInvalid};
+use crate::metrics::{Asked, Look, Metrics};
 
 /// Longer texts are no credential of ours and are not looked at.
 const MAX_PRESENTED_BYTES: usize = 4096;
@@ -59,6 +60,7 @@ pub(crate) struct ValidatorParts {
     pub(crate) access_keys: AccessKeys,
     pub(crate) token_digests: DigestKey,
     pub(crate) limit: Limit,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 /// Validates credentials: access JWTs and personal access tokens.
@@ -73,12 +75,13 @@ pub(crate) struct Validator {
     pub(super) cache: CredentialCache,
     pub(super) usage: UsageLog,
     pub(super) recovery: Recovery,
+    metrics: Arc<Metrics>,
 }
 
 impl Validator {
     /// A validator with nothing learned yet; the copies it will make die with `process_secret`.
     pub(crate) fn new(parts: ValidatorParts, recovery: Recovery, process_secret: &[u8; 32]) -> Self {
-        let ValidatorParts { store, limiter, clock, access_keys, token_digests, limit } = parts;
+        let ValidatorParts { store, limiter, clock, access_keys, token_digests, limit, metrics } = parts;
         Self {
             store,
             limiter,
@@ -87,6 +90,7 @@ impl Validator {
             token_digests,
             limit,
             recovery,
+            metrics,
             cache: CredentialCache::new(process_secret),
             usage: UsageLog::default(),
         }
@@ -97,6 +101,12 @@ impl Validator {
     /// A warm credential is answered from memory: the copy is trusted because the same operation of the limiter that
     /// counts the request also says whether the credential has been marked since. See `docs/decisions`.
     pub(crate) async fn validate(&self, presented: &str, client: &ClientInfo) -> Result<Validated, Rejection> {
+        let outcome = self.decide(presented, client).await;
+        self.metrics.validated(&outcome);
+        outcome
+    }
+
+    async fn decide(&self, presented: &str, client: &ClientInfo) -> Result<Validated, Rejection> {
         if presented.len() > MAX_PRESENTED_BYTES
             || (token::looks_like_token(presented) && !token::is_well_formed(presented))
         {
@@ -111,11 +121,14 @@ impl Validator {
             }
             let verdict = self.limiter.admit_credential(&copy.window_key, copy.version, self.limit, now);
             if let CredentialVerdict::Counted(verdict) = verdict {
+                self.metrics.looked(Look::Hit);
                 return self.conclude(copy, verdict, client, now);
             }
         }
 
-        let loaded = match self.load(presented, copy.as_deref(), client, now).await {
+        self.metrics.looked(if copy.is_some() { Look::Stale } else { Look::Miss });
+        let loading = self.load(presented, copy.as_deref(), client, now);
+        let loaded = match self.metrics.time(Asked::Validation, loading).await {
             Ok(credential) => Arc::new(credential),
             Err(rejection) => {
                 self.cache.forget(&key);

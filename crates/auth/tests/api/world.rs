@@ -42,6 +42,7 @@ pub(crate) struct Setup {
     pub(crate) sms: Option<Arc<dyn SmsSender>>,
     pub(crate) shows_outbox: bool,
     pub(crate) options: store::Options,
+    pub(crate) operations: web::Operations,
 }
 
 pub(crate) struct World {
@@ -94,6 +95,7 @@ impl World {
             sms: Some(Arc::new(outbox.clone())),
             shows_outbox: false,
             options: store::Options::default(),
+            operations: web::Operations::default(),
         };
         change(&mut setup);
         let store = Store::open(&database_url(&folder), &setup.options).await.unwrap();
@@ -106,6 +108,7 @@ impl World {
             sms: setup.sms,
             templates: Templates::load(None, "Example".to_owned()).unwrap(),
             outbox: setup.shows_outbox.then(|| outbox.clone()),
+            operations: setup.operations,
         };
         let auth = AuthService::start(setup.config, parts).await.unwrap();
         let router = auth::router(Arc::clone(&auth));

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use auth_api::BACKEND_SERVICE;
-use axum::Json;
 use axum::extract::State;
+use axum::{Extension, Json};
 use domain::Timestamp;
 use http::StatusCode;
 use serde::Serialize;
+use web::RequestContext;
 
 use super::Backend;
 
@@ -28,17 +29,23 @@ pub(super) async fn health(State(backend): State<Arc<Backend>>) -> Json<Health> 
 
 #[derive(Serialize)]
 pub(super) struct Ready {
+    /// `ok`, `unavailable` or `draining`.
     status: &'static str,
     /// Each part: `ok` or `unavailable`.
     checks: BTreeMap<&'static str, &'static str>,
 }
 
-/// `GET /ready`: whether requests can be answered now; 503 names the part that is missing.
-pub(super) async fn ready(State(backend): State<Arc<Backend>>) -> (StatusCode, Json<Ready>) {
-    let (code, status) = if backend.auth.is_healthy().await {
-        (StatusCode::OK, "ok")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "unavailable")
+/// `GET /ready`: whether to send requests here; 503 names the part that is missing, or says that the service is about
+/// to end.
+pub(super) async fn ready(
+    State(backend): State<Arc<Backend>>,
+    Extension(context): RequestContext,
+) -> (StatusCode, Json<Ready>) {
+    let auth = if backend.auth.is_healthy().await { "ok" } else { "unavailable" };
+    let (code, status) = match auth {
+        _ if context.is_draining => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
+        "ok" => (StatusCode::OK, auth),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, auth),
     };
-    (code, Json(Ready { status, checks: [("auth", status)].into() }))
+    (code, Json(Ready { status, checks: [("auth", auth)].into() }))
 }

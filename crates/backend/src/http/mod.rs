@@ -19,7 +19,7 @@ use axum::routing::get;
 use axum::{Router, middleware};
 use domain::{Chance, Clock};
 use http::HeaderValue;
-use web::{Envelope, MAX_BODY_BYTES, TrustedProxies};
+use web::{Envelope, MAX_BODY_BYTES, Operations, TrustedProxies};
 
 use crate::schema::{self, Schema, Version};
 
@@ -40,6 +40,8 @@ pub struct Config {
     pub clock: Arc<dyn Clock>,
     /// Where request ids come from.
     pub chance: Chance,
+    /// What an operator sees of serving, and how it ends.
+    pub operations: Operations,
 }
 
 /// What the handlers share.
@@ -65,6 +67,7 @@ pub fn router(config: Config) -> Router {
         chance: config.chance,
         trusted_proxies: Arc::new(config.trusted_proxies),
         service: BACKEND_SERVICE,
+        operations: config.operations,
     };
     Router::new()
         .route("/graphql", get(graphql::get).post(graphql::post))

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use domain::audit::EventType;
-use store::{ChainProblem, ChainReport, Tampering};
+use store::{AuditBacklog, ChainProblem, ChainReport, Tampering};
 
 use crate::database::{Database, MINUTE, NOW, in_parallel};
 
@@ -33,12 +33,15 @@ pub(crate) async fn sealing_continues_where_it_stopped(db: &Database) {
     assert_eq!(db.store.verify_chain().await.unwrap(), empty);
     write(db, 10).await;
     assert_eq!(db.store.verify_chain().await.unwrap(), ChainReport { unsealed: 10, ..empty.clone() });
+    let backlog = AuditBacklog { events: 10, oldest: Some(NOW.plus(MINUTE)) };
+    assert_eq!(db.store.audit_backlog().await.unwrap(), backlog);
 
     for (linked, total) in [(4, 4), (4, 8), (2, 10), (0, 10)] {
         assert_eq!(db.store.seal_events("a", NOW, 4).await.unwrap(), Some(linked));
         let report = ChainReport { sealed: total, unsealed: 10 - total, problem: None };
         assert_eq!(db.store.verify_chain().await.unwrap(), report);
     }
+    assert_eq!(db.store.audit_backlog().await.unwrap(), AuditBacklog { events: 0, oldest: None });
     let in_order = "SELECT COUNT(*) FROM audit_events WHERE id = 'e01' AND seq = 1 OR id = 'e10' AND seq = 10";
     assert_eq!(db.count(in_order).await, 2);
     // One that was committed late has an earlier time than some that are sealed already; it comes after them.

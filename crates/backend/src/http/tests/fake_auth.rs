@@ -81,7 +81,7 @@ fn serve(listener: TcpListener, known: Arc<Known>) -> (oneshot::Sender<()>, Join
         .layer(middleware::from_fn_with_state(known, check))
         .route("/health", get(async || "{}"));
     let (stop, stopped) = oneshot::channel();
-    let task = tokio::spawn(web::serve(listener, router, async {
+    let task = tokio::spawn(web::serve(listener, router, web::Drain::default(), async {
         let _ = stopped.await;
     }));
     (stop, task)

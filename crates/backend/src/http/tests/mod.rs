@@ -95,6 +95,7 @@ impl Service {
             auth: client,
             clock: Arc::new(clock.clone()),
             chance,
+            operations: web::Operations::default(),
         });
         Self { router, auth, clock }
     }

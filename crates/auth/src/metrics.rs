@@ -1,0 +1,143 @@
+//! What the service counts about itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use telemetry::{Gauge, HistogramVec, Outcomes, Registry};
+use tokio::time::{Instant, timeout};
+
+use crate::AuthService;
+use crate::hashing::Waiting;
+use crate::tokens::{Rejection, Validated};
+
+/// Whoever asks for metrics waits no longer for the database than this.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The service's own metrics; what its HTTP side counts is with [`web::Operations`].
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    validations: Outcomes<7>,
+    cache: Outcomes<3>,
+    refusals: Outcomes<2>,
+    database_seconds: HistogramVec<2>,
+    database_up: Gauge,
+    audit_unsealed: Gauge,
+    audit_oldest_unsealed_seconds: Gauge,
+    pub(crate) hashing: Waiting,
+}
+
+/// What became of a look into the cache of credentials.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Look {
+    /// The copy was there and could be trusted.
+    Hit,
+    /// It was there, and too old or marked.
+    Stale,
+    /// It was not there.
+    Miss,
+}
+
+/// Whose window refused a request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Refused {
+    /// A credential's.
+    Credential,
+    /// An address's, a user's, a mailbox's or a phone's.
+    Caller,
+}
+
+/// For what the database was asked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Asked {
+    /// A credential that the cache could not vouch for.
+    Validation,
+    /// Whether it is there.
+    Ping,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let outcomes = ["valid", "invalid", "expired", "session_ended", "limited", "unavailable", "ip_not_allowed"];
+        Self {
+            validations: Outcomes::new("outcome", outcomes),
+            cache: Outcomes::new("result", ["hit", "stale", "miss"]),
+            refusals: Outcomes::new("window", ["credential", "caller"]),
+            database_seconds: HistogramVec::new("for", ["validation", "ping"]),
+            database_up: Gauge::default(),
+            audit_unsealed: Gauge::default(),
+            audit_oldest_unsealed_seconds: Gauge::default(),
+            hashing: Waiting::default(),
+        }
+    }
+
+    pub(crate) fn validated(&self, outcome: &Result<Validated, Rejection>) {
+        let place = match outcome {
+            Ok(_) => 0,
+            Err(Rejection::Invalid) => 1,
+            Err(Rejection::Expired) => 2,
+            Err(Rejection::SessionEnded) => 3,
+            Err(Rejection::Limited { .. }) => 4,
+            Err(Rejection::Unavailable(_)) => 5,
+        };
+        self.validations.at(place).inc();
+        if let Err(Rejection::Limited { .. }) = outcome {
+            self.refused(Refused::Credential);
+        }
+    }
+
+    pub(crate) fn looked(&self, look: Look) {
+        self.cache.at(look as usize).inc();
+    }
+
+    pub(crate) fn refused(&self, whose: Refused) {
+        self.refusals.at(whose as usize).inc();
+    }
+
+    /// Counts how long the database takes from now until the answer.
+    pub(crate) async fn time<T>(&self, what: Asked, asking: impl Future<Output = T>) -> T {
+        let started = Instant::now();
+        let answer = asking.await;
+        self.database_seconds.at(what as usize).observe(started.elapsed());
+        answer
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        registry.add("validations", "Credentials put to the service, by what it said", self.validations.clone());
+        registry.add("credential_cache", "Looks into the cache of verified credentials", self.cache.clone());
+        registry.add("limiter_refusals", "Requests refused by a window", self.refusals.clone());
+        registry.add("database_seconds", "How long the database took to answer", self.database_seconds.clone());
+        registry.add("database_up", "1 if the database answered when this was asked, else 0", self.database_up.clone());
+        registry.add("audit_unsealed_events", "Audit events not in the chain yet", self.audit_unsealed.clone());
+        registry.add(
+            "audit_oldest_unsealed_seconds",
+            "Age of the oldest audit event that is not in the chain yet",
+            self.audit_oldest_unsealed_seconds.clone(),
+        );
+        registry.add("bcrypt_waiting", "Hashes that wait for a processor or are being made", self.hashing.gauge());
+    }
+}
+
+impl AuthService {
+    /// Shows the service's metrics in `registry`.
+    pub fn register_metrics(&self, registry: &mut Registry) {
+        self.metrics.register(registry);
+    }
+
+    /// Brings those up to date that are only looked at when somebody asks: the state of the database and of the audit
+    /// chain. Takes two seconds at most.
+    pub async fn look_at_itself(self: &Arc<Self>) {
+        let looking = async {
+            let answer = self.metrics.time(Asked::Ping, self.store.ping()).await;
+            answer?;
+            self.store.audit_backlog().await
+        };
+        let backlog = timeout(PATIENCE, looking).await;
+        let is_up = matches!(backlog, Ok(Ok(_)));
+        self.metrics.database_up.set(i64::from(is_up));
+        if let Ok(Ok(backlog)) = backlog {
+            self.metrics.audit_unsealed.set(backlog.events);
+            let age = backlog.oldest.map_or(Duration::ZERO, |at| self.clock.now().since(at));
+            self.metrics.audit_oldest_unsealed_seconds.set(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
+        }
+    }
+}
