@@ -28,6 +28,15 @@ pub struct UserCredentials {
     pub tokens: Vec<TokenId>,
 }
 
+impl UserCredentials {
+    /// All of them, as marks name them.
+    #[must_use]
+    pub fn marked(&self) -> Vec<MarkedCredential> {
+        let sessions = self.sessions.iter().cloned().map(MarkedCredential::Session);
+        sessions.chain(self.tokens.iter().cloned().map(MarkedCredential::Token)).collect()
+    }
+}
+
 impl Store {
     /// Changes the profile, writes `user.updated`, and returns the user as they are now.
     pub async fn update_profile(
@@ -89,14 +98,14 @@ impl Store {
             let sessions = delete_owned(tx, "DELETE FROM sessions WHERE user_id = $1 RETURNING id", user_id).await?;
             let tokens =
                 delete_owned(tx, "DELETE FROM personal_access_tokens WHERE user_id = $1 RETURNING id", user_id).await?;
-            let marks = sessions.iter().cloned().map(MarkedCredential::Session);
-            for mark in marks.chain(tokens.iter().cloned().map(MarkedCredential::Token)) {
-                owe(tx, &mark, event.at).await?;
+            let ended = UserCredentials { sessions, tokens };
+            for credential in ended.marked() {
+                owe(tx, &credential, event.at).await?;
             }
             // The rest goes with the user's row: ON DELETE CASCADE.
             sqlx::query("DELETE FROM users WHERE id = $1").bind(user_id.as_str()).execute(&mut *tx).await?;
             record(tx, EventType::UserDeleted, Some(user_id), event).await?;
-            Ok(Some(UserCredentials { sessions, tokens }))
+            Ok(Some(ended))
         })
     }
 }

@@ -1,11 +1,13 @@
 //! The auth service's settings.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ::auth::{Config, EthereumRpc, Limits, Secrets};
 use ::http::uri::Authority;
 use domain::{Limit, PhoneNumber, PhoneNumberError, parse_duration};
+use limiter::Redis;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
@@ -17,6 +19,7 @@ pub(crate) struct AuthSettings {
     pub listen: Listen,
     pub database_url: String,
     pub auto_migrate: bool,
+    pub redis: Option<RedisSettings>,
     pub mail: Option<Mail>,
     pub sms: Option<Sms>,
     /// The sender of mail.
@@ -26,6 +29,13 @@ pub(crate) struct AuthSettings {
     /// The operator's own templates.
     pub templates: Option<PathBuf>,
     pub service: Config,
+}
+
+/// Where all instances count together.
+pub(crate) struct RedisSettings {
+    pub url: SecretString,
+    pub timeout: Duration,
+    pub fallback_divisor: NonZeroU32,
 }
 
 /// How mail is sent.
@@ -72,6 +82,7 @@ pub(crate) fn auth(mut source: Source) -> Result<AuthSettings, Problems> {
         listen: listen(source, "0.0.0.0", 3001),
         database_url: database_setting(source),
         auto_migrate: source.flag("AUTO_MIGRATE", true),
+        redis: redis(source),
         mail: mail(source),
         sms,
         from: source.text("FROM_EMAIL").unwrap_or_else(|| format!("no-reply@{domain}")),
@@ -109,6 +120,20 @@ pub(crate) fn database(mut source: Source) -> Result<String, Problems> {
 
 fn database_setting(source: &mut Source) -> String {
     source.read_or("DATABASE_URL", DEFAULT_DATABASE_URL.to_owned(), database_url)
+}
+
+fn redis(source: &mut Source) -> Option<RedisSettings> {
+    let divisor = source.number("REDIS_FALLBACK_DIVISOR", 10, 1, 1_000_000);
+    let timeout = source.number("REDIS_TIMEOUT_MS", 250, 10, 10_000);
+    let url = source.secret("REDIS_URL", "REDIS_URL_FILE")?;
+    if let Err(error) = Redis::check_url(url.expose_secret()) {
+        source.problem("REDIS_URL", &error.to_string());
+    }
+    Some(RedisSettings {
+        url,
+        timeout: Duration::from_millis(u64::from(timeout)),
+        fallback_divisor: NonZeroU32::new(divisor).unwrap_or(NonZeroU32::MIN),
+    })
 }
 
 fn refresh_secret(source: &mut Source, service_jwt: &[SecretString]) -> Option<SecretString> {

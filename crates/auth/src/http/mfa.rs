@@ -16,8 +16,8 @@ use crate::AuthService;
 use crate::second_factor::{self, ShownCode};
 
 /// Guesses at one person's codes, wherever they come from: neither many addresses nor fresh sign-ins allow more.
-fn admit_guess(auth: &AuthService, context: &Context, user_id: &UserId) -> Result<(), ApiError> {
-    limits::admit(auth, context, &format!("mfa:{user_id}"), auth.config.limits.strict)
+async fn admit_guess(auth: &AuthService, context: &Context, user_id: &UserId) -> Result<(), ApiError> {
+    limits::admit(auth, context, &format!("mfa:{user_id}"), auth.config.limits.strict).await
 }
 
 /// Begin with a second factor: a secret for an authenticator app. It is asked for once it is enabled.
@@ -58,7 +58,7 @@ pub(super) async fn disable(
     web::Json(request): web::Json<MfaCodeRequest>,
 ) -> Result<Json<MessageReply>, ApiError> {
     let code = ShownCode::read(&request.code)?;
-    admit_guess(&auth, &context, &me.principal.user_id)?;
+    admit_guess(&auth, &context, &me.principal.user_id).await?;
     second_factor::disable(&auth, &me.principal, &code).await?;
     Ok(Json(MessageReply { success: true, message: "The second factor is disabled".to_owned() }))
 }
@@ -75,6 +75,6 @@ pub(super) async fn verify(
 ) -> Result<Json<SessionReply>, ApiError> {
     let code = ShownCode::read(&request.code)?;
     let admitted = second_factor::admit(&auth, &request.mfa_token).await?;
-    admit_guess(&auth, &context, &admitted.user_id)?;
+    admit_guess(&auth, &context, &admitted.user_id).await?;
     second_factor::finish(&auth, &context.client, &admitted, &code).await.map(Json)
 }

@@ -5,7 +5,5 @@
 mod conformance;
 
 mod conforms;
-mod evidence;
-mod failures;
 mod server;
 mod subject;

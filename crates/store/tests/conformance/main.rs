@@ -10,6 +10,7 @@ mod database;
 mod exchange;
 mod housekeeping;
 mod oauth;
+mod owed_marks;
 mod pairings;
 mod sessions;
 mod signing_keys;
@@ -64,6 +65,13 @@ conformance! {
         an_address_that_is_vouched_for_is_a_way_in,
         an_unproven_address_attracts_nobody,
         states_that_are_over_go_in_batches,
+    }
+    owed_marks {
+        ending_or_changing_a_token_owes_a_mark,
+        ending_a_session_owes_a_mark,
+        only_a_refresh_that_ends_its_session_owes_a_mark,
+        deleting_an_account_owes_a_mark_for_each_credential,
+        a_mark_is_owed_for_its_time_and_goes_in_batches,
     }
     sessions {
         a_session_is_found_with_its_user,

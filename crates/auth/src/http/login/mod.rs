@@ -113,7 +113,7 @@ async fn send_code(
         limit?;
         let web::Form(form) = form?;
         let address = address(&form.email)?;
-        limits::admit(&auth, &context, &format!("mailbox:{address}"), auth.config.limits.strict)?;
+        limits::admit(&auth, &context, &format!("mailbox:{address}"), auth.config.limits.strict).await?;
         email::request(&auth, &context.client, &address).await?;
         Ok(address)
     };
