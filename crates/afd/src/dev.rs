@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use web::{Drain, Operations};
 
 use crate::config::{self, Source};
-use crate::logging::{self, Format};
+use crate::logging;
 use crate::{metrics, say, services};
 
 /// What can be chosen about the development mode.
@@ -55,13 +55,14 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     for (name, secret) in secrets(&options.data)? {
         source.default(&name, &secret);
     }
+    let logging = logging::Settings::read(source.clone())?;
     let mut auth_settings = config::auth(source.clone())?;
     let mut backend_settings = config::backend(source)?;
     // `PORT` is one service's; here are two.
     auth_settings.listen.port = options.auth_port;
     backend_settings.listen.port = options.backend_port;
     auth_settings.product = String::from("Alternate Futures");
-    logging::start(Format::Pretty);
+    let unsent = logging::start(&logging.pretty(), "alternatefutures")?;
 
     let auth_listener = services::bind(&auth_settings.listen).await?;
     let backend_listener = services::bind(&backend_settings.listen).await?;
@@ -98,6 +99,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
         let _ = backend_stopped.changed().await;
     });
     let (backend, ()) = tokio::join!(backend, auth);
+    unsent.finish().await;
     backend
 }
 

@@ -8,6 +8,7 @@ mod healthcheck;
 mod logging;
 mod metrics;
 mod services;
+mod traces;
 
 use std::process::ExitCode;
 
@@ -38,8 +39,8 @@ enum Command {
     Audit(audit::Command),
     /// Exit 0 if the service at this address answers healthy.
     Healthcheck {
-        /// Such as <http://localhost:3001>.
-        url: String,
+        /// Such as <http://localhost:3001>; without it, `PORT` (3001) of this machine.
+        url: Option<String>,
     },
     /// Print the auth service's OpenAPI document.
     Openapi,
@@ -68,13 +69,15 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Dev(options) => dev::run(&options).await?,
         Command::Auth => {
             let settings = config::auth(Source::of_process())?;
-            logging::start(logging::Format::from_environment()?);
+            let unsent = logging::start(&logging::Settings::read(Source::of_process())?, auth_api::AUTH_SERVICE)?;
             services::run_auth(settings).await?;
+            unsent.finish().await;
         }
         Command::Backend => {
             let settings = config::backend(Source::of_process())?;
-            logging::start(logging::Format::from_environment()?);
+            let unsent = logging::start(&logging::Settings::read(Source::of_process())?, auth_api::BACKEND_SERVICE)?;
             services::run_backend(settings).await?;
+            unsent.finish().await;
         }
         Command::Migrate => {
             let url = config::database(Source::of_process())?;
@@ -82,7 +85,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             say("The database is up to date.");
         }
         Command::Audit(command) => return audit::run(command).await,
-        Command::Healthcheck { url } => healthcheck::run(&url).await?,
+        Command::Healthcheck { url } => healthcheck::run(url).await?,
         Command::Openapi => say(&documents::openapi()),
         Command::Schema => say(&documents::schema()),
     }

@@ -7,6 +7,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 use reqwest::{Request, Response, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tracing::Instrument as _;
 
 use crate::{AuthClient, EndUser};
 
@@ -86,7 +87,7 @@ impl AuthClient {
     /// its success.
     pub(crate) async fn guarded<T>(
         &self,
-        request: Request,
+        mut request: Request,
         understand: impl FnOnce(&Reply) -> Result<T, Unavailable>,
     ) -> Result<T, Unavailable> {
         let Some(permit) = self.breaker.admit(self.clock.now()) else {
@@ -96,7 +97,15 @@ impl AuthClient {
         let path = request.url().path().to_owned();
         #[expect(clippy::disallowed_methods, reason = "the duration is only counted")]
         let started = std::time::Instant::now();
-        let outcome = self.send(request).await.and_then(|reply| understand(&reply));
+        let span = tracing::info_span!(
+            target: telemetry::trace::TARGET,
+            "call",
+            otel.name = format_args!("auth {} {path}", request.method()),
+            otel.kind = "client",
+            http.request.method = request.method().as_str(),
+        );
+        telemetry::trace::pass_on(&span, request.headers_mut());
+        let outcome = self.send(request).instrument(span).await.and_then(|reply| understand(&reply));
         self.metrics.called(&outcome, started.elapsed());
         match &outcome {
             Ok(_) => permit.succeeded(),

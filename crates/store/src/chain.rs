@@ -116,7 +116,7 @@ impl Store {
     /// Walks the whole chain, as it is at one moment, up to the first break.
     pub async fn verify_chain(&self) -> Result<ChainReport, StoreError> {
         // One transaction: the sealer goes on meanwhile, and the end has to fit the events.
-        let mut snapshot = self.reader().begin().await?;
+        let mut snapshot = self.snapshot().await?;
         let counts = sqlx::query("SELECT COUNT(seq) AS sealed, COUNT(*) - COUNT(seq) AS unsealed FROM audit_events")
             .fetch_one(&mut *snapshot)
             .await?;

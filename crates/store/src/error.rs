@@ -33,11 +33,36 @@ impl StoreError {
         matches!(self, Self::Unavailable(_))
     }
 
-    /// Whether the transaction lost against another one and is worth running again at once.
+    /// Whether the transaction lost against another one and is worth running again at once. A row that another
+    /// transaction has inserted meanwhile is such a case: the next run sees it.
     pub(crate) fn is_conflict(&self) -> bool {
-        matches!(self, Self::Unavailable(sqlx::Error::Database(error))
-            if error.code().is_some_and(|code| Cause::of(&code) == Cause::Conflict))
+        matches!(self, Self::Unavailable(sqlx::Error::Database(error)) | Self::Database(sqlx::Error::Database(error))
+            if error.code().is_some_and(|code| matches!(Cause::of(&code), Cause::Conflict | Cause::Duplicate)))
     }
+
+    /// Whether the connection is of no use any more. What was not committed has not happened.
+    pub(crate) fn is_broken_connection(&self) -> bool {
+        matches!(self, Self::Unavailable(error) if is_broken(error))
+    }
+
+    /// Whether the database did not answer in time.
+    pub(crate) fn is_timeout(&self) -> bool {
+        matches!(self, Self::Unavailable(error) if is_timeout(error))
+    }
+}
+
+/// Whether the connection is of no use any more.
+pub(crate) fn is_broken(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => true,
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| Cause::of(&code) == Cause::HungUp),
+        _ => false,
+    }
+}
+
+/// Whether it was given up because nobody answered.
+pub(crate) fn is_timeout(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Io(error) if error.kind() == std::io::ErrorKind::TimedOut)
 }
 
 impl From<sqlx::Error> for StoreError {
@@ -47,8 +72,12 @@ impl From<sqlx::Error> for StoreError {
             | sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed
+            // What a server that goes down says last may be cut off in the middle.
+            | sqlx::Error::Protocol(_)
             | sqlx::Error::Tls(_) => true,
-            sqlx::Error::Database(error) => error.code().is_some_and(|code| Cause::of(&code) != Cause::Other),
+            sqlx::Error::Database(error) => error
+                .code()
+                .is_some_and(|code| matches!(Cause::of(&code), Cause::Conflict | Cause::HungUp | Cause::Away)),
             _ => false,
         };
         if passing { Self::Unavailable(error) } else { Self::Database(error) }
@@ -60,6 +89,10 @@ impl From<sqlx::Error> for StoreError {
 enum Cause {
     /// Another transaction was there first; at once again.
     Conflict,
+    /// A row with this key is there already; perhaps since a moment ago.
+    Duplicate,
+    /// Not now, and not on this connection, which the server has closed.
+    HungUp,
     /// Not now.
     Away,
     /// Never.
@@ -73,8 +106,14 @@ impl Cause {
             return match (&code[..2], code) {
                 // serialization_failure, deadlock_detected
                 (_, "40001" | "40P01") => Self::Conflict,
-                // Connection exceptions, insufficient resources, operator intervention, system errors.
-                ("08" | "53" | "57" | "58", _) => Self::Away,
+                // unique_violation, duplicate_table, duplicate_object
+                (_, "23505" | "42P07" | "42710") => Self::Duplicate,
+                // admin_shutdown, crash_shutdown, cannot_connect_now, database_dropped, idle_session_timeout;
+                // idle_in_transaction_session_timeout, transaction_timeout; connection exceptions
+                (_, "57P01" | "57P02" | "57P03" | "57P04" | "57P05" | "25P03" | "25P04") | ("08", _) => Self::HungUp,
+                // lock_not_available; read_only_sql_transaction, after a failover; statement_completion_unknown;
+                // insufficient resources, operator intervention, system errors.
+                (_, "55P03" | "25006" | "40003") | ("53" | "57" | "58", _) => Self::Away,
                 _ => Self::Other,
             };
         }
@@ -98,10 +137,14 @@ mod tests {
         for code in ["40001", "40P01", "261", "517"] {
             assert_eq!(Cause::of(code), Cause::Conflict, "{code}");
         }
-        for code in ["08006", "53300", "57P01", "5", "6", "10", "266", "13", "14", "773"] {
+        assert_eq!(Cause::of("23505"), Cause::Duplicate);
+        for code in ["08006", "57P01", "57P02", "25P03"] {
+            assert_eq!(Cause::of(code), Cause::HungUp, "{code}");
+        }
+        for code in ["53300", "57014", "55P03", "25006", "40003", "5", "6", "10", "266", "13", "14", "773"] {
             assert_eq!(Cause::of(code), Cause::Away, "{code}");
         }
-        for code in ["23505", "42P01", "1", "11", "19", "2067", "", "x"] {
+        for code in ["23503", "22021", "42P01", "1", "11", "19", "2067", "", "x"] {
             assert_eq!(Cause::of(code), Cause::Other, "{code}");
         }
     }

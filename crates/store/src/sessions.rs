@@ -180,11 +180,16 @@ impl Store {
         event: &NewEvent,
     ) -> Result<Option<Session>, StoreError> {
         transaction!(self, |tx| {
-            let row = sqlx::query("DELETE FROM sessions WHERE id = $1 AND user_id = $2 RETURNING *")
-                .bind(id.as_str())
-                .bind(user_id.as_str())
-                .fetch_optional(&mut *tx)
-                .await?;
+            // Column by column: with `*`, old programs would fail once a migration adds one, since PostgreSQL keeps
+            // their plans.
+            let row = sqlx::query(
+                "DELETE FROM sessions WHERE id = $1 AND user_id = $2 RETURNING id, user_id, generation, created_at, \
+                 last_seen_at, rotated_at, expires_at, absolute_expires_at, ip, user_agent",
+            )
+            .bind(id.as_str())
+            .bind(user_id.as_str())
+            .fetch_optional(&mut *tx)
+            .await?;
             let Some(row) = row else { return Ok(None) };
             let event = event.clone().with("sessionId", id.as_str());
             record(tx, EventType::SessionEnded, Some(user_id), &event).await?;

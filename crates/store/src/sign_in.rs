@@ -165,6 +165,9 @@ pub(crate) async fn complete(tx: &mut AnyConnection, sign_in: &NewSignIn) -> Res
     Ok(SignInOutcome::SignedIn(Box::new(SignedIn { user, session, user_created: account == Account::New })))
 }
 
+/// How often an account may change between looking for it and locking it.
+const MAX_LOOKS: u32 = 3;
+
 /// Somebody who has given the first proof.
 struct Proved {
     user: User,
@@ -185,8 +188,8 @@ enum Account {
 
 /// Finds or creates the user who has given the first proof; `None` when they are disabled.
 async fn prove(tx: &mut AnyConnection, sign_in: &NewSignIn) -> Result<Option<Proved>, StoreError> {
-    let (user_id, account) = find_or_create(tx, sign_in).await?;
-    let user = users::lock(tx, &user_id).await?.ok_or(StoreError::Malformed { column: "auth_methods.user_id" })?;
+    let (user, account) = lock_account(tx, sign_in).await?;
+    let user_id = user.id.clone();
     if user.disabled_at.is_some() {
         record_failure(tx, sign_in, &user_id, "disabled").await?;
         return Ok(None);
@@ -224,23 +227,51 @@ pub(crate) async fn recognise(tx: &mut AnyConnection, sign_in: &NewSignIn) -> Re
     Ok(Recognised::User(user.id))
 }
 
-/// The account that the way in leads to. A verified address of a provider's is a way in of its own: whoever has proved
-/// the mailbox gets the account of the mailbox.
-async fn find_or_create(tx: &mut AnyConnection, sign_in: &NewSignIn) -> Result<(UserId, Account), StoreError> {
-    if let Some(user_id) = find_user_id(tx, &sign_in.way_in).await? {
-        return Ok((user_id, Account::Known));
+/// The account that the way in leads to, its user locked. Until they are, somebody can delete the account or take the
+/// way in from it, so what was found before is looked for again.
+async fn lock_account(tx: &mut AnyConnection, sign_in: &NewSignIn) -> Result<(User, Account), StoreError> {
+    for _ in 0..MAX_LOOKS {
+        let (user_id, account) = find_or_create(tx, sign_in).await?;
+        let Some(user) = users::lock(tx, &user_id).await? else { continue };
+        if account == Account::New || find(tx, sign_in).await? == Found::Account(user_id, account) {
+            return Ok((user, account));
+        }
     }
-    let vouched_for = match &sign_in.profile.email {
-        None => None,
-        Some(email) => match find_email(tx, email).await? {
-            Some((user_id, true)) => return Ok((user_id, Account::OfMailbox)),
-            // Somebody has entered the address without proving it: neither may they get what is proved here, nor is
-            // this the place to take the address from them.
-            Some((_, false)) => None,
-            None => Some(email.as_str()),
-        },
+    Err(StoreError::Malformed { column: "auth_methods.user_id" })
+}
+
+/// The account that the way in leads to, or a new one.
+async fn find_or_create(tx: &mut AnyConnection, sign_in: &NewSignIn) -> Result<(UserId, Account), StoreError> {
+    let vouched_for = match find(tx, sign_in).await? {
+        Found::Account(user_id, account) => return Ok((user_id, account)),
+        Found::UnprovedMailbox => None,
+        Found::Nothing => sign_in.profile.email.as_deref(),
     };
     Ok((create_user(tx, sign_in, vouched_for).await?, Account::New))
+}
+
+/// Where a way in leads to.
+#[derive(PartialEq, Eq)]
+enum Found {
+    Account(UserId, Account),
+    /// Somebody has entered the address that is vouched for without proving it: neither may they get what is proved
+    /// here, nor is this the place to take the address from them.
+    UnprovedMailbox,
+    Nothing,
+}
+
+/// The account that the way in leads to. A verified address of a provider's is a way in of its own: whoever has proved
+/// the mailbox gets the account of the mailbox.
+async fn find(tx: &mut AnyConnection, sign_in: &NewSignIn) -> Result<Found, StoreError> {
+    if let Some(user_id) = find_user_id(tx, &sign_in.way_in).await? {
+        return Ok(Found::Account(user_id, Account::Known));
+    }
+    let Some(email) = &sign_in.profile.email else { return Ok(Found::Nothing) };
+    Ok(match find_email(tx, email).await? {
+        Some((user_id, true)) => Found::Account(user_id, Account::OfMailbox),
+        Some((_, false)) => Found::UnprovedMailbox,
+        None => Found::Nothing,
+    })
 }
 
 /// Makes the way in one of the account that has the mailbox.

@@ -1,36 +1,101 @@
 //! Write transactions.
 
+use std::hash::{BuildHasher as _, RandomState};
+use std::time::Duration;
+
+use sqlx::Any;
+use sqlx::pool::PoolConnection;
+
+use crate::{Store, StoreError};
+
 /// How often a transaction that lost against another one runs again before the caller hears of it.
 pub(crate) const MAX_RETRIES: u32 = 5;
+/// The longest wait before the first of these runs; it doubles with each.
+const FIRST_WAIT: Duration = Duration::from_millis(16);
 
 /// `transaction!(store, |tx| { …; Ok(value) })`: runs the block in a write transaction and commits when it ends in
-/// `Ok`, also by an early `return Ok(…)`. Anything else rolls back, and so does dropping the future. After a conflict
-/// the block runs again, so it must not consume what it captures.
+/// `Ok`, also by an early `return Ok(…)`. Anything else rolls back, and so does dropping the future. After a conflict,
+/// and when the connection broke before the commit, the block runs again, so it must not consume what it captures.
+///
+/// On PostgreSQL each statement sees what was committed before it began. A block that decides by what it has read
+/// therefore first updates a row that everybody who could change the answer updates as well, or repeats the condition
+/// in the statement that changes something.
 ///
 /// A macro because the compiler cannot yet prove that the future of an `AsyncFn(&mut AnyConnection)` parameter is
 /// `Send` (rust-lang/rust#100013), and handlers need futures that are.
 macro_rules! transaction {
     ($store:expr, |$tx:ident| $work:block) => {{
-        let mut retries = 0;
+        let mut attempts = $store.attempts();
         loop {
-            let outcome: Result<_, $crate::StoreError> = async {
-                let mut transaction = $store.begin().await?;
-                let $tx: &mut sqlx::AnyConnection = &mut transaction;
-                let value: Result<_, $crate::StoreError> = async { $work }.await;
-                // Rolling back happens when `transaction` is dropped.
-                let value = value?;
-                transaction.commit().await?;
-                Ok(value)
-            }
-            .await;
+            let mut connection = match $store.writer.acquire().await {
+                Ok(connection) => connection,
+                Err(error) => break Err($crate::StoreError::from(error)),
+            };
+            let mut committing = false;
+            let outcome: Result<_, $crate::StoreError> = $store
+                .bounded(async {
+                    let mut transaction = $store.begin(&mut connection).await?;
+                    let $tx: &mut sqlx::AnyConnection = &mut transaction;
+                    let value: Result<_, $crate::StoreError> = async { $work }.await;
+                    // Rolling back happens when `transaction` is dropped.
+                    let value = value?;
+                    committing = true;
+                    transaction.commit().await?;
+                    Ok(value)
+                })
+                .await;
             match outcome {
-                Err(error) if error.is_conflict() && retries < $crate::transaction::MAX_RETRIES => retries += 1,
+                Err(error) if attempts.one_more(connection, &error, committing).await => {}
                 outcome => break outcome,
             }
         }
     }};
 }
 pub(crate) use transaction;
+
+/// How often a transaction may run again.
+pub(crate) struct Attempts {
+    conflicts: u32,
+    may_be_dead: u32,
+}
+
+impl Store {
+    /// For a transaction that has not run yet.
+    pub(crate) fn attempts(&self) -> Attempts {
+        Attempts { conflicts: 0, may_be_dead: self.dead_connections() }
+    }
+}
+
+impl Attempts {
+    /// Whether to run again after this error on this connection; waits for as long as that is wise. `committing` says
+    /// that the commit had been sent: when the connection broke then, nobody knows what became of it, and the caller
+    /// is told so.
+    pub(crate) async fn one_more(
+        &mut self,
+        connection: PoolConnection<Any>,
+        error: &StoreError,
+        committing: bool,
+    ) -> bool {
+        if error.is_broken_connection() {
+            // Closed here and now: the pool would first try to talk to whoever does not answer.
+            drop(connection.detach());
+            let again = self.may_be_dead > 0 && !committing && !error.is_timeout();
+            self.may_be_dead = self.may_be_dead.saturating_sub(1);
+            return again;
+        }
+        drop(connection);
+        if !error.is_conflict() || self.conflicts == MAX_RETRIES {
+            return false;
+        }
+        // Those who met here must not all meet again.
+        let longest = FIRST_WAIT.as_micros() << self.conflicts;
+        let share = RandomState::new().hash_one(self.conflicts) % 1024;
+        let wait = u64::try_from(longest).unwrap_or(u64::MAX).saturating_mul(share) / 1024;
+        tokio::time::sleep(Duration::from_micros(wait)).await;
+        self.conflicts += 1;
+        true
+    }
+}
 
 #[cfg(test)]
 mod tests {

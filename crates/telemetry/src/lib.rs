@@ -6,6 +6,7 @@ mod counter;
 mod histogram;
 mod registry;
 mod stripe;
+pub mod trace;
 
 pub use counter::{Counter, Outcomes};
 pub use histogram::{BOUNDS, Histogram, HistogramVec};

@@ -5,6 +5,7 @@
 
 mod node;
 mod oauth_provider;
+mod otlp;
 mod postgres;
 mod process;
 mod redis;
@@ -16,6 +17,7 @@ mod time;
 pub use jsonwebtoken::Algorithm;
 pub use node::{WalletSignature, sign_with_wallet, test_clients};
 pub use oauth_provider::{OAuthFault, OAuthProvider, OAuthStep};
+pub use otlp::{Span, TraceSink};
 pub use postgres::Postgres;
 pub use process::{Afd, Finished, Launch, free_port};
 pub use redis::{Redis, RedisCluster};

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse as _, Response};
 use domain::{Chance, ClientInfo, Clock, EventId};
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue, Version, header};
+use tracing::{Instrument as _, field};
 
 use crate::{ApiError, Operations, Peer, TrustedProxies, Window};
 
@@ -73,9 +74,21 @@ pub async fn envelope(State(envelope): State<Envelope>, mut request: Request, ne
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let version = request.version();
+    let route = route.as_ref().map_or("unknown", MatchedPath::as_str);
+    let span = tracing::info_span!(
+        target: telemetry::trace::TARGET,
+        "request",
+        otel.name = format_args!("{method} {route}"),
+        otel.kind = "server",
+        http.request.method = method.as_str(),
+        http.route = route,
+        http.response.status_code = field::Empty,
+        request_id = context.request_id,
+    );
+    telemetry::trace::continue_trace(&span, request.headers());
     request.extensions_mut().insert(Arc::clone(&context));
 
-    let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
+    let answer = AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span.clone());
     let mut response = match tokio::time::timeout(REQUEST_TIMEOUT, answer).await {
         Ok(Ok(response)) => response,
         Ok(Err(panic)) => ApiError::internal(&panic_message(&*panic)).into_response(),
@@ -106,7 +119,7 @@ pub async fn envelope(State(envelope): State<Envelope>, mut request: Request, ne
         window.write(headers, envelope.clock.now());
     }
 
-    let route = route.as_ref().map_or("unknown", MatchedPath::as_str);
+    span.record("http.response.status_code", response.status().as_u16());
     let took = started.elapsed();
     envelope.operations.requests.observe(&method, route, response.status(), took);
     tracing::info!(

@@ -119,7 +119,12 @@ pub(crate) fn database(mut source: Source) -> Result<String, Problems> {
 }
 
 fn database_setting(source: &mut Source) -> String {
-    source.read_or("DATABASE_URL", DEFAULT_DATABASE_URL.to_owned(), database_url)
+    // It can hold a password.
+    let Some(url) = source.secret("DATABASE_URL", "DATABASE_URL_FILE") else { return DEFAULT_DATABASE_URL.to_owned() };
+    database_url(url.expose_secret()).unwrap_or_else(|what| {
+        source.problem("DATABASE_URL", what);
+        String::new()
+    })
 }
 
 fn redis(source: &mut Source) -> Option<RedisSettings> {

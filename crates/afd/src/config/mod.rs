@@ -2,6 +2,8 @@
 
 mod auth;
 mod backend;
+#[cfg(test)]
+mod documented;
 mod oauth;
 mod source;
 
@@ -53,6 +55,15 @@ fn listen(source: &mut Source, default_host: &str, default_port: u16) -> Listen 
         metrics_port: source.read("METRICS_PORT", port),
         drain_delay: source.read_or("DRAIN_DELAY", DRAIN_DELAY, drain_delay),
     }
+}
+
+/// Where the service that this configures answers, as seen from its own machine.
+///
+/// # Errors
+/// When `PORT` is none.
+pub(crate) fn own_address(mut source: Source) -> Result<String, Problems> {
+    let port = listen(&mut source, "0.0.0.0", 3001).port;
+    source.finish(format!("http://127.0.0.1:{port}"))
 }
 
 fn drain_delay(text: &str) -> Result<Duration, &'static str> {

@@ -37,6 +37,9 @@ impl std::error::Error for Problems {}
 pub(crate) struct Source {
     settings: BTreeMap<String, String>,
     problems: Vec<Problem>,
+    /// The names that were asked for, by this and all its clones.
+    #[cfg(test)]
+    asked: std::rc::Rc<std::cell::RefCell<std::collections::BTreeSet<String>>>,
 }
 
 impl Source {
@@ -73,7 +76,12 @@ impl Source {
 
     /// Exactly these settings.
     pub(crate) fn new(settings: BTreeMap<String, String>) -> Self {
-        Self { settings, problems: Vec::new() }
+        Self {
+            settings,
+            problems: Vec::new(),
+            #[cfg(test)]
+            asked: std::rc::Rc::default(),
+        }
     }
 
     fn set(&mut self, name: String, value: String) {
@@ -125,7 +133,15 @@ impl Source {
 
     /// The setting's text; empty is as good as absent, so that `NAME=` in a compose file means the default.
     pub(crate) fn text(&self, name: &str) -> Option<String> {
+        #[cfg(test)]
+        self.asked.borrow_mut().insert(name.to_owned());
         self.settings.get(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+    }
+
+    /// The names that were asked for since the last time.
+    #[cfg(test)]
+    pub(super) fn take_asked(&self) -> std::collections::BTreeSet<String> {
+        self.asked.take()
     }
 
     /// The setting, read by `parse`; `None` when it is absent or was noted as a problem.

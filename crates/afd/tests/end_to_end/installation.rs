@@ -100,6 +100,15 @@ impl Installation {
 
     /// Signs in by the code that the mail server got, and returns the access JWT.
     pub(crate) async fn sign_in(&self, email: &str) -> String {
+        self.session(email).await.text("/accessToken").to_owned()
+    }
+
+    /// The same, and returns the refresh JWT.
+    pub(crate) async fn sign_in_for_refresh(&self, email: &str) -> String {
+        self.session(email).await.text("/refreshToken").to_owned()
+    }
+
+    async fn session(&self, email: &str) -> Reply {
         let before = self.mail.mails().len();
         let asked = self.post("/auth/email/request", None, json!({ "email": email })).await;
         assert_eq!(asked.status, 200, "{asked:?}");
@@ -108,7 +117,7 @@ impl Installation {
         let code = six_digits(&mails[before].text);
         let session = self.post("/auth/email/verify", None, json!({ "email": email, "code": code })).await;
         assert_eq!(session.status, 200, "{session:?}");
-        session.text("/accessToken").to_owned()
+        session
     }
 
     /// Validates as a service does.

@@ -5,7 +5,9 @@
 mod configuration;
 mod durability;
 mod installation;
+mod instances;
 mod oauth;
 mod operations;
 mod tour;
+mod traces;
 mod two_services;

@@ -23,7 +23,8 @@ pub(crate) async fn change(auth: &AuthService, caller: &Principal, request: Prof
     }
     if let Some(Some(url)) = &request.avatar_url {
         let is_web = Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
-        if !is_web || url.len() > 2048 {
+        // The parser would take control characters; databases do not.
+        if !is_web || url.len() > 2048 || url.chars().any(char::is_control) {
             return Err(ApiError::validation("avatarUrl", "must be an http or https URL of at most 2048 characters"));
         }
     }

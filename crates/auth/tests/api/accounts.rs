@@ -35,6 +35,7 @@ async fn a_profile_is_changed_within_bounds() {
     patch(json!({ "displayName": "x".repeat(101) })).await.fails_at("displayName");
     patch(json!({ "displayName": "a\u{0}b" })).await.fails_at("displayName");
     patch(json!({ "displayName": null, "avatarUrl": "javascript:alert(1)" })).await.fails_at("avatarUrl");
+    patch(json!({ "avatarUrl": "https://example.com/\0" })).await.fails_at("avatarUrl");
     assert_eq!(world.get("/account/profile").by(&ann.access).await.ok(200)["user"]["displayName"], "Ann");
     assert!(patch(json!({ "displayName": null })).await.ok(200)["user"]["displayName"].is_null());
     let token = world.token(&ann).await;

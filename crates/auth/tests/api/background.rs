@@ -72,7 +72,7 @@ async fn reaching_the_limit_is_written_down_once_a_flush() {
 async fn what_cannot_be_written_is_written_the_next_time() {
     let world = World::with(|setup| {
         setup.config.limits.token = "2/1m".parse().unwrap();
-        setup.options.busy_timeout = Duration::from_millis(1);
+        setup.options.lock_timeout = Duration::from_millis(1);
     })
     .await;
     let ann = world.ann().await;

@@ -88,6 +88,11 @@ impl World {
         Self::open(self.folder, self.clock, self.starts + 1, change).await
     }
 
+    /// Another instance of the service on the same database, at the same time.
+    pub(crate) async fn beside(&self, number: u64, change: impl FnOnce(&mut Setup)) -> Self {
+        Self::open(Arc::clone(&self.folder), self.clock.clone(), self.starts + 100 * number, change).await
+    }
+
     async fn open(folder: Arc<TempDir>, clock: TestClock, starts: u64, change: impl FnOnce(&mut Setup)) -> Self {
         let outbox = Outbox::new(Arc::new(clock.clone()), |_| {});
         let mut setup = Setup {

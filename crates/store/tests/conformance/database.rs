@@ -30,24 +30,37 @@ pub(crate) struct Database {
     pub(crate) other: Store,
     raw: AnyPool,
     chance: Chance,
-    _folder: TempDir,
+    _folder: Option<TempDir>,
 }
 
 impl Database {
     pub(crate) async fn sqlite() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", folder.path().join("auth.db").display());
-        let store = Store::open(&url, &Options::default()).await.unwrap();
+        Self { _folder: Some(folder), ..Self::at(&url).await }
+    }
+
+    pub(crate) async fn postgres() -> Self {
+        Self::at(&testkit::Postgres::shared().database()).await
+    }
+
+    pub(crate) async fn at(url: &str) -> Self {
+        let store = Store::open(url, &Options::default()).await.unwrap();
         store.migrate().await.unwrap();
-        let other = Store::open(&url, &Options::default()).await.unwrap();
-        let raw = AnyPool::connect(&url).await.unwrap();
+        let other = Store::open(url, &Options::default()).await.unwrap();
+        let raw = AnyPool::connect(url).await.unwrap();
         let chance = Chance::new(ChaCha20Rng::seed_from_u64(1));
-        Self { store, other, raw, chance, _folder: folder }
+        Self { store, other, raw, chance, _folder: None }
     }
 
     /// Does by hand what the store has no method for; returns how many rows it changed.
     pub(crate) async fn by_hand(&self, sql: &'static str) -> u64 {
         sqlx::query(sql).execute(&self.raw).await.unwrap().rows_affected()
+    }
+
+    /// A transaction of somebody else's.
+    pub(crate) async fn begin_by_hand(&self) -> sqlx::Transaction<'static, sqlx::Any> {
+        self.raw.begin().await.unwrap()
     }
 
     /// The number that the query answers with.

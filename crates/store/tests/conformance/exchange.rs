@@ -104,3 +104,47 @@ pub(crate) async fn exchange_codes_that_are_over_go_in_batches(db: &Database) {
         assert_eq!(db.store.purge_exchange_codes(NOW.plus(2 * MINUTE), 2).await.unwrap(), purged);
     }
 }
+
+pub(crate) async fn parallel_first_sign_ins_make_one_account(db: &Database) {
+    for round in 0..10 {
+        // Two accounts at providers, of one person, who proves each of them four times at once.
+        let codes: Vec<String> = (0..8).map(|number| format!("code {number} of round {round}")).collect();
+        for (number, code) in codes.iter().enumerate() {
+            let mut new = at_github(code);
+            new.way_in.provider = Some(if number < 4 { "github" } else { "google" }.to_owned());
+            new.way_in.identifier = format!("id of round {round}");
+            new.profile.email = Some(format!("ann{round}@example.com"));
+            db.store.put_exchange_code(&new, NOW).await.unwrap();
+        }
+        let tasks = codes.into_iter().enumerate().map(|(number, code)| {
+            let (store, template) = (db.instance(number), db.redemption("", "", NOW).sign_in);
+            async move { signed_in(store.redeem_exchange_code(&digest(&[&code]), &template).await.unwrap()) }
+        });
+        let all = in_parallel(tasks).await;
+        assert!(all.iter().all(|one| one.user.id == all[0].user.id), "one account");
+        assert_eq!(all.iter().filter(|one| one.user_created).count(), 1);
+        let methods = db.store.list_methods(&all[0].user.id).await.unwrap();
+        assert_eq!(methods.len(), 3, "two providers and the address");
+        assert_eq!(db.store.list_sessions(&all[0].user.id, NOW).await.unwrap().len(), 8);
+    }
+}
+
+pub(crate) async fn a_sign_in_beside_the_accounts_end_is_before_or_after_it(db: &Database) {
+    for round in 0..20 {
+        let (first, second) = (format!("first {round}"), format!("second {round}"));
+        db.store.put_exchange_code(&at_github(&first), NOW).await.unwrap();
+        let user = signed_in(redeem(db, &first).await).user;
+        db.store
+            .put_exchange_code(&NewExchangeCode { digest: digest(&[&second]), ..at_github(&first) }, NOW)
+            .await
+            .unwrap();
+
+        let (store, event, id) = (db.other.clone(), db.event(NOW), user.id.clone());
+        let deleting = tokio::spawn(async move { store.delete_user(&id, &event).await.unwrap().unwrap() });
+        let SignedIn { user: signed, session, user_created } = signed_in(redeem(db, &second).await);
+        let credentials = deleting.await.unwrap();
+        assert_eq!(user_created, signed.id != user.id, "into the account that is going, or into a new one");
+        assert_eq!(credentials.sessions.contains(&session.id), !user_created, "what goes with the account is named");
+        assert_eq!(db.store.find_session(&session.id).await.unwrap().is_some(), user_created);
+    }
+}

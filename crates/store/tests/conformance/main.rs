@@ -1,5 +1,6 @@
-//! What any database behind the store must do. The cases are functions over a [`Database`] and name no product: to run
-//! them on another one, give `Database` another way to come into being and the macro another module.
+//! What any database behind the store must do: SQLite and PostgreSQL. The cases are functions over a [`Database`] and
+//! name no product: to run them on another one, give `Database` another way to come into being and the macro another
+//! line. What only PostgreSQL can suffer is in `faults`.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -8,6 +9,7 @@ mod chain;
 mod codes;
 mod database;
 mod exchange;
+mod faults;
 mod housekeeping;
 mod oauth;
 mod owed_marks;
@@ -22,12 +24,16 @@ mod wallets;
 
 macro_rules! conformance {
     ($($topic:ident { $($case:ident,)* })*) => {
-        mod sqlite {
+        conformance!(@on sqlite, $($topic { $($case,)* })*);
+        conformance!(@on postgres, $($topic { $($case,)* })*);
+    };
+    (@on $product:ident, $($topic:ident { $($case:ident,)* })*) => {
+        mod $product {
             $(mod $topic {
                 $(
                     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
                     async fn $case() {
-                        let database = crate::database::Database::sqlite().await;
+                        let database = crate::database::Database::$product().await;
                         crate::$topic::$case(&database).await;
                     }
                 )*
@@ -54,6 +60,8 @@ conformance! {
         an_exchange_code_works_once_and_for_its_time,
         an_exchange_code_of_a_disabled_user_is_refused,
         parallel_exchanges_make_one_session,
+        parallel_first_sign_ins_make_one_account,
+        a_sign_in_beside_the_accounts_end_is_before_or_after_it,
         exchange_codes_that_are_over_go_in_batches,
     }
     oauth {
