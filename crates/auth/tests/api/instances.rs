@@ -41,7 +41,7 @@ async fn instances(of: &[&Redis]) -> Vec<World> {
     let mut instances = vec![World::with(|setup| setup.redis = Some(redis)).await];
     for (number, of) in (1..).zip(&of[1..]) {
         let redis = connect(of, 1_000 + number).await;
-        let instance = instances[0].beside(number, |setup| setup.redis = Some(redis)).await;
+        let instance = instances[instances.len() - 1].beside(|setup| setup.redis = Some(redis)).await;
         instances.push(instance);
     }
     for instance in &instances {
