@@ -141,8 +141,9 @@ impl SharedLimiter {
     }
 
     pub(crate) fn has_looked(&self, at: Instant) {
-        let millis = at.saturating_duration_since(self.started).as_millis();
-        self.looked_at.fetch_max(u64::try_from(millis).unwrap_or(u64::MAX).saturating_add(1), Ordering::AcqRel);
+        let Some(after) = at.checked_duration_since(self.started) else { return };
+        let millis = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+        self.looked_at.fetch_max(millis.saturating_add(1), Ordering::AcqRel);
     }
 
     pub(crate) fn sweep(&self, now: Timestamp) {

@@ -8,7 +8,7 @@ use limiter::{Limiter, LimiterState, Redis, RedisOptions, Timekeeper};
 use tokio::time::{Instant, sleep};
 
 /// Generous, so that a busy machine is not taken for a hung Redis.
-pub(crate) const TIMEOUT: Duration = Duration::from_secs(2);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(crate) fn options(seed: u64) -> RedisOptions {
     RedisOptions {
