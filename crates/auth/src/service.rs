@@ -16,7 +16,7 @@ use crate::keys::{AccessKeys, RefreshKey, Seal, ServiceKeys, reseal};
 use crate::metrics::Metrics;
 use crate::notify::{Mailer, Outbox, SmsSender, Templates};
 use crate::sign_in::oauth;
-use crate::tokens::{MARK_LIFETIME, Recovery, Validator, ValidatorParts};
+use crate::tokens::{MARK_LIFETIME, OlderTokens, Recovery, Validator, ValidatorParts};
 
 /// What the service is composed of.
 pub struct Parts {
@@ -97,6 +97,7 @@ impl AuthService {
             None => Limiter::in_memory(LIMITER_CAPACITY),
             Some(redis) => Limiter::on_redis(redis, LIMITER_CAPACITY),
         };
+        let older_tokens = OlderTokens::load(&store, &token_digests).await?;
         let validating = ValidatorParts {
             store: store.clone(),
             limiter: new_limiter(),
@@ -109,7 +110,7 @@ impl AuthService {
         };
         let mut process_secret = [0u8; 32];
         chance.with(|rng| rng.fill_bytes(&mut process_secret));
-        let validator = Validator::new(validating, recovery, &process_secret);
+        let validator = Validator::new(validating, recovery, older_tokens, &process_secret);
         Ok(Arc::new(Self {
             service_keys: ServiceKeys::new(&config.secrets.service_jwt),
             refresh_key: RefreshKey::new(&config.secrets.refresh_jwt),

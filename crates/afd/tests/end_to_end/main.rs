@@ -3,11 +3,16 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod configuration;
+mod databases;
 mod durability;
 mod installation;
 mod instances;
+mod moving_in;
 mod oauth;
 mod operations;
+mod operators;
+mod pages;
 mod tour;
 mod traces;
 mod two_services;
+mod ways_in;
