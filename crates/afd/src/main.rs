@@ -2,6 +2,7 @@
 
 mod audit;
 mod config;
+mod copy;
 mod dev;
 mod documents;
 mod healthcheck;
@@ -37,6 +38,9 @@ enum Command {
     /// The audit log.
     #[command(subcommand)]
     Audit(audit::Command),
+    /// The database as a whole.
+    #[command(subcommand)]
+    Store(copy::Command),
     /// Exit 0 if the service at this address answers healthy.
     Healthcheck {
         /// Such as <http://localhost:3001>; without it, `PORT` (3001) of this machine.
@@ -85,6 +89,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             say("The database is up to date.");
         }
         Command::Audit(command) => return audit::run(command).await,
+        Command::Store(command) => copy::run(command).await?,
         Command::Healthcheck { url } => healthcheck::run(url).await?,
         Command::Openapi => say(&documents::openapi()),
         Command::Schema => say(&documents::schema()),

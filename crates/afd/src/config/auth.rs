@@ -16,6 +16,7 @@ use super::{Listen, Problems, Source, check_secret, jwt_secrets, listen, origin,
 pub(crate) struct AuthSettings {
     pub listen: Listen,
     pub database_url: String,
+    pub database: store::Options,
     pub auto_migrate: bool,
     pub mail: Option<Mail>,
     pub sms: Option<Sms>,
@@ -71,6 +72,7 @@ pub(crate) fn auth(mut source: Source) -> Result<AuthSettings, Problems> {
     let settings = AuthSettings {
         listen: listen(source, "0.0.0.0", 3001),
         database_url: database_setting(source),
+        database: database_options(source),
         auto_migrate: source.flag("AUTO_MIGRATE", true),
         mail: mail(source),
         sms,
@@ -114,6 +116,17 @@ fn database_setting(source: &mut Source) -> String {
         source.problem("DATABASE_URL", what);
         String::new()
     })
+}
+
+fn database_options(source: &mut Source) -> store::Options {
+    let default = store::Options::default();
+    store::Options {
+        connections: source.number("DATABASE_POOL_SIZE", default.connections, 2, 1000),
+        lock_timeout: duration(source, "DATABASE_LOCK_TIMEOUT", default.lock_timeout),
+        statement_timeout: duration(source, "DATABASE_STATEMENT_TIMEOUT", default.statement_timeout),
+        acquire_timeout: source.read("DATABASE_ACQUIRE_TIMEOUT", parse_duration).or(default.acquire_timeout),
+        start_up_wait: duration(source, "DATABASE_STARTUP_WAIT", default.start_up_wait),
+    }
 }
 
 fn refresh_secret(source: &mut Source, service_jwt: &[SecretString]) -> Option<SecretString> {
@@ -228,7 +241,11 @@ fn duration(source: &mut Source, name: &'static str, default: Duration) -> Durat
 
 fn database_url(text: &str) -> Result<String, &'static str> {
     let known = ["sqlite:", "postgres:", "postgresql:"];
-    if known.iter().any(|scheme| text.starts_with(scheme)) { Ok(text.to_owned()) } else { Err("must be sqlite://PATH") }
+    if known.iter().any(|scheme| text.starts_with(scheme)) {
+        Ok(text.to_owned())
+    } else {
+        Err("must be sqlite://PATH or postgres://USER:PASSWORD@HOST/DATABASE")
+    }
 }
 
 fn http_url(text: &str) -> Result<Url, &'static str> {

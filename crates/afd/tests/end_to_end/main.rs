@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod configuration;
+mod copying;
+mod databases;
 mod durability;
 mod installation;
 mod oauth;
