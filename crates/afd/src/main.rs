@@ -84,8 +84,8 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             unsent.finish().await;
         }
         Command::Migrate => {
-            let url = config::database(Source::of_process())?;
-            services::open_store(&url).await?.migrate().await?;
+            let (url, options) = config::migration(Source::of_process())?;
+            services::open_store_with(&url, &options).await?.migrate().await?;
             say("The database is up to date.");
         }
         Command::Audit(command) => return audit::run(command).await,

@@ -159,7 +159,8 @@ pub(crate) async fn open_store(url: &str) -> anyhow::Result<Store> {
     open_store_with(url, &store::Options { start_up_wait: Duration::from_secs(1), ..Default::default() }).await
 }
 
-async fn open_store_with(url: &str, options: &store::Options) -> anyhow::Result<Store> {
+/// Opens the database as it is configured.
+pub(crate) async fn open_store_with(url: &str, options: &store::Options) -> anyhow::Result<Store> {
     Store::open(url, options).await.with_context(|| format!("the database {}", without_password(url)))
 }
 
@@ -173,6 +174,8 @@ pub(crate) async fn open_existing_store(url: &str) -> anyhow::Result<Store> {
 }
 
 fn without_password(url: &str) -> String {
+    // A password can be among the parameters as well.
+    let url = url.split_once('?').map_or(url, |(before, _)| before);
     match url.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?.1))) {
         Some((scheme, rest)) => format!("{scheme}://…@{rest}"),
         None => url.to_owned(),

@@ -97,7 +97,16 @@ pub(crate) fn auth(mut source: Source) -> Result<AuthSettings, Problems> {
     source.finish(settings)
 }
 
-/// Which database `afd migrate` and the operator's commands work on.
+/// Which database `afd migrate` works on, and how: in a container it may be there before the database.
+///
+/// # Errors
+/// When `DATABASE_URL` names none, or another of the database's settings is wrong.
+pub(crate) fn migration(mut source: Source) -> Result<(String, store::Options), Problems> {
+    let database = (database_setting(&mut source), database_options(&mut source));
+    source.finish(database)
+}
+
+/// Which database the operator's commands work on.
 ///
 /// # Errors
 /// When `DATABASE_URL` names none.
