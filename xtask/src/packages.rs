@@ -14,12 +14,16 @@ struct Package {
 }
 
 const NEEDED: &[Package] = &[
-    // The tour of the README is run as pasted.
+    // The tour of the README and the lines of docs/ways-in.md are run as pasted.
     Package { name: "curl", program: "curl" },
+    Package { name: "jq", program: "jq" },
+    Package { name: "openssl", program: "openssl" },
     Package { name: "sqlite3", program: "sqlite3" },
-    // The wallets' libraries of `test-clients`.
+    // The wallets' libraries and the browser's driver of `test-clients`.
     Package { name: "nodejs", program: "node" },
     Package { name: "npm", program: "npm" },
+    // The pages are used in a real browser.
+    Package { name: "chromium", program: "chromium" },
     // Redis by itself and as a cluster.
     Package { name: "redis-server", program: "redis-server" },
     Package { name: "redis-tools", program: "redis-cli" },

@@ -1,5 +1,7 @@
 //! The databases that the service runs on.
 
+use std::fs;
+
 use tempfile::TempDir;
 use testkit::{Launch, Postgres};
 
@@ -26,6 +28,17 @@ impl Database {
         let done = Launch::new("/usr/bin/sqlite3").args([database.to_str().unwrap(), sql]).run().await;
         assert_eq!(done.code, Some(0), "{}", done.output);
         done.output.trim_end().to_owned()
+    }
+
+    /// The number that the query answers with.
+    pub(crate) async fn number(&self, sql: &str) -> usize {
+        self.sql(sql).await.parse().unwrap()
+    }
+
+    /// Everything in the data folder, byte by byte, where there is one.
+    pub(crate) fn kept_bytes(&self) -> Vec<u8> {
+        let Some(folder) = &self.folder else { return Vec::new() };
+        fs::read_dir(folder.path()).unwrap().flat_map(|file| fs::read(file.unwrap().path()).unwrap()).collect()
     }
 }
 
