@@ -16,7 +16,7 @@ use domain::parse_duration;
 use secrecy::{ExposeSecret, SecretString};
 use web::TrustedProxies;
 
-pub(crate) use self::auth::{AuthSettings, Mail, Sms, auth, database, migration};
+pub(crate) use self::auth::{AuthSettings, Mail, Sms, auth, migration};
 pub(crate) use self::backend::{BackendSettings, backend};
 pub(crate) use self::operator::{IssuerSettings, OperatorSettings, issuer, operator};
 pub(crate) use self::source::{Problems, Source};
