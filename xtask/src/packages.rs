@@ -28,6 +28,11 @@ const NEEDED: &[Package] = &[
     Package { name: "redis-server", program: "redis-server" },
     Package { name: "redis-tools", program: "redis-cli" },
     Package { name: "postgresql", program: "initdb" },
+    // The rolling upgrade: a load balancer that asks /ready, and load.
+    Package { name: "haproxy", program: "haproxy" },
+    Package { name: "wrk", program: "wrk" },
+    // Certificates for servers with TLS.
+    Package { name: "openssl", program: "openssl" },
 ];
 
 /// Debian keeps a server's programs in a folder for each of its versions, outside `PATH`.
@@ -39,6 +44,8 @@ pub(crate) fn install_missing() -> Result<()> {
         std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default();
     let versions = std::fs::read_dir(POSTGRESQL).into_iter().flatten().flatten();
     path.extend(versions.map(|version| version.path().join("bin")));
+    // Not everybody has it in `PATH`.
+    path.push("/usr/sbin".into());
     let is_there = |program: &str| path.iter().any(|folder| folder.join(program).is_file());
 
     let missing: Vec<&str> =

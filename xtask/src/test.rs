@@ -19,6 +19,14 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
+/// The test of a rolling upgrade by itself, with what it prints.
+pub(crate) fn rolling_upgrade() -> Result<()> {
+    packages::install_missing()?;
+    let test =
+        ["cargo", "test", "--package", "afd", "--test", "end_to_end", "--locked", "rolling", "--", "--nocapture"];
+    step::run(&test)
+}
+
 /// The count in `test result: ok. 12 passed; …`, cargo's last line about each part.
 fn passed_in(line: &str) -> usize {
     let count = line.strip_prefix("test result: ok. ").and_then(|rest| rest.split_once(" passed"));

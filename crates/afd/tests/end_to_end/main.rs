@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod backup;
 mod configuration;
 mod copying;
 mod databases;
@@ -12,6 +13,7 @@ mod oauth;
 mod operations;
 mod operators;
 mod pages;
+mod rolling;
 mod tour;
 mod traces;
 mod two_services;
