@@ -106,7 +106,15 @@ pub(crate) fn migration(mut source: Source) -> Result<(String, store::Options), 
     source.finish(database)
 }
 
-fn database_setting(source: &mut Source) -> String {
+pub(super) fn seal_secrets(source: &mut Source) -> Vec<SecretString> {
+    secrets(source, "TOKEN_SEAL_KEY", "TOKEN_SEAL_KEY_FILE").unwrap_or_default()
+}
+
+pub(super) fn bcrypt_cost(source: &mut Source) -> u32 {
+    source.number("BCRYPT_COST", 10, 4, 14)
+}
+
+pub(super) fn database_setting(source: &mut Source) -> String {
     // It can hold a password.
     let Some(url) = source.secret("DATABASE_URL", "DATABASE_URL_FILE") else { return DEFAULT_DATABASE_URL.to_owned() };
     database_url(url.expose_secret()).unwrap_or_else(|what| {

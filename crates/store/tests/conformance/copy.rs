@@ -3,6 +3,7 @@
 use domain::UserId;
 use store::{AuthMethod, CopyOutcome, Event, Session, Store, Token, User};
 
+use crate::chain::seal;
 use crate::database::{Database, NOW, seal_key};
 
 type Everything = (User, Vec<AuthMethod>, Vec<Session>, Vec<Token>, Vec<Event>);
@@ -33,7 +34,7 @@ async fn used() -> (Database, User) {
          (SELECT id FROM users WHERE email = 'ann@example.com'), 'token.used', n, '{}' FROM numbers",
     )
     .await;
-    db.store.seal_events("a", NOW, 1_500).await.unwrap();
+    seal(&db.store, "a", NOW, 1_500).await;
     (db, user)
 }
 
@@ -59,7 +60,7 @@ async fn there_and_back_again_is_the_same() {
     }
     // Both are of use: the chain goes on.
     for db in [&over, &back] {
-        db.store.seal_events("a", NOW, 1_000).await.unwrap().unwrap();
+        seal(&db.store, "a", NOW, 1_000).await.unwrap();
         assert_eq!(db.store.verify_chain().await.unwrap().problem, None);
     }
 }
