@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use auth::{AuthService, Background, HttpSms, Mailer, Outbox, Parts, Resend, SmsSender, Smtp, Templates, Twilio};
@@ -71,7 +72,7 @@ impl RunningAuth {
         outbox: Option<Outbox>,
         operations: Operations,
     ) -> anyhow::Result<Self> {
-        let store = open_store(&settings.database_url).await?;
+        let store = open_store_with(&settings.database_url, &settings.database).await?;
         if settings.auto_migrate {
             store.migrate().await?;
         }
@@ -172,11 +173,15 @@ pub(crate) fn backend_router(
     }))
 }
 
-/// Opens the database, creating it where it is missing.
+/// Opens the database, creating a SQLite file where it is missing.
 pub(crate) async fn open_store(url: &str) -> anyhow::Result<Store> {
-    Store::open(url, &store::Options::default())
-        .await
-        .with_context(|| format!("the database {}", without_password(url)))
+    // A command at a terminal does not wait for a database that may come up.
+    open_store_with(url, &store::Options { start_up_wait: Duration::from_secs(1), ..Default::default() }).await
+}
+
+/// Opens the database as it is configured.
+pub(crate) async fn open_store_with(url: &str, options: &store::Options) -> anyhow::Result<Store> {
+    Store::open(url, options).await.with_context(|| format!("the database {}", without_password(url)))
 }
 
 /// Opens a database that has to be there.
@@ -189,6 +194,8 @@ pub(crate) async fn open_existing_store(url: &str) -> anyhow::Result<Store> {
 }
 
 fn without_password(url: &str) -> String {
+    // A password can be among the parameters as well.
+    let url = url.split_once('?').map_or(url, |(before, _)| before);
     match url.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?.1))) {
         Some((scheme, rest)) => format!("{scheme}://…@{rest}"),
         None => url.to_owned(),

@@ -16,7 +16,7 @@ use domain::parse_duration;
 use secrecy::{ExposeSecret, SecretString};
 use web::TrustedProxies;
 
-pub(crate) use self::auth::{AuthSettings, Mail, RedisSettings, Sms, auth, database};
+pub(crate) use self::auth::{AuthSettings, Mail, RedisSettings, Sms, auth, migration};
 pub(crate) use self::backend::{BackendSettings, backend};
 pub(crate) use self::operator::{IssuerSettings, OperatorSettings, issuer, operator};
 pub(crate) use self::source::{Problems, Source};
@@ -215,6 +215,11 @@ mod tests {
             ("JWT_EXPIRES_IN", "0m"),
             ("TRUSTED_PROXIES", "everybody"),
             ("DATABASE_URL", "mysql://localhost"),
+            ("DATABASE_POOL_SIZE", "1"),
+            ("DATABASE_STATEMENT_TIMEOUT", "0s"),
+            ("DATABASE_LOCK_TIMEOUT", "soon"),
+            ("DATABASE_ACQUIRE_TIMEOUT", "never"),
+            ("DATABASE_STARTUP_WAIT", "-1s"),
             ("CORS_ORIGIN", "app.example.com"),
             ("CORS_ORIGIN", "https://app.example.com/path"),
             ("PORT", "70000"),

@@ -5,6 +5,8 @@ use reqwest::{Client, Response};
 use serde_json::{Value, json};
 use testkit::{Afd, Launch, SmtpSink, free_port, service_jwt};
 
+use crate::databases::Database;
+
 pub(crate) const JWT_SECRET: &str = "end-to-end-jwt-secret-of-at-least-32-bytes";
 const REFRESH_SECRET: &str = "end-to-end-refresh-secret-of-at-least-32-bytes";
 
@@ -71,6 +73,11 @@ impl Installation {
             .healthy_on(backend_port);
         let http = Client::builder().no_proxy().build().expect("a client");
         Self { auth, backend, auth_url, api_url: format!("http://127.0.0.1:{backend_port}/graphql"), mail, http }
+    }
+
+    /// The same on this database.
+    pub(crate) async fn on(database: &Database, settings: &[(&str, &str)]) -> Self {
+        Self::new(&[settings, &[("DATABASE_URL", database.url.as_str())]].concat()).await
     }
 
     pub(crate) async fn start(&self) -> (Afd, Afd) {

@@ -4,6 +4,7 @@
 
 mod backup;
 mod configuration;
+mod copying;
 mod databases;
 mod durability;
 mod installation;

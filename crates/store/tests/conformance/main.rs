@@ -7,6 +7,7 @@
 mod audit;
 mod chain;
 mod codes;
+mod copy;
 mod database;
 mod exchange;
 mod faults;
