@@ -4,10 +4,12 @@
 
 mod backup;
 mod configuration;
+mod copying;
 mod databases;
 mod durability;
 mod guard;
 mod installation;
+mod instances;
 mod jwks;
 mod moving_in;
 mod oauth;

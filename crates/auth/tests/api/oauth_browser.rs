@@ -7,7 +7,7 @@ use store::NewOAuthLink;
 use url::Url;
 
 use crate::client::Reply;
-use crate::world::{REFRESH_SECRET, MINUTE, Person, SECOND, Setup, World};
+use crate::world::{MINUTE, Person, REFRESH_SECRET, SECOND, Setup, World};
 
 pub(crate) const PUBLIC_URL: &str = "https://auth.example.com";
 pub(crate) const APP_URL: &str = "https://app.example.com/home";
