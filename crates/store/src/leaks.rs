@@ -4,6 +4,7 @@ use domain::audit::EventType;
 use domain::{TokenId, TokenSecretId, UserId};
 
 use crate::audit::{NewEvent, record};
+use crate::owed_marks::{MarkedCredential, owe};
 use crate::transaction::transaction;
 use crate::{Store, StoreError};
 
@@ -61,6 +62,7 @@ impl Store {
             };
             if !delete.is_empty() {
                 sqlx::query(delete).bind(id).execute(&mut *tx).await?;
+                owe(tx, &MarkedCredential::Token(token_id.clone()), event.at).await?;
             }
             let event = event.clone().with("tokenId", token_id.as_str()).with("action", remedy.as_str());
             record(tx, EventType::TokenLeaked, Some(user_id), &event).await?;

@@ -4,11 +4,13 @@
 
 mod backup;
 mod configuration;
+mod copying;
 mod databases;
 mod durability;
 mod examples;
 mod guard;
 mod installation;
+mod instances;
 mod jwks;
 mod moving_in;
 mod oauth;

@@ -86,7 +86,7 @@ pub(super) async fn device_token(
         Poll::Expired => ("expired_token", "The device code is too old; start again"),
         Poll::Refused(error) => return Err(OAuthError::refused("access_denied", error.message())),
         Poll::Used | Poll::WrongSecret | Poll::Unknown => {
-            failures.count(auth, context)?;
+            failures.count(auth, context).await?;
             ("invalid_grant", "The device code is unknown or has been used")
         }
     };

@@ -108,19 +108,19 @@ async fn decide(
         Ok(presented) => presented,
         // Whoever shows nothing guesses nothing: a browser's first visit.
         Err(NoBearer::Absent) => return Err(ApiError::unauthorized().into()),
-        Err(NoBearer::Malformed) => return Err(failed(auth, context, ApiError::unauthorized(), None)),
+        Err(NoBearer::Malformed) => return Err(failed(auth, context, ApiError::unauthorized(), None).await),
     };
     let audience = asked.audience.as_deref().map_or(Audience::General, Audience::Named);
     let Validated { credential, quota } = match auth.validator.validate(presented, audience, &context.client).await {
         Ok(validated) => validated,
         Err(Rejection::IpNotAllowed) => {
             let error = ApiError::new(ErrorCode::Forbidden, "This token may not be used from this address");
-            return Err(failed(auth, context, error, Some("ip_not_allowed")));
+            return Err(failed(auth, context, error, Some("ip_not_allowed")).await);
         }
         Err(rejection @ (Rejection::Limited { .. } | Rejection::Unavailable(_))) => {
             return Err(rejected(auth, context, rejection).into());
         }
-        Err(rejection) => return Err(failed(auth, context, rejected(auth, context, rejection), None)),
+        Err(rejection) => return Err(failed(auth, context, rejected(auth, context, rejection), None).await),
     };
     context.note_caller(match credential.id.kind() {
         CredentialKind::Pat => "pat",
@@ -136,8 +136,9 @@ async fn decide(
 }
 
 /// An attempt that failed, held to the standard limit by the end user's address.
-fn failed(auth: &AuthService, context: &Context, error: ApiError, reason: Option<&'static str>) -> Refusal {
-    let counted = limits::admit_address(auth, context, &Route::named("/forward-auth"), auth.config.limits.standard);
+async fn failed(auth: &AuthService, context: &Context, error: ApiError, reason: Option<&'static str>) -> Refusal {
+    let counted =
+        limits::admit_address(auth, context, &Route::named("/forward-auth"), auth.config.limits.standard).await;
     counted.map_or_else(Refusal::from, |()| Refusal { error, reason })
 }
 

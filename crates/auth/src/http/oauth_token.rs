@@ -150,7 +150,7 @@ async fn exchange_token(
         }
         // RFC 8693 §2.2.2: a subject_token that is not good is an invalid_request.
         Err(NotExchanged::Subject(rejection)) => {
-            failures.count(auth, context)?;
+            failures.count(auth, context).await?;
             return Err(OAuthError::refused("invalid_request", rejected(auth, context, rejection).message()));
         }
         Err(NotExchanged::NoToken) => {

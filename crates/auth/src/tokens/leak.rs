@@ -8,14 +8,14 @@ use domain::audit::Actor;
 use domain::{ClientInfo, EventId, Limit, Timestamp};
 use limiter::Verdict;
 use secrecy::{ExposeSecret, SecretString};
-use store::{FoundToken, LeakRemedy, NewEvent};
+use store::{FoundToken, LeakRemedy, MarkedCredential, NewEvent};
 use tokio::sync::Semaphore;
 use url::Url;
 use web::ApiError;
 
 use super::validate::Rejection;
-use crate::AuthService;
 use crate::notify::LeakMail;
+use crate::{AuthService, internal};
 
 /// What becomes of a token that was reported: `LEAK_POLICY`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -68,8 +68,9 @@ pub(crate) fn report(
     tokio::spawn(async move {
         let _place = place;
         let Ok(_turn) = auth.leak_reports.working.acquire().await else { return };
-        if let Err(rejection) = follow(&auth, &client, &token, url.as_deref()).await {
-            tracing::error!(?rejection, "a leak report could not be followed");
+        // The cause is in the log.
+        if follow(&auth, &client, &token, url.as_deref()).await.is_err() {
+            tracing::error!("a leak report could not be followed");
         }
     });
     Ok(())
@@ -80,13 +81,14 @@ async fn follow(
     client: &ClientInfo,
     token: &SecretString,
     url: Option<&str>,
-) -> Result<(), Rejection> {
+) -> Result<(), ApiError> {
     let presented = token.expose_secret();
     if !auth.validator.is_token(presented) {
         return Ok(());
     }
     let now = auth.clock.now();
-    let Some(found) = auth.validator.find_token(presented, client, now).await?.filter(|found| is_live(found, now))
+    let Some(found) =
+        auth.validator.find_token(presented, client, now).await.map_err(unknown)?.filter(|found| is_live(found, now))
     else {
         return Ok(());
     };
@@ -98,7 +100,7 @@ async fn follow(
     };
     if remedy == LeakRemedy::Tell {
         let key = format!("leak:{}", found.token.id);
-        if let Verdict::Refused { .. } = auth.limiter.admit(&key, TELL, now) {
+        if let Verdict::Refused { .. } = auth.limiter.admit(&key, TELL, now).await {
             return Ok(());
         }
     }
@@ -112,13 +114,18 @@ async fn follow(
         metadata,
     };
     let (user_id, id) = (&found.token.user_id, &found.token.id);
-    if remedy != LeakRemedy::Tell {
-        auth.distrust_token(id);
-    }
-    if auth.store.record_leak(user_id, id, &found.secret.id, remedy, &event).await? {
+    let recording = auth.store.record_leak(user_id, id, &found.secret.id, remedy, &event);
+    if auth.revoking(&[MarkedCredential::Token(id.clone())], recording).await? {
         tell(auth, &found, remedy, url).await;
     }
     Ok(())
+}
+
+fn unknown(rejection: Rejection) -> ApiError {
+    match rejection {
+        Rejection::Unavailable(error) => internal(error),
+        other => ApiError::internal(&format!("looking for a token ended in {other:?}")),
+    }
 }
 
 fn is_live(found: &FoundToken, now: Timestamp) -> bool {

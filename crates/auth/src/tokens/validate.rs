@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use domain::{Chance, ClientInfo, Clock, Digest, DigestKey, Limit, Scopes, Timestamp, UserId, token};
-use limiter::{CredentialVerdict, MemoryLimiter, Quota, Verdict};
+use limiter::{CopyVerdict, Evidence, Limiter, Quota, Verdict};
 use store::{FoundToken, Store, StoreError};
 
-use super::cache::{CacheKey, Credential, CredentialCache, CredentialId};
+use super::cache::{Credential, CredentialCache, CredentialId};
 use super::older::OlderTokens;
 use super::recovery::Recovery;
 use super::usage::{UsageLog, Use};
@@ -71,7 +71,7 @@ impl From<StoreError> for Rejection {
 /// What a validator stands on.
 pub(crate) struct ValidatorParts {
     pub(crate) store: Store,
-    pub(crate) limiter: MemoryLimiter,
+    pub(crate) limiter: Limiter,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) keys: KeyRing,
     pub(crate) token_digests: DigestKey,
@@ -85,7 +85,7 @@ pub(crate) struct ValidatorParts {
 pub(crate) struct Validator {
     pub(crate) store: Store,
     /// Windows and marks of credentials.
-    pub(crate) limiter: MemoryLimiter,
+    pub(crate) limiter: Limiter,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) keys: KeyRing,
     pub(super) token_digests: DigestKey,
@@ -152,8 +152,9 @@ impl Validator {
         let copy = self.cache.get(&key);
         if let Some(copy) = copy.as_ref().filter(|copy| copy.is_fresh(now)) {
             ensure_good_here(copy, audience, client, now)?;
-            let verdict = self.limiter.admit_credential(&copy.window_key, copy.version, self.limit, now);
-            if let CredentialVerdict::Counted(verdict) = verdict {
+            let (version, evidence) = (copy.version, copy.evidence);
+            let verdict = self.limiter.admit_copy(&copy.window_key, version, evidence, self.limit, now).await;
+            if let CopyVerdict::Counted(verdict) = verdict {
                 self.metrics.looked(Look::Hit);
                 return self.conclude(copy, verdict, client, now);
             }
@@ -162,19 +163,19 @@ impl Validator {
         self.metrics.looked(if copy.is_some() { Look::Stale } else { Look::Miss });
         let loading = self.load(presented, copy.as_deref(), client, now);
         let loaded = match self.metrics.time(Asked::Validation, loading).await {
-            Ok(credential) => Arc::new(credential),
+            Ok(credential) => credential,
             Err(rejection) => {
                 self.cache.forget(&key);
                 return Err(rejection);
             }
         };
-        self.remember(&key, &loaded);
         ensure_good_here(&loaded, audience, client, now)?;
         // What was just read needs no trust: whatever mark there is, it asks for exactly this reading.
-        match self.limiter.admit_credential(&loaded.window_key, i64::MAX, self.limit, now) {
-            CredentialVerdict::Counted(verdict) => self.conclude(&loaded, verdict, client, now),
-            CredentialVerdict::Stale => Err(Rejection::Invalid),
-        }
+        let before = copy.map(|copy| copy.evidence).unwrap_or_default();
+        let (verdict, evidence) = self.limiter.admit_read(&loaded.window_key, before, self.limit, now).await;
+        let loaded = Arc::new(Credential { evidence, ..loaded });
+        self.cache.put(&key, Arc::clone(&loaded));
+        self.conclude(&loaded, verdict, client, now)
     }
 
     /// Whether the text could be a token: one of ours, or one that was imported. Asks nobody.
@@ -188,10 +189,6 @@ impl Validator {
             self.recovery.reconsider(&self.store, &self.token_digests).await?;
         }
         Ok(())
-    }
-
-    fn remember(&self, key: &CacheKey, credential: &Arc<Credential>) {
-        self.cache.put(key, Arc::clone(credential));
     }
 
     fn conclude(
@@ -308,6 +305,7 @@ impl Validator {
             avatar_url: user.avatar_url,
             expires_at: Some(claims.expires_at()),
             loaded_at: now,
+            evidence: Evidence::default(),
             last_use: Use::default(),
         })
     }
@@ -366,6 +364,7 @@ fn token_credential(found: FoundToken, loaded_at: Timestamp) -> Result<Credentia
         avatar_url: found.owner.avatar_url,
         expires_at: ends.into_iter().flatten().min(),
         loaded_at,
+        evidence: Evidence::default(),
         last_use: Use::default(),
     })
 }

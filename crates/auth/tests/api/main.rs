@@ -23,6 +23,7 @@ mod email_link;
 mod forward_auth;
 mod http;
 mod imported;
+mod instances;
 mod introspection;
 mod leaks;
 mod limits_by_address;
