@@ -1,4 +1,4 @@
-//! From settings to running services. The only place that knows which database runs.
+//! From settings to running services. The only place that knows which database and which limiter run.
 
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
@@ -9,13 +9,14 @@ use anyhow::{Context, ensure};
 use auth::{AuthService, Background, HttpSms, Mailer, Outbox, Parts, Resend, SmsSender, Smtp, Templates, Twilio};
 use auth_client::{AuthClient, AuthClientConfig};
 use domain::{Chance, Clock, SystemClock};
+use limiter::{Redis, RedisOptions, Timekeeper};
 use store::Store;
 use telemetry::Registry;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use web::{Drain, Operations};
 
-use crate::config::{AuthSettings, BackendSettings, Listen, Mail, Sms};
+use crate::config::{AuthSettings, BackendSettings, Listen, Mail, RedisSettings, Sms};
 use crate::metrics;
 
 /// Runs the auth service until it is told to stop.
@@ -23,7 +24,11 @@ pub(crate) async fn run_auth(settings: AuthSettings) -> anyhow::Result<()> {
     let listen = settings.listen.clone();
     let listener = bind(&listen).await?;
     let metrics = metrics::bind(&listen).await?;
-    tracing::info!("no REDIS_URL: limits are counted in this process, so run one instance of the auth service only");
+    if settings.redis.is_none() {
+        tracing::info!(
+            "no REDIS_URL: limits are counted in this process, so run one instance of the auth service only"
+        );
+    }
     let operations = Operations::default();
     let running = RunningAuth::start(settings, None, operations.clone()).await?;
     let mut registry = Registry::default();
@@ -71,6 +76,10 @@ impl RunningAuth {
         if settings.auto_migrate {
             store.migrate().await?;
         }
+        let redis = match settings.redis {
+            Some(redis) => Some(connect(redis).await?),
+            None => None,
+        };
         let mailer = match &outbox {
             Some(outbox) => Some(Arc::new(outbox.clone()) as Arc<dyn Mailer>),
             None => mailer(settings.mail, settings.from)?,
@@ -84,6 +93,7 @@ impl RunningAuth {
         };
         let parts = Parts {
             store: store.clone(),
+            redis,
             clock: Arc::new(SystemClock),
             chance: Chance::of_the_system(),
             mailer,
@@ -104,6 +114,16 @@ impl RunningAuth {
         self.store.close().await;
         tracing::info!("the auth service has stopped");
     }
+}
+
+async fn connect(settings: RedisSettings) -> anyhow::Result<Redis> {
+    let options = RedisOptions {
+        timeout: settings.timeout,
+        fallback_divisor: settings.fallback_divisor,
+        timekeeper: Timekeeper::Redis,
+        chance: Chance::of_the_system(),
+    };
+    Redis::connect(&settings.url, options).await.context("REDIS_URL")
 }
 
 fn mailer(mail: Option<Mail>, from: String) -> anyhow::Result<Option<Arc<dyn Mailer>>> {

@@ -1,11 +1,13 @@
 //! The auth service's settings.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ::auth::{Config, EthereumRpc, Limits, Secrets};
 use ::http::uri::Authority;
 use domain::{Limit, PhoneNumber, PhoneNumberError, parse_duration};
+use limiter::Redis;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
@@ -18,6 +20,7 @@ pub(crate) struct AuthSettings {
     pub database_url: String,
     pub database: store::Options,
     pub auto_migrate: bool,
+    pub redis: Option<RedisSettings>,
     pub mail: Option<Mail>,
     pub sms: Option<Sms>,
     /// The sender of mail.
@@ -27,6 +30,13 @@ pub(crate) struct AuthSettings {
     /// The operator's own templates.
     pub templates: Option<PathBuf>,
     pub service: Config,
+}
+
+/// Where all instances count together.
+pub(crate) struct RedisSettings {
+    pub url: SecretString,
+    pub timeout: Duration,
+    pub fallback_divisor: NonZeroU32,
 }
 
 /// How mail is sent.
@@ -71,6 +81,7 @@ pub(crate) fn auth(mut source: Source) -> Result<AuthSettings, Problems> {
         database_url: database_setting(source),
         database: database_options(source),
         auto_migrate: source.flag("AUTO_MIGRATE", true),
+        redis: redis(source),
         mail: mail(source),
         sms,
         from: source.text("FROM_EMAIL").unwrap_or_else(|| format!("no-reply@{domain}")),
@@ -132,6 +143,20 @@ fn database_options(source: &mut Source) -> store::Options {
         acquire_timeout: source.read("DATABASE_ACQUIRE_TIMEOUT", parse_duration).or(default.acquire_timeout),
         start_up_wait: duration(source, "DATABASE_STARTUP_WAIT", default.start_up_wait),
     }
+}
+
+fn redis(source: &mut Source) -> Option<RedisSettings> {
+    let divisor = source.number("REDIS_FALLBACK_DIVISOR", 10, 1, 1_000_000);
+    let timeout = source.number("REDIS_TIMEOUT_MS", 250, 10, 10_000);
+    let url = source.secret("REDIS_URL", "REDIS_URL_FILE")?;
+    if let Err(error) = Redis::check_url(url.expose_secret()) {
+        source.problem("REDIS_URL", &error.to_string());
+    }
+    Some(RedisSettings {
+        url,
+        timeout: Duration::from_millis(u64::from(timeout)),
+        fallback_divisor: NonZeroU32::new(divisor).unwrap_or(NonZeroU32::MIN),
+    })
 }
 
 fn refresh_secret(source: &mut Source, service_jwt: &[SecretString]) -> Option<SecretString> {

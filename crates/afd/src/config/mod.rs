@@ -16,7 +16,7 @@ use domain::parse_duration;
 use secrecy::{ExposeSecret, SecretString};
 use web::TrustedProxies;
 
-pub(crate) use self::auth::{AuthSettings, Mail, Sms, auth, migration};
+pub(crate) use self::auth::{AuthSettings, Mail, RedisSettings, Sms, auth, migration};
 pub(crate) use self::backend::{BackendSettings, backend};
 pub(crate) use self::operator::{IssuerSettings, OperatorSettings, issuer, operator};
 pub(crate) use self::source::{Problems, Source};
@@ -234,6 +234,12 @@ mod tests {
             ("ALLOWED_REDIRECTS", "https://app.example.com,nonsense"),
             ("TWILIO_ACCOUNT_SID", "../AC1"),
             ("HTTPSMS_PHONE_NUMBER", "12345"),
+            ("REDIS_URL", "localhost:6379"),
+            ("REDIS_URL", "redis://a:6379,http://b"),
+            ("REDIS_URL", "rediss://a:port"),
+            ("REDIS_FALLBACK_DIVISOR", "0"),
+            ("REDIS_FALLBACK_DIVISOR", "none"),
+            ("REDIS_TIMEOUT_MS", "0"),
         ] {
             let mut settings = GOOD.to_vec();
             settings.push((name, value));

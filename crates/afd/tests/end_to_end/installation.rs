@@ -117,10 +117,19 @@ impl Installation {
 
     /// Signs in by the code that the mail server got, and returns the access JWT.
     pub(crate) async fn sign_in(&self, email: &str) -> String {
+        self.session(email).await.text("/accessToken").to_owned()
+    }
+
+    /// The same, and returns the refresh JWT.
+    pub(crate) async fn sign_in_for_refresh(&self, email: &str) -> String {
+        self.session(email).await.text("/refreshToken").to_owned()
+    }
+
+    async fn session(&self, email: &str) -> Reply {
         let code = six_digits(&self.mailed(email).await);
         let session = self.post("/auth/email/verify", None, json!({ "email": email, "code": code })).await;
         assert_eq!(session.status, 200, "{session:?}");
-        session.text("/accessToken").to_owned()
+        session
     }
 
     /// Validates as a service does.

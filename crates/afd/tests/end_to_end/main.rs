@@ -8,6 +8,7 @@ mod copying;
 mod databases;
 mod durability;
 mod installation;
+mod instances;
 mod moving_in;
 mod oauth;
 mod operations;
