@@ -137,6 +137,12 @@ const STDOUT: &str = "stdout.log";
 const STDERR: &str = "stderr.log";
 
 impl Afd {
+    /// Its process id; `None` once it has ended.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// Asks it to end (SIGTERM) and returns its exit code; `None` when the signal itself ended it.
     pub async fn terminate(&mut self) -> Option<i32> {
         let pid = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed())).expect("it is still running");
