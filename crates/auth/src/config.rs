@@ -47,12 +47,12 @@ pub struct Config {
 
 /// The secrets of the auth service.
 pub struct Secrets {
-    /// `JWT_SECRET`: all verify service JWTs, the first seals while `seal` is unset.
+    /// `JWT_SECRET`: all verify service JWTs; while `seal` is empty the first seals, and all open.
     pub service_jwt: Vec<SecretString>,
     /// `JWT_REFRESH_SECRET`.
     pub refresh_jwt: SecretString,
-    /// `TOKEN_SEAL_KEY`.
-    pub seal: Option<SecretString>,
+    /// `TOKEN_SEAL_KEY`: the first seals, all open.
+    pub seal: Vec<SecretString>,
 }
 
 impl Secrets {

@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex};
 
 use domain::{Chance, Clock, DigestKey, EventId, SessionId, TokenId};
 use limiter::MemoryLimiter;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use store::{ForeignWrites, Store, StoreError};
 use web::ApiError;
 
 use crate::config::Config;
 use crate::hashing::Hasher;
-use crate::keys::{AccessKeys, RefreshKey, Seal, ServiceKeys};
+use crate::keys::{AccessKeys, RefreshKey, Seal, ServiceKeys, reseal};
 use crate::metrics::Metrics;
 use crate::notify::{Mailer, Outbox, SmsSender, Templates};
 use crate::sign_in::oauth;
@@ -74,13 +74,18 @@ impl AuthService {
     ///
     /// # Errors
     /// When the database cannot be read or written.
+    ///
+    /// # Panics
+    /// If the configuration has no secret at all.
     pub async fn start(config: Config, parts: Parts) -> Result<Arc<Self>, StoreError> {
         let Parts { store, clock, chance, mailer, sms, templates, outbox, operations } = parts;
         let metrics = Arc::new(Metrics::new());
         let seals: Vec<Seal> = config.secrets.sealing().map(Seal::new).collect();
-        let sealing = config.secrets.sealing().next().map_or(&[][..], |secret| secret.expose_secret().as_bytes());
+        reseal(&store, &seals).await?;
         let hasher = Arc::new(Hasher::new(config.bcrypt_cost, chance.clone(), metrics.hashing.clone()));
-        let token_digests = DigestKey::derive(sealing, "tokens");
+        let mut digest_keys = config.secrets.sealing().map(|secret| derive(secret, "tokens"));
+        let token_digests = digest_keys.next().expect("a configuration has a secret");
+        let older_token_digests = digest_keys.collect();
         let recovery = Recovery::new(&store, &token_digests, Arc::clone(&hasher)).await?;
         let validating = ValidatorParts {
             store: store.clone(),
@@ -88,6 +93,7 @@ impl AuthService {
             clock: Arc::clone(&clock),
             access_keys: AccessKeys::load(&store, &seals, &chance, clock.now()).await?,
             token_digests,
+            older_token_digests,
             limit: config.limits.token,
             metrics: Arc::clone(&metrics),
         };
@@ -97,7 +103,7 @@ impl AuthService {
         Ok(Arc::new(Self {
             service_keys: ServiceKeys::new(&config.secrets.service_jwt),
             refresh_key: RefreshKey::new(&config.secrets.refresh_jwt),
-            code_digests: DigestKey::derive(sealing, "codes"),
+            code_digests: derive(&config.secrets.refresh_jwt, "codes"),
             foreign_writes: Mutex::default(),
             instance: chance.with(|rng| EventId::generate(rng)).to_string(),
             oauth_requests: oauth::Requests::new(config.oauth.timeout),
@@ -131,6 +137,10 @@ impl AuthService {
     fn distrust(&self, id: &CredentialId) {
         self.validator.limiter.mark_stale(&id.window_key(), i64::MAX, self.clock.now().plus(MARK_LIFETIME));
     }
+}
+
+fn derive(secret: &SecretString, purpose: &str) -> DigestKey {
+    DigestKey::derive(secret.expose_secret().as_bytes(), purpose)
 }
 
 /// What limits by address count under: an IPv4 address, or an IPv6 /64, which is what one customer of a provider has.

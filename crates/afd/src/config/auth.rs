@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::oauth::oauth;
-use super::{Listen, Problems, Source, check_secret, jwt_secrets, listen, origin, trusted_proxies};
+use super::{Listen, Problems, Source, check_secret, jwt_secrets, listen, origin, secrets, trusted_proxies};
 
 /// All that `afd auth` needs to know.
 pub(crate) struct AuthSettings {
@@ -51,10 +51,7 @@ pub(crate) fn auth(mut source: Source) -> Result<AuthSettings, Problems> {
     let source = &mut source;
     let service_jwt = jwt_secrets(source);
     let refresh_jwt = refresh_secret(source, &service_jwt);
-    let seal = source.secret("TOKEN_SEAL_KEY", "TOKEN_SEAL_KEY_FILE");
-    if let Some(Err(what)) = seal.as_ref().map(check_secret) {
-        source.problem("TOKEN_SEAL_KEY", what);
-    }
+    let seal = secrets(source, "TOKEN_SEAL_KEY", "TOKEN_SEAL_KEY_FILE").unwrap_or_default();
     let public_url = source.read("PUBLIC_URL", http_url);
     if public_url.is_none() && source.text("PUBLIC_URL").is_none() {
         source.missing("PUBLIC_URL", "the service's address as browsers see it, such as https://auth.example.com");

@@ -85,23 +85,24 @@ fn check_secret(secret: &SecretString) -> Result<(), &'static str> {
 
 /// `JWT_SECRET`: one secret, or during a rotation several.
 fn jwt_secrets(source: &mut Source) -> Vec<SecretString> {
-    let Some(list) = source.secret("JWT_SECRET", "JWT_SECRET_FILE") else {
+    secrets(source, "JWT_SECRET", "JWT_SECRET_FILE").unwrap_or_else(|| {
         source.missing("JWT_SECRET", "a secret of at least 32 bytes, the same for both services");
-        return Vec::new();
-    };
-    let secrets: Vec<SecretString> = list
-        .expose_secret()
-        .split(',')
-        .map(str::trim)
-        .filter(|part| !part.is_empty())
-        .map(SecretString::from)
-        .collect();
-    for secret in &secrets {
-        if let Err(what) = check_secret(secret) {
-            source.problem("JWT_SECRET", what);
-        }
+        Vec::new()
+    })
+}
+
+/// A comma-separated list of secrets; `None` where there is none.
+fn secrets(source: &mut Source, name: &'static str, file_name: &'static str) -> Option<Vec<SecretString>> {
+    let list = source.secret(name, file_name)?;
+    let parts = list.expose_secret().split(',').map(str::trim).filter(|part| !part.is_empty());
+    let secrets: Vec<SecretString> = parts.map(SecretString::from).collect();
+    if secrets.is_empty() {
+        source.problem(name, "holds nothing but commas");
     }
-    secrets
+    for what in secrets.iter().filter_map(|secret| check_secret(secret).err()) {
+        source.problem(name, what);
+    }
+    Some(secrets)
 }
 
 /// An origin as browsers send it: `https://app.example.com`.

@@ -5,15 +5,21 @@
 //! | service JWTs | `JWT_SECRET` (a list is a rotation) | HS256, verified here, signed by the backend |
 //! | access JWTs | key pairs kept sealed in the database | EdDSA |
 //! | refresh JWTs | `JWT_REFRESH_SECRET` | HS256 |
-//! | token and code digests | `TOKEN_SEAL_KEY`, else `JWT_SECRET` | finding and comparing secrets that are not kept |
+//! | token digests, seals | `TOKEN_SEAL_KEY`, else `JWT_SECRET` | finding tokens; keeping private keys and second factors |
+//! | code digests | `JWT_REFRESH_SECRET` | finding and comparing codes, links and states, which live minutes |
+//!
+//! During a rotation of `JWT_SECRET` instances with different lists answer side by side. Whatever one of them makes,
+//! the others have to recognise: so all secrets of the list verify, find and open, and codes do not depend on it.
 
 mod access;
 mod refresh;
+mod reseal;
 mod seal;
 mod service;
 
 pub(crate) use access::{AccessClaims, AccessKeys, ExpiredOrInvalid};
 pub(crate) use refresh::{RefreshClaims, RefreshKey};
+pub(crate) use reseal::reseal;
 pub(crate) use seal::Seal;
 pub(crate) use service::{ServiceCall, ServiceKeys};
 

@@ -1,7 +1,7 @@
 //! Backup codes: ten random base32 digits, 50 bits, each good once.
 
-use domain::{Digest, UserId};
-use secrecy::{ExposeSecret, SecretString};
+use domain::{Digest, DigestKey, UserId};
+use secrecy::{ExposeSecret, SecretSlice, SecretString};
 
 use super::totp::base32;
 use crate::AuthService;
@@ -22,9 +22,11 @@ impl BackupCode {
         is_one.then(|| Self(code.into()))
     }
 
-    /// What is kept of it, bound to whose it is.
-    pub(super) fn digest(&self, auth: &AuthService, user_id: &UserId) -> Digest {
-        auth.code_digests.digest(&["backup", user_id.as_str(), self.0.expose_secret()])
+    /// What is kept of it, bound to whose it is, and to the secret of the second factor that it stands in for: that one
+    /// outlives every change of the service's own keys.
+    pub(super) fn digest(&self, factor: &SecretSlice<u8>, user_id: &UserId) -> Digest {
+        let key = DigestKey::derive(factor.expose_secret(), "backup codes");
+        key.digest(&[user_id.as_str(), self.0.expose_secret()])
     }
 
     /// As people see it.

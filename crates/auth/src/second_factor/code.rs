@@ -33,12 +33,12 @@ impl ShownCode {
         user_id: &UserId,
         factor: &Factor,
     ) -> Result<Option<SecondProof>, ApiError> {
-        match self {
+        let secret = manage::open(auth, user_id, factor)?;
+        Ok(match self {
             Self::App(code) => {
-                let secret = manage::open(auth, user_id, factor)?;
-                Ok(totp::find_step(&secret, code, auth.clock.now(), factor.last_step).map(SecondProof::Step))
+                totp::find_step(&secret, code, auth.clock.now(), factor.last_step).map(SecondProof::Step)
             }
-            Self::Backup(code) => Ok(Some(SecondProof::BackupCode(code.digest(auth, user_id)))),
-        }
+            Self::Backup(code) => Some(SecondProof::BackupCode(code.digest(&secret, user_id))),
+        })
     }
 }

@@ -51,7 +51,7 @@ pub(crate) async fn enable(
     let secret = open(auth, user_id, &factor)?;
     let step = totp::find_step(&secret, code, auth.clock.now(), factor.last_step).ok_or_else(wrong)?;
     let codes = backup::generate(auth);
-    let digests: Vec<Digest> = codes.iter().map(|code| code.digest(auth, user_id)).collect();
+    let digests: Vec<Digest> = codes.iter().map(|code| code.digest(&secret, user_id)).collect();
     let event = event(auth, caller);
     if !auth.store.enable_factor(user_id, &factor, step, &digests, &event).await.map_err(internal)? {
         return Err(ApiError::new(ErrorCode::Conflict, "The second factor was changed meanwhile"));

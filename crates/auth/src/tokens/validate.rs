@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use domain::{Chance, ClientInfo, Clock, DigestKey, Limit, Scopes, Timestamp, UserId, token};
+use domain::{Chance, ClientInfo, Clock, Digest, DigestKey, Limit, Scopes, Timestamp, UserId, token};
 use limiter::{CredentialVerdict, MemoryLimiter, Quota, Verdict};
 use store::{FoundToken, Store, StoreError};
 
@@ -59,6 +59,8 @@ pub(crate) struct ValidatorParts {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) access_keys: AccessKeys,
     pub(crate) token_digests: DigestKey,
+    /// Those of a rotation's other secrets.
+    pub(crate) older_token_digests: Vec<DigestKey>,
     pub(crate) limit: Limit,
     pub(crate) metrics: Arc<Metrics>,
 }
@@ -71,6 +73,7 @@ pub(crate) struct Validator {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) access_keys: AccessKeys,
     pub(super) token_digests: DigestKey,
+    older_token_digests: Vec<DigestKey>,
     pub(super) limit: Limit,
     pub(super) cache: CredentialCache,
     pub(super) usage: UsageLog,
@@ -81,13 +84,15 @@ pub(crate) struct Validator {
 impl Validator {
     /// A validator with nothing learned yet; the copies it will make die with `process_secret`.
     pub(crate) fn new(parts: ValidatorParts, recovery: Recovery, process_secret: &[u8; 32]) -> Self {
-        let ValidatorParts { store, limiter, clock, access_keys, token_digests, limit, metrics } = parts;
+        let ValidatorParts { store, limiter, clock, access_keys, token_digests, older_token_digests, limit, metrics } =
+            parts;
         Self {
             store,
             limiter,
             clock,
             access_keys,
             token_digests,
+            older_token_digests,
             limit,
             recovery,
             metrics,
@@ -187,6 +192,9 @@ impl Validator {
         let digest = self.token_digests.digest(&[presented]);
         let recovery_is_needed = self.recovery.is_needed();
         let mut found = self.store.find_token_by_digest(&digest).await?;
+        if found.is_none() {
+            found = self.find_under_older_digests(presented, &digest).await?;
+        }
         if found.is_none() && recovery_is_needed {
             found = self.recovery.recover(self, presented, &digest, client, now).await?;
         }
@@ -195,6 +203,21 @@ impl Validator {
             return Err(Rejection::Invalid);
         }
         Ok(token_credential(found, now))
+    }
+
+    /// A token that was sealed under another secret of a rotation, sealed anew.
+    async fn find_under_older_digests(
+        &self,
+        presented: &str,
+        digest: &Digest,
+    ) -> Result<Option<FoundToken>, Rejection> {
+        for key in &self.older_token_digests {
+            if let Some(found) = self.store.find_token_by_digest(&key.digest(&[presented])).await? {
+                self.store.reseal_token_secret(&found.secret.id, digest, self.token_digests.id()).await?;
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
     }
 
     /// `copy` is what an earlier validation of this very text learned, if it did: the signature was checked then, and

@@ -36,6 +36,7 @@ mod recovery;
 mod revocation;
 mod rotation;
 mod scopes;
+mod secret_rotation;
 mod service_jwt;
 mod sessions;
 mod sms;

@@ -9,7 +9,7 @@ use crate::world::{MINUTE, Person, SECOND, World, person};
 const ANN: &str = "ann@example.com";
 
 /// An authenticator app.
-struct App {
+pub(crate) struct App {
     text: String,
     secret: Vec<u8>,
 }
@@ -30,7 +30,7 @@ impl App {
     }
 
     /// What it shows `steps` after now.
-    fn code(&self, world: &World, steps: i64) -> String {
+    pub(crate) fn code(&self, world: &World, steps: i64) -> String {
         let step = world.now().as_seconds() / 30 + steps;
         let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &self.secret), &step.to_be_bytes());
         let at = usize::from(tag.as_ref()[19] & 15);
@@ -49,7 +49,7 @@ fn account(world: &World, person: &Person, action: &str, code: &str) -> Call {
     world.post(&format!("/account/mfa/{action}")).by(&person.access).json(&json!({ "code": code }))
 }
 
-fn verify(world: &World, mfa_token: &str, code: &str) -> Call {
+pub(crate) fn verify(world: &World, mfa_token: &str, code: &str) -> Call {
     world.post("/auth/mfa/verify").json(&json!({ "mfaToken": mfa_token, "code": code }))
 }
 
@@ -64,7 +64,7 @@ async fn setup(world: &World, person: &Person) -> App {
 }
 
 /// Ann with a second factor, her app and her backup codes. The step in which she enabled it is over.
-async fn ann(world: &World) -> (Person, App, Vec<String>) {
+pub(crate) async fn ann(world: &World) -> (Person, App, Vec<String>) {
     let ann = world.ann().await;
     let app = setup(world, &ann).await;
     let reply = account(world, &ann, "enable", &app.code(world, 0)).await.ok(200);
@@ -76,7 +76,7 @@ async fn ann(world: &World) -> (Person, App, Vec<String>) {
 }
 
 /// The first factor is shown; the token for the second one.
-async fn first_factor(world: &World) -> String {
+pub(crate) async fn first_factor(world: &World) -> String {
     world.request_code(ANN).await.ok(200);
     let reply = world.verify_code(ANN, &world.mailed_code(ANN)).await.ok(200);
     let token = reply["mfaToken"].as_str().unwrap().to_owned();

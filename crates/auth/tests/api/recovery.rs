@@ -5,8 +5,12 @@ use serde_json::json;
 use crate::client::{Reply, parallel};
 use crate::world::{MINUTE, SECOND, Setup, Token, World};
 
+fn first_seal(setup: &mut Setup) {
+    setup.config.secrets.seal = vec!["the first key for digests and seals, in tests".into()];
+}
+
 fn other_seal(setup: &mut Setup) {
-    setup.config.secrets.seal = Some("a key for digests and seals, in tests".into());
+    setup.config.secrets.seal = vec!["a key for digests and seals, in tests".into()];
 }
 
 /// A validation on behalf of an end user at this address.
@@ -41,7 +45,7 @@ fn forgeries(token: &Token, count: usize) -> Vec<String> {
 
 #[tokio::test]
 async fn a_token_is_recovered_by_its_hash_once_and_sealed_anew() {
-    let world = World::new().await;
+    let world = World::with(first_seal).await;
     let ann = world.ann().await;
     let (first, second) = (world.token(&ann).await, world.token(&ann).await);
     let world = world.restart(other_seal).await;
@@ -62,19 +66,19 @@ async fn a_token_is_recovered_by_its_hash_once_and_sealed_anew() {
 
 #[tokio::test]
 async fn a_key_that_returns_finds_its_tokens_again() {
-    let world = World::new().await;
+    let world = World::with(first_seal).await;
     let ann = world.ann().await;
     let token = world.token(&ann).await;
     let world = world.restart(other_seal).await;
     assert!(world.is_valid(&token.secret).await);
-    let world = world.restart(|_| {}).await;
+    let world = world.restart(first_seal).await;
     assert!(world.is_valid(&token.secret).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn parallel_uses_of_one_token_are_all_answered() {
     for _ in 0..4 {
-        let world = World::new().await;
+        let world = World::with(first_seal).await;
         let ann = world.ann().await;
         let token = world.token(&ann).await;
         let world = world.restart(other_seal).await;
@@ -88,7 +92,7 @@ async fn parallel_uses_of_one_token_are_all_answered() {
 
 #[tokio::test]
 async fn a_recovered_token_dies_like_any_other() {
-    let world = World::new().await;
+    let world = World::with(first_seal).await;
     let ann = world.ann().await;
     let token = world.token(&ann).await;
     let world = world.restart(other_seal).await;
@@ -99,7 +103,7 @@ async fn a_recovered_token_dies_like_any_other() {
 
 #[tokio::test]
 async fn a_token_that_only_begins_like_one_is_invalid() {
-    let world = World::new().await;
+    let world = World::with(first_seal).await;
     let ann = world.ann().await;
     let token = world.token(&ann).await;
     let forged = &forgeries(&token, 1)[0];
@@ -113,7 +117,7 @@ async fn a_token_that_only_begins_like_one_is_invalid() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn failed_recoveries_are_limited_by_address() {
     for at_once in [false, true] {
-        let world = World::new().await;
+        let world = World::with(first_seal).await;
         let ann = world.ann().await;
         let (token, other) = (world.token(&ann).await, world.token(&ann).await);
         let world = std::sync::Arc::new(world.restart(other_seal).await);
@@ -145,7 +149,7 @@ async fn failed_recoveries_are_limited_by_address() {
 
 #[tokio::test]
 async fn the_limit_on_recoveries_passes() {
-    let world = World::new().await;
+    let world = World::with(first_seal).await;
     let ann = world.ann().await;
     let token = world.token(&ann).await;
     let world = world.restart(other_seal).await;
@@ -160,7 +164,7 @@ async fn the_limit_on_recoveries_passes() {
 
 #[tokio::test]
 async fn sessions_outlive_a_change_of_the_seal_key() {
-    let world = World::new().await;
+    let world = World::with(first_seal).await;
     let ann = world.ann().await;
     let world = world.restart(other_seal).await;
     world.get("/auth/me").by(&ann.access).await.ok(200);
@@ -170,7 +174,7 @@ async fn sessions_outlive_a_change_of_the_seal_key() {
 
 #[tokio::test]
 async fn a_changed_secret_of_both_services_ends_no_session() {
-    let world = World::new().await;
+    let world = World::with(first_seal).await;
     let ann = world.ann().await;
     let next = "the next secret of both services, in tests";
     let world = world.restart(|setup| setup.config.secrets.service_jwt = vec![next.into()]).await;

@@ -87,6 +87,11 @@ impl World {
         Self::open(self.folder, self.clock, self.starts + 1, change).await
     }
 
+    /// Another instance of the same installation.
+    pub(crate) async fn beside(&self, change: impl FnOnce(&mut Setup)) -> Self {
+        Self::open(Arc::clone(&self.folder), self.clock.clone(), self.starts + 100, change).await
+    }
+
     async fn open(folder: Arc<TempDir>, clock: TestClock, starts: u64, change: impl FnOnce(&mut Setup)) -> Self {
         let outbox = Outbox::new(Arc::new(clock.clone()), |_| {});
         let mut setup = Setup {
@@ -257,7 +262,7 @@ fn database_url(folder: &TempDir) -> String {
 fn config() -> Config {
     let generous = Limit::per_minute(1_000_000);
     Config {
-        secrets: Secrets { service_jwt: vec![JWT_SECRET.into()], refresh_jwt: REFRESH_SECRET.into(), seal: None },
+        secrets: Secrets { service_jwt: vec![JWT_SECRET.into()], refresh_jwt: REFRESH_SECRET.into(), seal: vec![] },
         access_lifetime: 15 * MINUTE,
         refresh_lifetime: 7 * DAY,
         session_max_lifetime: 30 * DAY,
