@@ -12,9 +12,9 @@ mod serve;
 
 pub use address::TrustedProxies;
 pub use body::{AnyJson, Form, Json, JsonOrDefault, MAX_BODY_BYTES, Query};
-pub use context::{Context, Envelope, RequestContext, envelope};
+pub use context::{Context, Envelope, Lines, RequestContext, envelope};
 pub use cors::cors;
 pub use error::{ApiError, method_not_allowed, not_found};
 pub use operations::{Draining, Operations, RequestMetrics};
 pub use rate_limit::Window;
-pub use serve::{Drain, Peer, serve};
+pub use serve::{App, Drain, Peer, Served, Threads, serve};

@@ -1,6 +1,6 @@
 //! What a validation has learned, for the next one.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use auth_api::CredentialKind;
@@ -27,6 +27,8 @@ pub(crate) struct Credential {
     pub(crate) window_key: String,
     pub(crate) loaded_at: Timestamp,
     pub(crate) last_use: Use,
+    /// What the validate route says of it, once it has been asked: JSON without the state of its window.
+    pub(crate) description: OnceLock<Box<[u8]>>,
 }
 
 /// Which credential it is.

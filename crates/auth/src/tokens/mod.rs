@@ -10,7 +10,7 @@ mod rotate;
 mod usage;
 mod validate;
 
-pub(crate) use cache::{CredentialId, MARK_LIFETIME};
+pub(crate) use cache::{Credential, CredentialId, MARK_LIFETIME};
 pub(crate) use create::{
     Wish, check_expiry, create, creation_limits, ensure_may_create, new_secret, read_name, refused,
 };

@@ -1,7 +1,7 @@
 //! Is this credential good? The one place that answers, for the validate route, for the service's own bearer
 //! extractor and for whatever comes later.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use domain::{Chance, ClientInfo, Clock, Digest, DigestKey, Limit, Scopes, Timestamp, UserId, token};
 use limiter::{CredentialVerdict, MemoryLimiter, Quota, Verdict};
@@ -260,6 +260,7 @@ impl Validator {
             expires_at: Some(expires_at),
             loaded_at: now,
             last_use: Use::default(),
+            description: OnceLock::new(),
         })
     }
 
@@ -291,5 +292,6 @@ fn token_credential(found: FoundToken, loaded_at: Timestamp) -> Credential {
         expires_at: ends.into_iter().flatten().min(),
         loaded_at,
         last_use: Use::default(),
+        description: OnceLock::new(),
     }
 }
