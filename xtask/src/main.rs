@@ -12,6 +12,7 @@ use std::process::ExitCode;
 
 const HELP: &str = "\
 cargo xtask test            install the Debian packages that tests need, where missing, and run all tests
+cargo xtask rolling-upgrade replace two auth services and two backends one after the other under load, show what failed
 cargo xtask docs            write openapi.json and schema.graphql anew from the code
 cargo xtask docs --check    fail, showing the difference, when they are not what the code says
 cargo xtask help            this text
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match arguments[..] {
         ["test"] => test::run(),
+        ["rolling-upgrade"] => test::rolling_upgrade(),
         ["docs"] => docs::write(),
         ["docs", "--check"] => docs::check(),
         ["help" | "--help" | "-h"] => {

@@ -14,16 +14,25 @@ struct Package {
 }
 
 const NEEDED: &[Package] = &[
-    // The tour of the README is run as pasted.
+    // The tour of the README and the lines of docs/ways-in.md are run as pasted.
     Package { name: "curl", program: "curl" },
+    Package { name: "jq", program: "jq" },
+    Package { name: "openssl", program: "openssl" },
     Package { name: "sqlite3", program: "sqlite3" },
-    // The wallets' libraries of `test-clients`.
+    // The wallets' libraries and the browser's driver of `test-clients`.
     Package { name: "nodejs", program: "node" },
     Package { name: "npm", program: "npm" },
+    // The pages are used in a real browser.
+    Package { name: "chromium", program: "chromium" },
     // Redis by itself and as a cluster.
     Package { name: "redis-server", program: "redis-server" },
     Package { name: "redis-tools", program: "redis-cli" },
     Package { name: "postgresql", program: "initdb" },
+    // The rolling upgrade: a load balancer that asks /ready, and load.
+    Package { name: "haproxy", program: "haproxy" },
+    Package { name: "wrk", program: "wrk" },
+    // Certificates for servers with TLS.
+    Package { name: "openssl", program: "openssl" },
 ];
 
 /// Debian keeps a server's programs in a folder for each of its versions, outside `PATH`.
@@ -35,6 +44,8 @@ pub(crate) fn install_missing() -> Result<()> {
         std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default();
     let versions = std::fs::read_dir(POSTGRESQL).into_iter().flatten().flatten();
     path.extend(versions.map(|version| version.path().join("bin")));
+    // Not everybody has it in `PATH`.
+    path.push("/usr/sbin".into());
     let is_there = |program: &str| path.iter().any(|folder| folder.join(program).is_file());
 
     let missing: Vec<&str> =

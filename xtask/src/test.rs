@@ -1,5 +1,7 @@
 //! `cargo xtask test`
 
+use std::fs;
+
 use anyhow::Result;
 
 use crate::{packages, root, step};
@@ -17,18 +19,30 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
+/// The test of a rolling upgrade by itself, with what it prints.
+pub(crate) fn rolling_upgrade() -> Result<()> {
+    packages::install_missing()?;
+    let test =
+        ["cargo", "test", "--package", "afd", "--test", "end_to_end", "--locked", "rolling", "--", "--nocapture"];
+    step::run(&test)
+}
+
 /// The count in `test result: ok. 12 passed; …`, cargo's last line about each part.
 fn passed_in(line: &str) -> usize {
     let count = line.strip_prefix("test result: ok. ").and_then(|rest| rest.split_once(" passed"));
     count.and_then(|(count, _)| count.parse().ok()).unwrap_or(0)
 }
 
-/// What the tests run by node, as the lock file has it. npm writes its own copy of the lock file last, so that an
-/// installation that was cut off is done again.
+/// What the tests run by node, as the lock file has it. A copy of that file is written last, so that an installation
+/// that was cut off, or is one of another lock file, is done again.
 fn install_test_clients() -> Result<()> {
-    if root().join("test-clients/node_modules/.package-lock.json").exists() {
+    let folder = root().join("test-clients");
+    let installed = folder.join("node_modules/.installed-lock.json");
+    let wanted = fs::read(folder.join("package-lock.json"))?;
+    if fs::read(&installed).is_ok_and(|installed| installed == wanted) {
         return Ok(());
     }
     eprintln!("xtask: tests need the packages of test-clients/package-lock.json: installing");
-    step::run(&["npm", "ci", "--prefix", "test-clients", "--no-audit", "--no-fund"])
+    step::run(&["npm", "ci", "--prefix", "test-clients", "--no-audit", "--no-fund"])?;
+    Ok(fs::write(installed, wanted)?)
 }

@@ -7,7 +7,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use auth::{Outbox, OutboxMail};
 use clap::Args;
 use domain::{Chance, SystemClock, TokenSecretId};
@@ -36,6 +36,7 @@ pub(crate) struct Options {
 const AUTH_PORT: u16 = 3001;
 const BACKEND_PORT: u16 = 4000;
 const DATA_FOLDER: &str = ".af";
+const SECRETS_FILE: &str = "secrets.toml";
 
 impl Default for Options {
     fn default() -> Self {
@@ -48,7 +49,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     let mut source = Source::of_process();
     source.default("HOST", "127.0.0.1");
     source.default("DRAIN_DELAY", "0s");
-    source.default("DATABASE_URL", &format!("sqlite://{}", options.data.join("auth.db").display()));
+    source.default("DATABASE_URL", &database_url(&options.data));
     source.default("PUBLIC_URL", &format!("http://localhost:{}", options.auth_port));
     source.default("APP_URL", &format!("http://localhost:{}", options.auth_port));
     source.default("AUTH_SERVICE_URL", &format!("http://localhost:{}", options.auth_port));
@@ -103,9 +104,26 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     backend
 }
 
+/// Sets what `afd dev` in this folder uses, whatever the environment says.
+pub(crate) fn take_over(source: &mut Source, folder: &Path) -> anyhow::Result<()> {
+    let path = folder.join(SECRETS_FILE);
+    ensure!(path.exists(), "there is no {}: `afd dev` has not run in this folder", path.display());
+    source.set("DATABASE_URL".to_owned(), database_url(folder));
+    source.set("DATABASE_URL_FILE".to_owned(), String::new());
+    for (name, secret) in secrets(folder)? {
+        source.set(format!("{name}_FILE"), String::new());
+        source.set(name, secret);
+    }
+    Ok(())
+}
+
+fn database_url(folder: &Path) -> String {
+    format!("sqlite://{}", folder.join("auth.db").display())
+}
+
 /// The secrets of this folder, made at the first start and kept, so that tokens and sessions outlive a restart.
 fn secrets(folder: &Path) -> anyhow::Result<BTreeMap<String, String>> {
-    let path = folder.join("secrets.toml");
+    let path = folder.join(SECRETS_FILE);
     if !path.exists() {
         let chance = Chance::of_the_system();
         let secret = || chance.with(|rng| format!("{}{}", TokenSecretId::generate(rng), TokenSecretId::generate(rng)));

@@ -1,12 +1,12 @@
 //! `afd`: both services, and what an operator does with them, in one binary.
 
-mod audit;
 mod config;
 mod dev;
 mod documents;
 mod healthcheck;
 mod logging;
 mod metrics;
+mod operator;
 mod services;
 mod traces;
 
@@ -39,9 +39,27 @@ enum Command {
     Backend,
     /// Apply database migrations and exit.
     Migrate,
-    /// The audit log.
-    #[command(subcommand)]
-    Audit(audit::Command),
+    /// Users: make, find, disable, enable and delete them.
+    User {
+        #[command(subcommand)]
+        command: operator::user::Command,
+        #[command(flatten)]
+        common: operator::Common,
+    },
+    /// Tokens: issue, list, revoke, rotate and import them.
+    Token {
+        #[command(subcommand)]
+        command: operator::token::Command,
+        #[command(flatten)]
+        common: operator::Common,
+    },
+    /// The audit log: read it, and check that nobody has touched it.
+    Audit {
+        #[command(subcommand)]
+        command: operator::audit::Command,
+        #[command(flatten)]
+        common: operator::Common,
+    },
     /// Exit 0 if the service at this address answers healthy.
     Healthcheck {
         /// Such as <http://localhost:3001>; without it, `PORT` (3001) of this machine.
@@ -89,7 +107,9 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             services::open_store(&url).await?.migrate().await?;
             say("The database is up to date.");
         }
-        Command::Audit(command) => return audit::run(command).await,
+        Command::User { command, common } => return operator::user::run(command, &common).await,
+        Command::Token { command, common } => return operator::token::run(command, &common).await,
+        Command::Audit { command, common } => return operator::audit::run(command, &common).await,
         Command::Healthcheck { url } => healthcheck::run(url).await?,
         Command::Openapi => say(&documents::openapi()),
         Command::Schema => say(&documents::schema()),
@@ -107,4 +127,10 @@ fn say(text: &str) {
 #[expect(clippy::print_stderr, reason = "the failure of a command, also before logging has started")]
 fn complain(text: &str) {
     eprintln!("{}", text.trim_end());
+}
+
+/// A line that the next one overwrites, on a terminal: ECMA-48's `EL` empties what is left of the one before.
+#[expect(clippy::print_stderr, reason = "how far a command is")]
+fn complain_in_place(text: &str) {
+    eprint!("\r\u{1b}[K{text}");
 }

@@ -143,7 +143,7 @@ pub struct RefreshRequest {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct LogoutRequest {
-    /// The session's refresh token. The session that the access token names ends either way.
+    /// A refresh token; its session ends as well, if it is the same person's. Any other is passed over.
     #[serde(default)]
     pub refresh_token: Option<String>,
 }

@@ -47,12 +47,18 @@ struct Chore {
     work: for<'a> fn(&'a AuthService) -> BoxFuture<'a, Result<(), StoreError>>,
 }
 
-const CHORES: [Chore; 5] = [
+const CHORES: [Chore; 6] = [
     Chore {
         what: "looking for foreign writes",
         first: LOOK_EVERY,
         every: LOOK_EVERY,
         work: |auth| auth.look_for_foreign_writes().boxed(),
+    },
+    Chore {
+        what: "looking for imported tokens",
+        first: LOOK_EVERY,
+        every: LOOK_EVERY,
+        work: |auth| auth.look_for_imports().boxed(),
     },
     Chore { what: "writing down uses", first: FLUSH_EVERY, every: FLUSH_EVERY, work: |auth| auth.flush().boxed() },
     Chore { what: "sealing the audit chain", first: SEAL_EVERY, every: SEAL_EVERY, work: |auth| auth.seal().boxed() },
@@ -115,7 +121,8 @@ impl AuthService {
 
     /// Links committed audit events into the chain, unless another instance is at it.
     pub async fn seal(&self) -> Result<(), StoreError> {
-        while let Some(sealed) = self.store.seal_events(&self.instance, self.clock.now(), BATCH).await? {
+        let seal = || self.store.seal_events(&self.instance, self.clock.now(), BATCH, &self.chance);
+        while let Some(sealed) = seal().await? {
             if sealed < u64::from(BATCH) {
                 break;
             }
@@ -131,6 +138,11 @@ impl AuthService {
             self.validator.forget_all();
         }
         Ok(())
+    }
+
+    /// Learns of tokens that another process has imported.
+    pub async fn look_for_imports(&self) -> Result<(), StoreError> {
+        self.validator.look_for_imports().await
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "the shape that all chores have")]

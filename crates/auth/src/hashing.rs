@@ -1,11 +1,14 @@
 //! bcrypt, which is slow by design, kept where its slowness hurts nobody else.
 
+use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::num::NonZero;
 use std::sync::Arc;
 
 use domain::Chance;
 use domain::token::TokenSecret;
 use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest as _, Sha256};
 use telemetry::Gauge;
 use tokio::sync::Semaphore;
 
@@ -59,13 +62,16 @@ impl Hasher {
         let cost = self.cost;
         let mut salt = [0u8; 16];
         self.chance.with(|rng| rng.fill_bytes(&mut salt));
-        self.run(move || bcrypt::hash_with_salt(token.expose(), cost, salt).map(|parts| parts.to_string())).await
+        self.run(move || {
+            bcrypt::hash_with_salt(&*hashed_text(token.expose()), cost, salt).map(|parts| parts.to_string())
+        })
+        .await
     }
 
     /// Whether the token is the one that was hashed. Takes as long as hashing; the comparison is constant-time.
     pub(crate) async fn verify(&self, token: &str, hash: String) -> Result<bool, HashError> {
         let token = SecretString::from(token);
-        self.run(move || bcrypt::verify(token.expose_secret(), &hash)).await
+        self.run(move || bcrypt::verify(&*hashed_text(token.expose_secret()), &hash)).await
     }
 
     async fn run<T: Send + 'static>(
@@ -83,6 +89,19 @@ impl Hasher {
         .await;
         result.map_err(|error| HashError(error.to_string()))?.map_err(|error| HashError(error.to_string()))
     }
+}
+
+/// What bcrypt is given. It looks at the first 72 bytes only; of a longer token, which only an older system can have
+/// issued, it gets the SHA-256. The space keeps it apart from every token: none holds one.
+fn hashed_text(token: &str) -> Cow<'_, str> {
+    if token.len() <= 72 {
+        return Cow::Borrowed(token);
+    }
+    let mut text = String::from("sha256 ");
+    for byte in Sha256::digest(token.as_bytes()) {
+        let _ = write!(text, "{byte:02x}");
+    }
+    Cow::Owned(text)
 }
 
 #[cfg(test)]
@@ -104,5 +123,18 @@ mod tests {
         assert!(hasher.verify(token.expose(), hash.clone()).await.unwrap());
         assert!(!hasher.verify(other.expose(), hash).await.unwrap());
         assert!(hasher.verify(token.expose(), "no hash".to_owned()).await.is_err());
+    }
+    #[tokio::test]
+    async fn all_of_a_long_token_counts() {
+        let hasher = Hasher::new(4, Chance::new(ChaCha20Rng::seed_from_u64(1)), Waiting::default());
+        for length in [72, 73, 500] {
+            let text = "x".repeat(length);
+            let hash = hasher.hash(&TokenSecret::of_older_system(&text).unwrap()).await.unwrap();
+            assert!(hasher.verify(&text, hash.clone()).await.unwrap());
+            let (other_end, longer) = (format!("{}y", &text[1..]), format!("{text}x"));
+            for other in [&*other_end, &longer, &hashed_text(&longer)] {
+                assert!(!hasher.verify(other, hash.clone()).await.unwrap(), "{length}: {other}");
+            }
+        }
     }
 }

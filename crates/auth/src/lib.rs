@@ -12,6 +12,7 @@ mod http;
 mod keys;
 mod metrics;
 mod notify;
+mod operator;
 mod pairing;
 mod principal;
 mod second_factor;
@@ -27,6 +28,7 @@ pub use notify::{
     HttpSms, Mail, MailError, Mailer, Outbox, OutboxMail, Resend, Sms, SmsError, SmsSender, Smtp, TemplateError,
     Templates, Twilio,
 };
+pub use operator::{Issuer, IssuerError, OldToken, Operator, WishedToken};
 pub use service::{AuthService, Parts};
 pub use sign_in::EthereumRpc;
 pub use sign_in::oauth::{AllowedRedirects, OAuth, OAuthProvider, ProviderName, RedirectError};

@@ -15,7 +15,7 @@ use crate::keys::{AccessKeys, RefreshKey, Seal, ServiceKeys, reseal};
 use crate::metrics::Metrics;
 use crate::notify::{Mailer, Outbox, SmsSender, Templates};
 use crate::sign_in::oauth;
-use crate::tokens::{CredentialId, MARK_LIFETIME, Recovery, Validator, ValidatorParts};
+use crate::tokens::{CredentialId, MARK_LIFETIME, OlderTokens, Recovery, Validator, ValidatorParts};
 
 /// What the service is composed of.
 pub struct Parts {
@@ -87,6 +87,7 @@ impl AuthService {
         let token_digests = digest_keys.next().expect("a configuration has a secret");
         let older_token_digests = digest_keys.collect();
         let recovery = Recovery::new(&store, &token_digests, Arc::clone(&hasher)).await?;
+        let older_tokens = OlderTokens::load(&store, &token_digests).await?;
         let validating = ValidatorParts {
             store: store.clone(),
             limiter: MemoryLimiter::new(LIMITER_CAPACITY),
@@ -99,7 +100,7 @@ impl AuthService {
         };
         let mut process_secret = [0u8; 32];
         chance.with(|rng| rng.fill_bytes(&mut process_secret));
-        let validator = Validator::new(validating, recovery, &process_secret);
+        let validator = Validator::new(validating, recovery, older_tokens, &process_secret);
         Ok(Arc::new(Self {
             service_keys: ServiceKeys::new(&config.secrets.service_jwt),
             refresh_key: RefreshKey::new(&config.secrets.refresh_jwt),

@@ -29,7 +29,7 @@ macro_rules! event_types {
 }
 
 event_types! {
-    /// An account came into being at somebody's first sign-in.
+    /// An account came into being at somebody's first sign-in, or an operator made it.
     UserCreated => "user.created",
     /// A one-time code was sent to an address that has an account.
     CodeRequested => "code.requested",
@@ -47,7 +47,11 @@ event_types! {
     MethodPrimarySet => "method.primary_set",
     /// A user changed their profile.
     UserUpdated => "user.updated",
-    /// A user deleted their account.
+    /// An operator shut an account; its sessions ended and its tokens are refused.
+    UserDisabled => "user.disabled",
+    /// An operator opened an account again; its tokens work again.
+    UserEnabled => "user.enabled",
+    /// A user deleted their account, or an operator did.
     UserDeleted => "user.deleted",
     /// A second factor was switched on.
     MfaEnabled => "mfa.enabled",
@@ -57,19 +61,21 @@ event_types! {
     MfaFailed => "mfa.failed",
     /// A session got a new pair of tokens.
     SessionRefreshed => "session.refreshed",
-    /// A session was ended by its owner.
+    /// A session was ended by its owner or an operator.
     SessionEnded => "session.ended",
     /// An old refresh token came back; its session was ended.
     SessionReuseDetected => "session.reuse_detected",
     /// A personal access token was created.
     TokenCreated => "token.created",
+    /// A personal access token of an older system was imported.
+    TokenImported => "token.imported",
     /// A personal access token was used from an address that it was not last used from.
     TokenUsed => "token.used",
     /// A personal access token got a new secret.
     TokenRotated => "token.rotated",
     /// A personal access token reached its request limit.
     TokenLimited => "token.rate_limited",
-    /// A personal access token was deleted by its owner.
+    /// A personal access token was deleted by its owner or an operator.
     TokenDeleted => "token.deleted",
     /// A personal access token was removed 30 days after it had expired.
     TokenPurged => "token.purged",

@@ -12,6 +12,7 @@ mod duration;
 mod email;
 mod id;
 mod limit;
+pub mod older_token;
 mod one_time_secret;
 mod phone;
 mod scope;
@@ -31,6 +32,7 @@ pub use id::{
     AppId, AuthMethodId, CodeId, EventId, KeyId, MalformedId, PairingId, SessionId, TokenId, TokenSecretId, UserId,
 };
 pub use limit::{Limit, LimitError};
+pub use older_token::OlderTokenError;
 pub use one_time_secret::{MalformedOneTimeSecret, OneTimeSecret};
 pub use phone::{PhoneNumber, PhoneNumberError};
 pub use scope::{Scope, ScopeError, Scopes};

@@ -14,6 +14,7 @@ use rand::CryptoRng;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::base62;
+use crate::older_token::{self, OlderTokenError};
 
 const KIND_LENGTH: usize = "af_live_".len();
 const RANDOM_LENGTH: usize = 32;
@@ -58,6 +59,17 @@ impl TokenSecret {
         Self(text.into())
     }
 
+    /// A token of an older system: of our form, or of any other that [`older_token::check`] lets through.
+    ///
+    /// # Errors
+    /// Why it cannot be one.
+    pub fn of_older_system(text: &str) -> Result<Self, OlderTokenError> {
+        if !is_well_formed(text) {
+            older_token::check(text)?;
+        }
+        Ok(Self(text.into()))
+    }
+
     /// The token itself. Whoever calls this hands it to its owner or hashes it; it goes nowhere else.
     #[must_use]
     pub fn expose(&self) -> &str {
@@ -67,7 +79,15 @@ impl TokenSecret {
     /// The first characters, which do not open anything.
     #[must_use]
     pub fn prefix(&self) -> &str {
-        prefix(self.expose())
+        let text = self.expose();
+        if is_well_formed(text) { prefix(text) } else { older_token::prefix(text) }
+    }
+
+    /// The hint by which a token of another form than ours is found when its digest is not; `None` for one of ours.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let text = self.expose();
+        (!is_well_formed(text)).then(|| older_token::hint(text))
     }
 }
 
@@ -157,6 +177,17 @@ mod tests {
         for changed in [format!("{original}a"), format!(" {original}"), format!("{original}\0"), original.repeat(2)] {
             assert!(!is_well_formed(&changed), "{changed}");
         }
+    }
+
+    #[test]
+    fn older_tokens_of_our_form_are_as_ours_and_others_have_a_hint() {
+        let ours = TokenSecret::of_older_system(token().expose()).unwrap();
+        assert_eq!((ours.prefix().len(), ours.hint()), (PREFIX_LENGTH, None));
+        // Our beginning and length, and no checksum.
+        let other = TokenSecret::of_older_system("af_live_00000000000000000000000000000000000000").unwrap();
+        assert_eq!(other.prefix(), "af_live_000");
+        assert_eq!(other.hint().unwrap().len(), 5);
+        assert_eq!(TokenSecret::of_older_system("short").err(), Some(OlderTokenError::TooShort));
     }
 
     proptest! {

@@ -15,6 +15,15 @@ const MAX_LENGTH: usize = 100;
 pub struct TokenNameError;
 
 impl TokenName {
+    /// The nearest name to one that an older system allowed: characters that names do not have here become hyphens,
+    /// what is too long is cut, and nothing at all becomes `imported`.
+    #[must_use]
+    pub fn nearest(text: &str) -> Self {
+        let allowed = |c: char| if c.is_ascii_alphanumeric() || " ._-".contains(c) { c } else { '-' };
+        let name: String = text.trim().chars().map(allowed).take(MAX_LENGTH).collect();
+        name.parse().unwrap_or_else(|_| Self("imported".to_owned()))
+    }
+
     /// The name's text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -48,6 +57,22 @@ mod tests {
     #[test]
     fn names_are_trimmed() {
         assert_eq!("  CI deploy_1.2-x \n".parse::<TokenName>().unwrap().as_str(), "CI deploy_1.2-x");
+    }
+
+    #[test]
+    fn names_of_older_systems_become_the_nearest() {
+        for (text, name) in [
+            ("CI deploy", "CI deploy"),
+            ("  Ann's laptop\t(old) ", "Ann-s laptop--old-"),
+            ("naïve/名前", "na-ve---"),
+            (" \n", "imported"),
+            ("", "imported"),
+        ] {
+            assert_eq!(TokenName::nearest(text).as_str(), name, "{text:?}");
+        }
+        let long = format!("{}  end", "ä".repeat(99));
+        assert_eq!(TokenName::nearest(&long).as_str(), "-".repeat(99), "cut to 100 and trimmed");
+        assert_eq!(TokenName::nearest(&long).as_str().parse(), Ok(TokenName::nearest(&long)));
     }
 
     #[test]

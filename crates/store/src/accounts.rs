@@ -7,7 +7,7 @@ use sqlx::AnyConnection;
 use crate::audit::{NewEvent, record};
 use crate::rows::Columns;
 use crate::transaction::transaction;
-use crate::{Store, StoreError, User, users};
+use crate::{Store, StoreError, User, chain, users};
 
 /// A change of what others see. `None` leaves a field as it is, `Some(None)` clears it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -72,25 +72,26 @@ impl Store {
     }
 
     /// Deletes the user with every session, token, way in, factor and code, writes `user.deleted`, and returns what
-    /// credentials there were. Audit events stay: they name the user by id only.
+    /// credentials there were. Audit events stay and name the user by id only: their particulars are erased.
     pub async fn delete_user(&self, user_id: &UserId, event: &NewEvent) -> Result<Option<UserCredentials>, StoreError> {
         transaction!(self, |tx| {
             if users::lock(tx, user_id).await?.is_none() {
                 return Ok(None);
             }
-            // Codes know addresses, not users.
-            sqlx::query(
+            // These know addresses, not users.
+            for statement in [
                 "DELETE FROM one_time_codes WHERE subject IN (SELECT identifier FROM auth_methods WHERE user_id = $1)",
-            )
-            .bind(user_id.as_str())
-            .execute(&mut *tx)
-            .await?;
+                "DELETE FROM wallet_challenges WHERE address IN (SELECT identifier FROM auth_methods WHERE user_id = $1)",
+            ] {
+                sqlx::query(statement).bind(user_id.as_str()).execute(&mut *tx).await?;
+            }
             let sessions = delete_owned(tx, "DELETE FROM sessions WHERE user_id = $1 RETURNING id", user_id).await?;
             let tokens =
                 delete_owned(tx, "DELETE FROM personal_access_tokens WHERE user_id = $1 RETURNING id", user_id).await?;
             // The rest goes with the user's row: ON DELETE CASCADE.
             sqlx::query("DELETE FROM users WHERE id = $1").bind(user_id.as_str()).execute(&mut *tx).await?;
             record(tx, EventType::UserDeleted, Some(user_id), event).await?;
+            chain::erase_particulars(tx, user_id).await?;
             Ok(Some(UserCredentials { sessions, tokens }))
         })
     }

@@ -93,8 +93,16 @@ impl FromStr for Cursor {
     }
 }
 
+/// The columns of [`Event`].
+macro_rules! event_columns {
+    () => {
+        "id, type, at, user_id, actor_session_id, actor_token_id, actor_service, ip, user_agent, request_id, metadata"
+    };
+}
+pub(crate) use event_columns;
+
 impl Event {
-    fn from_row(row: &AnyRow) -> Result<Self, StoreError> {
+    pub(crate) fn from_row(row: &AnyRow) -> Result<Self, StoreError> {
         let metadata = row.text("metadata")?;
         Ok(Self {
             id: row.parsed("id")?,
@@ -117,14 +125,27 @@ impl Event {
 }
 
 impl Store {
-    /// Writes down something that changes no other row.
+    /// Writes down something that changes no other row, and that may come late: of a user whose account has been
+    /// deleted meanwhile nothing but the id is kept.
     pub async fn append_event(
         &self,
         kind: EventType,
         user_id: Option<&UserId>,
         event: &NewEvent,
     ) -> Result<(), StoreError> {
-        transaction!(self, |tx| { record(tx, kind, user_id, event).await })
+        transaction!(self, |tx| {
+            record(tx, kind, user_id, event).await?;
+            sqlx::query(
+                "UPDATE audit_events SET ip = NULL, user_agent = NULL, request_id = NULL, metadata = '{}' \
+                 WHERE id = $1 AND user_id IN (SELECT user_id FROM audit_events WHERE user_id = $2 AND type = $3)",
+            )
+            .bind(event.id.as_str())
+            .bind(user_id.map(UserId::as_str))
+            .bind(EventType::UserDeleted.as_str())
+            .execute(&mut *tx)
+            .await?;
+            Ok(())
+        })
     }
 
     /// At most `limit` of the user's events, newest first, of one kind if one is given, from `after` on.
@@ -136,12 +157,13 @@ impl Store {
         limit: u32,
     ) -> Result<EventPage, StoreError> {
         // One text for all four cases: no type has an empty name, and nothing is as late as the last millisecond.
-        let rows = sqlx::query(
-            "SELECT id, type, at, user_id, actor_session_id, actor_token_id, actor_service, ip, user_agent, \
-             request_id, metadata FROM audit_events \
+        let rows = sqlx::query(concat!(
+            "SELECT ",
+            event_columns!(),
+            " FROM audit_events \
              WHERE user_id = $1 AND ($2 = '' OR type = $2) AND at <= $3 AND (at < $3 OR id < $4) \
-             ORDER BY at DESC, id DESC LIMIT $5",
-        )
+             ORDER BY at DESC, id DESC LIMIT $5"
+        ))
         .bind(user_id.as_str())
         .bind(kind.map_or("", EventType::as_str))
         .bind(after.map_or(i64::MAX, |cursor| cursor.at.as_millis()))

@@ -1,12 +1,15 @@
 //! Removing a way in, and choosing the one that is shown first.
 
-use domain::audit::EventType;
-use domain::{AuthMethodId, Timestamp, UserId};
+use std::collections::BTreeMap;
+
+use domain::audit::{Actor, EventType};
+use domain::{AuthMethodId, ClientInfo, EventId, Timestamp, UserId};
 use sqlx::AnyConnection;
+use sqlx::any::AnyRow;
 
 use crate::audit::{NewEvent, record};
-use crate::rows::Columns;
-use crate::sign_in::MethodType;
+use crate::rows::{Columns, app};
+use crate::sign_in::{MethodType, WayIn};
 use crate::transaction::transaction;
 use crate::{Store, StoreError, users};
 
@@ -25,6 +28,12 @@ struct Found {
     kind: String,
     identifier: String,
     is_primary: bool,
+}
+
+impl Found {
+    fn from_row(row: &AnyRow) -> Result<Self, StoreError> {
+        Ok(Self { kind: row.text("type")?, identifier: row.text("identifier")?, is_primary: row.flag("is_primary")? })
+    }
 }
 
 impl Store {
@@ -48,17 +57,7 @@ impl Store {
             if others == 0 {
                 return Ok(UnlinkOutcome::Last);
             }
-            sqlx::query("DELETE FROM auth_methods WHERE id = $1").bind(id.as_str()).execute(&mut *tx).await?;
-            if method.is_primary {
-                sqlx::query(
-                    "UPDATE auth_methods SET is_primary = 1 WHERE id = \
-                     (SELECT id FROM auth_methods WHERE user_id = $1 ORDER BY created_at, id LIMIT 1)",
-                )
-                .bind(user_id.as_str())
-                .execute(&mut *tx)
-                .await?;
-            }
-            show_another(tx, user_id, &method, event.at).await?;
+            remove(tx, user_id, id, &method, event.at).await?;
             let event = event.clone().with("method", &method.kind).with("methodId", id.as_str());
             record(tx, EventType::MethodUnlinked, Some(user_id), &event).await?;
             Ok(UnlinkOutcome::Unlinked)
@@ -114,10 +113,62 @@ async fn find(tx: &mut AnyConnection, user_id: &UserId, id: &AuthMethodId) -> Re
     .bind(user_id.as_str())
     .fetch_optional(tx)
     .await?;
-    row.map(|row| {
-        Ok(Found { kind: row.text("type")?, identifier: row.text("identifier")?, is_primary: row.flag("is_primary")? })
-    })
-    .transpose()
+    row.map(|row| Found::from_row(&row)).transpose()
+}
+
+/// Takes a way in from an account that has it without having proved it: whoever proves it now is not to share an account
+/// with whoever entered it. Writes `method.unlinked` there, without a word of who proved it.
+pub(crate) async fn release_unproved(
+    tx: &mut AnyConnection,
+    way_in: &WayIn,
+    event_id: &EventId,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let row = sqlx::query(
+        "SELECT id, user_id, type, identifier, is_primary FROM auth_methods \
+         WHERE app_id = $1 AND type = $2 AND provider = $3 AND identifier = $4 AND verified = 0",
+    )
+    .bind(app())
+    .bind(way_in.method.as_str())
+    .bind(way_in.provider.as_deref().unwrap_or_default())
+    .bind(way_in.identifier.as_str())
+    .fetch_optional(&mut *tx)
+    .await?;
+    let Some(row) = row else { return Ok(()) };
+    let (id, user_id): (AuthMethodId, UserId) = (row.parsed("id")?, row.parsed("user_id")?);
+    let method = Found::from_row(&row)?;
+    users::lock(tx, &user_id).await?;
+    remove(tx, &user_id, &id, &method, at).await?;
+    let event = NewEvent {
+        id: event_id.clone(),
+        at,
+        actor: Actor::default(),
+        client: ClientInfo::default(),
+        metadata: BTreeMap::new(),
+    };
+    let event = event.with("method", &method.kind).with("methodId", id.as_str()).with("reason", "proved_by_another");
+    record(tx, EventType::MethodUnlinked, Some(&user_id), &event).await
+}
+
+/// Removes a way in of a user whose row is locked; if it was the primary one, the oldest of those left is from now on.
+async fn remove(
+    tx: &mut AnyConnection,
+    user_id: &UserId,
+    id: &AuthMethodId,
+    method: &Found,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM auth_methods WHERE id = $1").bind(id.as_str()).execute(&mut *tx).await?;
+    if method.is_primary {
+        sqlx::query(
+            "UPDATE auth_methods SET is_primary = 1 WHERE id = \
+             (SELECT id FROM auth_methods WHERE user_id = $1 ORDER BY created_at, id LIMIT 1)",
+        )
+        .bind(user_id.as_str())
+        .execute(&mut *tx)
+        .await?;
+    }
+    show_another(tx, user_id, method, at).await
 }
 
 /// Where the account showed what has been removed, it shows another of the kind from now on, or none.

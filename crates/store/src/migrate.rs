@@ -35,6 +35,18 @@ impl Store {
         })?;
         Ok(transaction.commit().await?)
     }
+
+    /// Whether the tables are those of this version of the program, or of a later one.
+    pub async fn is_migrated(&self) -> Result<bool, StoreError> {
+        let applied =
+            sqlx::query_scalar::<_, i64>("SELECT COUNT(*) FROM _sqlx_migrations").fetch_one(self.reader()).await;
+        match applied.map_err(StoreError::from) {
+            Ok(applied) => Ok(usize::try_from(applied).unwrap_or(0) >= MIGRATIONS.iter().count()),
+            Err(error @ StoreError::Unavailable(_)) => Err(error),
+            // There is not even the table that says so.
+            Err(_) => Ok(false),
+        }
+    }
 }
 
 /// The one row that is there before all migrations.

@@ -9,6 +9,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyPool, Connection as _, Row, Transaction};
 
 use crate::reader::Reader;
+use crate::rows::app;
 use crate::{StoreError, postgres, sqlite};
 
 /// How to use the database.
@@ -64,6 +65,8 @@ pub(crate) enum Product {
 /// Differs between two calls of [`Store::foreign_writes`] when somebody else wrote in between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ForeignWrites {
+    /// How often operators have taken something away.
+    operators: i64,
     /// Versions of different connections cannot be compared.
     connection: u64,
     version: i64,
@@ -91,16 +94,21 @@ impl Store {
         self.writer.close().await;
     }
 
-    /// A mark that changes when another process (an operator's command) has written to the SQLite file, and not when
-    /// this `Store` has. On PostgreSQL it never changes: who writes there tells the instances by other means.
+    /// A mark that changes when an operator's command has written to the database, or, in a SQLite file, any other
+    /// process; and not when this `Store` has.
     pub async fn foreign_writes(&self) -> Result<ForeignWrites, StoreError> {
+        let operators: i64 = sqlx::query("SELECT operator_writes FROM apps WHERE id = $1")
+            .bind(app())
+            .fetch_one(self.reader())
+            .await?
+            .try_get("operator_writes")?;
         let Product::Sqlite { writer_connections } = &self.product else {
-            return Ok(ForeignWrites { connection: 0, version: 0 });
+            return Ok(ForeignWrites { operators, connection: 0, version: 0 });
         };
         // On the writer's connection, since `data_version` (sqlite.org/pragma.html) counts the commits of all others.
         let mut writer = self.writer.acquire().await?;
         let version = sqlx::query("PRAGMA data_version").fetch_one(&mut *writer).await?.try_get(0)?;
-        Ok(ForeignWrites { connection: writer_connections.load(Ordering::Acquire), version })
+        Ok(ForeignWrites { operators, connection: writer_connections.load(Ordering::Acquire), version })
     }
 
     /// Begins a write transaction on a connection of the writer's.

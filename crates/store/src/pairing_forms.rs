@@ -2,6 +2,7 @@
 //! this pairing, in their name. The proof is in the form and in no cookie, so that no other site's form carries it.
 
 use domain::{Digest, PairingId, Timestamp, UserId};
+use sqlx::AnyConnection;
 
 use crate::audit::NewEvent;
 use crate::codes::{self, CodeOutcome, Redemption};
@@ -28,8 +29,8 @@ pub struct NewPairingForm {
 pub enum FormSignIn {
     /// The form decides in the name of the user that the code leads to.
     SignedIn,
-    /// The user has a second factor, for which the page does not ask.
-    SecondFactor,
+    /// The user has a second factor; the challenge was kept, and there is no form yet.
+    MfaRequired,
     /// The user is disabled.
     Disabled,
     /// The code was not right; never [`CodeOutcome::Right`].
@@ -58,16 +59,10 @@ impl Store {
             }
             let user_id = match sign_in::recognise(tx, &redemption.sign_in).await? {
                 Recognised::User(user_id) => user_id,
-                Recognised::SecondFactor => return Ok(FormSignIn::SecondFactor),
+                Recognised::MfaRequired => return Ok(FormSignIn::MfaRequired),
                 Recognised::Disabled => return Ok(FormSignIn::Disabled),
             };
-            sqlx::query("INSERT INTO pairing_forms (digest, pairing_id, user_id, expires_at) VALUES ($1, $2, $3, $4)")
-                .bind(form.digest.to_string())
-                .bind(form.pairing_id.as_str())
-                .bind(user_id.as_str())
-                .bind(form.expires_at.as_millis())
-                .execute(&mut *tx)
-                .await?;
+            insert(tx, form, &user_id).await?;
             Ok(FormSignIn::SignedIn)
         })
     }
@@ -96,4 +91,16 @@ impl Store {
             decide(tx, id, &user_id, decision, limits, event).await.map(FormOutcome::Spent)
         })
     }
+}
+
+/// Keeps a form in the name of a user who has proved all there is to prove.
+pub(crate) async fn insert(tx: &mut AnyConnection, form: &NewPairingForm, user_id: &UserId) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO pairing_forms (digest, pairing_id, user_id, expires_at) VALUES ($1, $2, $3, $4)")
+        .bind(form.digest.to_string())
+        .bind(form.pairing_id.as_str())
+        .bind(user_id.as_str())
+        .bind(form.expires_at.as_millis())
+        .execute(tx)
+        .await?;
+    Ok(())
 }

@@ -5,6 +5,7 @@ use domain::{Digest, DigestKeyId, Timestamp, UserId};
 use sqlx::AnyConnection;
 
 use crate::audit::{NewEvent, record};
+use crate::pairing_forms::{self, NewPairingForm};
 use crate::rows::Columns;
 use crate::sign_in::{self, MethodType, NewSignIn, SignedIn};
 use crate::transaction::transaction;
@@ -50,9 +51,9 @@ pub enum MfaAttempt {
 
 /// What became of a waiting sign-in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum MfaOutcome {
-    /// A session.
-    SignedIn(Box<SignedIn>),
+pub enum MfaOutcome<T> {
+    /// The proof was right, and it and the waiting sign-in are spent; what followed.
+    Right(T),
     /// The user is disabled.
     Disabled,
     /// The proof is no good, or it or the waiting sign-in is spent.
@@ -202,38 +203,36 @@ impl Store {
         challenge: &Digest,
         proof: &SecondProof,
         sign_in: &NewSignIn,
-    ) -> Result<MfaOutcome, StoreError> {
+    ) -> Result<MfaOutcome<Box<SignedIn>>, StoreError> {
         transaction!(self, |tx| {
-            let row = sqlx::query("SELECT user_id, method FROM mfa_challenges WHERE digest = $1 AND expires_at > $2")
-                .bind(challenge.to_string())
-                .bind(sign_in.at.as_millis())
-                .fetch_optional(&mut *tx)
-                .await?;
-            let Some(row) = row else { return Ok(MfaOutcome::NoProof) };
-            let user_id: UserId = row.parsed("user_id")?;
-            let mut sign_in = sign_in.clone();
-            sign_in.way_in.method =
-                MethodType::from_name(&row.text("method")?).ok_or(StoreError::Malformed { column: "method" })?;
-            let Some(user) = users::lock(tx, &user_id).await? else { return Ok(MfaOutcome::NoProof) };
-            if user.disabled_at.is_some() {
-                sign_in::record_failure(tx, &sign_in, &user_id, "disabled").await?;
-                return Ok(MfaOutcome::Disabled);
-            }
-            // The user's row is locked: of parallel proofs one gets here with the code unspent.
-            if !spend(tx, &user_id, proof).await? {
-                return Ok(MfaOutcome::NoProof);
-            }
-            let ended = sqlx::query("DELETE FROM mfa_challenges WHERE digest = $1")
-                .bind(challenge.to_string())
-                .execute(&mut *tx)
-                .await?;
-            // Another proof was quicker; this one is spent for nothing, which is the safe side.
-            if ended.rows_affected() == 0 {
-                return Ok(MfaOutcome::NoProof);
-            }
-            let session = sign_in::begin_session(tx, &sign_in, &user_id).await?;
+            let (sign_in, user) = match prove(tx, challenge, proof, sign_in).await? {
+                MfaOutcome::Right(proved) => proved,
+                MfaOutcome::Disabled => return Ok(MfaOutcome::Disabled),
+                MfaOutcome::NoProof => return Ok(MfaOutcome::NoProof),
+            };
+            let session = sign_in::begin_session(tx, &sign_in, &user.id).await?;
             let user = User { last_login_at: Some(sign_in.at), ..user };
-            Ok(MfaOutcome::SignedIn(Box::new(SignedIn { user, session, user_created: false })))
+            Ok(MfaOutcome::Right(Box::new(SignedIn { user, session, user_created: false })))
+        })
+    }
+
+    /// The same for a sign-in that waits on the page of a pairing: no session begins, and the form decides in the
+    /// user's name.
+    pub async fn finish_mfa_for_pairing(
+        &self,
+        challenge: &Digest,
+        proof: &SecondProof,
+        sign_in: &NewSignIn,
+        form: &NewPairingForm,
+    ) -> Result<MfaOutcome<()>, StoreError> {
+        transaction!(self, |tx| {
+            let (sign_in, user) = match prove(tx, challenge, proof, sign_in).await? {
+                MfaOutcome::Right(proved) => proved,
+                MfaOutcome::Disabled => return Ok(MfaOutcome::Disabled),
+                MfaOutcome::NoProof => return Ok(MfaOutcome::NoProof),
+            };
+            sign_in::record_recognised(tx, &sign_in, &user.id).await?;
+            pairing_forms::insert(tx, form, &user.id).await.map(MfaOutcome::Right)
         })
     }
 
@@ -252,6 +251,44 @@ impl Store {
         )
         .await
     }
+}
+
+/// Checks and spends the proof and the waiting sign-in. What is right comes back as the sign-in, by the means of its
+/// first proof, and the user.
+async fn prove(
+    tx: &mut AnyConnection,
+    challenge: &Digest,
+    proof: &SecondProof,
+    sign_in: &NewSignIn,
+) -> Result<MfaOutcome<(NewSignIn, User)>, StoreError> {
+    let row = sqlx::query("SELECT user_id, method FROM mfa_challenges WHERE digest = $1 AND expires_at > $2")
+        .bind(challenge.to_string())
+        .bind(sign_in.at.as_millis())
+        .fetch_optional(&mut *tx)
+        .await?;
+    let Some(row) = row else { return Ok(MfaOutcome::NoProof) };
+    let user_id: UserId = row.parsed("user_id")?;
+    let mut sign_in = sign_in.clone();
+    sign_in.way_in.method =
+        MethodType::from_name(&row.text("method")?).ok_or(StoreError::Malformed { column: "method" })?;
+    let Some(user) = users::lock(tx, &user_id).await? else { return Ok(MfaOutcome::NoProof) };
+    if user.disabled_at.is_some() {
+        sign_in::record_failure(tx, &sign_in, &user_id, "disabled").await?;
+        return Ok(MfaOutcome::Disabled);
+    }
+    // The user's row is locked: of parallel proofs one gets here with the code unspent.
+    if !spend(tx, &user_id, proof).await? {
+        return Ok(MfaOutcome::NoProof);
+    }
+    let ended = sqlx::query("DELETE FROM mfa_challenges WHERE digest = $1")
+        .bind(challenge.to_string())
+        .execute(&mut *tx)
+        .await?;
+    // Another proof was quicker; this one is spent for nothing, which is the safe side.
+    if ended.rows_affected() == 0 {
+        return Ok(MfaOutcome::NoProof);
+    }
+    Ok(MfaOutcome::Right((sign_in, user)))
 }
 
 async fn spend(tx: &mut AnyConnection, user_id: &UserId, proof: &SecondProof) -> Result<bool, StoreError> {

@@ -9,7 +9,7 @@ use crate::audit::{NewEvent, record};
 use crate::rows::{Columns, app};
 use crate::sessions::{self, NewSession, Session};
 use crate::users::{self, User};
-use crate::{StoreError, methods};
+use crate::{StoreError, method_changes, methods};
 
 /// How somebody can prove who they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +89,8 @@ pub struct NewSignIn {
     pub method_id: AuthMethodId,
     /// The id of the way in by the profile's address, if the account does not exist yet.
     pub email_method_id: AuthMethodId,
+    /// The id of `method.unlinked`, if the way in is one of an account that never proved it.
+    pub released: EventId,
     /// The id of `user.created`, if the account does not exist yet.
     pub user_created: EventId,
     /// The id of `sign_in.succeeded` or `sign_in.failed`.
@@ -188,6 +190,7 @@ enum Account {
 
 /// Finds or creates the user who has given the first proof; `None` when they are disabled.
 async fn prove(tx: &mut AnyConnection, sign_in: &NewSignIn) -> Result<Option<Proved>, StoreError> {
+    method_changes::release_unproved(tx, &sign_in.way_in, &sign_in.released, sign_in.at).await?;
     let (user, account) = lock_account(tx, sign_in).await?;
     let user_id = user.id.clone();
     if user.disabled_at.is_some() {
@@ -206,25 +209,33 @@ async fn prove(tx: &mut AnyConnection, sign_in: &NewSignIn) -> Result<Option<Pro
 /// What a right proof led to where no session is to begin.
 pub(crate) enum Recognised {
     User(UserId),
-    SecondFactor,
+    MfaRequired,
     Disabled,
 }
 
-/// Finds or creates the user, for one thing that they then do without a session. Somebody with a second factor is
-/// turned away. The caller has checked the proof and spent it in this very transaction.
+/// Finds or creates the user, for one thing that they then do without a session, or awaits their second factor. The
+/// caller has checked the proof and spent it in this very transaction.
 pub(crate) async fn recognise(tx: &mut AnyConnection, sign_in: &NewSignIn) -> Result<Recognised, StoreError> {
     let Some(Proved { user, has_second_factor, .. }) = prove(tx, sign_in).await? else {
         return Ok(Recognised::Disabled);
     };
     if has_second_factor {
-        record_failure(tx, sign_in, &user.id, "second_factor").await?;
-        return Ok(Recognised::SecondFactor);
+        await_second_factor(tx, sign_in, &user.id).await?;
+        return Ok(Recognised::MfaRequired);
     }
-    let mut event = event(sign_in, &sign_in.signed_in).with("method", sign_in.way_in.method.as_str());
-    // No session begins.
-    event.actor = Actor::default();
-    record(tx, EventType::SignInSucceeded, Some(&user.id), &event).await?;
+    record_recognised(tx, sign_in, &user.id).await?;
     Ok(Recognised::User(user.id))
+}
+
+/// Writes down that somebody has proved all there is to prove, and that no session begins.
+pub(crate) async fn record_recognised(
+    tx: &mut AnyConnection,
+    sign_in: &NewSignIn,
+    user_id: &UserId,
+) -> Result<(), StoreError> {
+    let mut event = event(sign_in, &sign_in.signed_in).with("method", sign_in.way_in.method.as_str());
+    event.actor = Actor::default();
+    record(tx, EventType::SignInSucceeded, Some(user_id), &event).await
 }
 
 /// The account that the way in leads to, its user locked. Until they are, somebody can delete the account or take the

@@ -47,6 +47,15 @@ pub struct TokenOwner {
     pub disabled_at: Option<Timestamp>,
 }
 
+/// What is kept of a secret in clear, by which the few rows are found that it may belong to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretTrace {
+    /// The first characters of a token of our form.
+    Prefix(String),
+    /// The hint of a token of another form.
+    Hint(String),
+}
+
 macro_rules! found_token {
     ($condition:literal) => {
         concat!(
@@ -90,16 +99,22 @@ impl Store {
         row.as_ref().map(FoundToken::from_row).transpose()
     }
 
-    /// At most `limit` tokens whose secret begins like this and was sealed under another key than `present`. Whether
-    /// one of them is meant, only its hash can tell.
+    /// At most `limit` tokens that may have the secret that this was found out of, and whose digest was made under
+    /// another key than `present`. Whether one of them is meant, only its hash can tell.
     pub async fn find_token_candidates(
         &self,
-        prefix: &str,
+        trace: &SecretTrace,
         present: &DigestKeyId,
         limit: u32,
     ) -> Result<Vec<FoundToken>, StoreError> {
-        let rows = sqlx::query(found_token!("s.prefix = $1 AND s.seal_key <> $2 ORDER BY s.id LIMIT $3"))
-            .bind(prefix)
+        let (query, trace) = match trace {
+            SecretTrace::Prefix(prefix) => {
+                (found_token!("s.prefix = $1 AND s.hint IS NULL AND s.seal_key <> $2 ORDER BY s.id LIMIT $3"), prefix)
+            }
+            SecretTrace::Hint(hint) => (found_token!("s.hint = $1 AND s.seal_key <> $2 ORDER BY s.id LIMIT $3"), hint),
+        };
+        let rows = sqlx::query(query)
+            .bind(trace.as_str())
             .bind(present.as_str())
             .bind(i64::from(limit))
             .fetch_all(self.reader())

@@ -366,7 +366,8 @@ async fn insert(tx: &mut AnyConnection, new: &NewToken, at: Timestamp) -> Result
     insert_secret(tx, &new.id, &new.secret, at).await
 }
 
-async fn insert_secret(
+/// Adds a secret to the token.
+pub(crate) async fn insert_secret(
     tx: &mut AnyConnection,
     token_id: &TokenId,
     secret: &NewTokenSecret,

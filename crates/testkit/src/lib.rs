@@ -1,8 +1,10 @@
-//! For tests only: a clock that stands still, a mail server and SMS gateways that keep what they get, service JWTs with any claims,
-//! private PostgreSQL and Redis servers, and real processes. What cannot go on panics: a test that cannot go on has failed.
+//! For tests only: a clock that stands still, a mail server and SMS gateways that keep what they get, an OAuth provider, wallets' libraries, a
+//! browser, private PostgreSQL and Redis servers, service JWTs with any claims, and real processes. What cannot go on panics: a test that
+//! cannot go on has failed.
 
 #![expect(clippy::missing_panics_doc, reason = "everything here panics when a test cannot go on")]
 
+mod browser;
 mod node;
 mod oauth_provider;
 mod otlp;
@@ -14,8 +16,9 @@ mod sms;
 mod smtp;
 mod time;
 
+pub use browser::{Browser, Focus, Sight};
 pub use jsonwebtoken::Algorithm;
-pub use node::{WalletSignature, sign_with_wallet, test_clients};
+pub use node::{WalletSignature, authenticator_code, sign_with_wallet, test_clients};
 pub use oauth_provider::{OAuthFault, OAuthProvider, OAuthStep};
 pub use otlp::{Span, TraceSink};
 pub use postgres::Postgres;

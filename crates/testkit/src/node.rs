@@ -45,3 +45,11 @@ pub async fn sign_with_wallet(library: &str, key: [u8; 32], message: &str) -> Wa
     let text = |field: &str| signed[field].as_str().unwrap_or_default().to_owned();
     WalletSignature { address: text("address"), signature: text("signature"), base64: text("base64") }
 }
+
+/// What an authenticator app shows now for this `otpauth` URL.
+pub async fn authenticator_code(otpauth_url: &str) -> String {
+    let node = Command::new("node").args(["totp.mjs", otpauth_url]).current_dir(test_clients()).output().await;
+    let output = node.expect("node starts");
+    assert!(output.status.success(), "totp.mjs failed: {output:?}");
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}

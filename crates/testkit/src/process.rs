@@ -145,8 +145,17 @@ impl Afd {
 
     /// Asks it to end (SIGTERM) and returns its exit code; `None` when the signal itself ended it.
     pub async fn terminate(&mut self) -> Option<i32> {
+        self.end_by(Signal::TERM).await
+    }
+
+    /// The same by SIGINT, as Ctrl+C does.
+    pub async fn interrupt(&mut self) -> Option<i32> {
+        self.end_by(Signal::INT).await
+    }
+
+    async fn end_by(&mut self, signal: Signal) -> Option<i32> {
         let pid = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed())).expect("it is still running");
-        kill_process(pid, Signal::TERM).expect("a child of ours can be signalled");
+        kill_process(pid, signal).expect("a child of ours can be signalled");
         self.wait().await.code()
     }
 

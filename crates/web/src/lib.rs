@@ -11,7 +11,7 @@ mod rate_limit;
 mod serve;
 
 pub use address::TrustedProxies;
-pub use body::{AnyJson, Form, Json, JsonOrDefault, MAX_BODY_BYTES, Query};
+pub use body::{AnyJson, Form, Json, JsonOrDefault, MAX_BODY_BYTES, Path, Query};
 pub use context::{Context, Envelope, Lines, RequestContext, envelope};
 pub use cors::cors;
 pub use error::{ApiError, method_not_allowed, not_found};

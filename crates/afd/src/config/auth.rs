@@ -51,7 +51,7 @@ pub(crate) fn auth(mut source: Source) -> Result<AuthSettings, Problems> {
     let source = &mut source;
     let service_jwt = jwt_secrets(source);
     let refresh_jwt = refresh_secret(source, &service_jwt);
-    let seal = secrets(source, "TOKEN_SEAL_KEY", "TOKEN_SEAL_KEY_FILE").unwrap_or_default();
+    let seal = seal_secrets(source);
     let public_url = source.read("PUBLIC_URL", http_url);
     if public_url.is_none() && source.text("PUBLIC_URL").is_none() {
         source.missing("PUBLIC_URL", "the service's address as browsers see it, such as https://auth.example.com");
@@ -80,7 +80,7 @@ pub(crate) fn auth(mut source: Source) -> Result<AuthSettings, Problems> {
             refresh_lifetime: duration(source, "JWT_REFRESH_EXPIRES_IN", Duration::from_hours(7 * 24)),
             session_max_lifetime: duration(source, "SESSION_MAX_LIFETIME", Duration::from_hours(30 * 24)),
             limits: limits(source),
-            bcrypt_cost: source.number("BCRYPT_COST", 10, 4, 14),
+            bcrypt_cost: bcrypt_cost(source),
             trusted_proxies: trusted_proxies(source),
             cors_origins: source.list("CORS_ORIGIN", origin),
             oauth: oauth(source),
@@ -104,7 +104,15 @@ pub(crate) fn database(mut source: Source) -> Result<String, Problems> {
     source.finish(url)
 }
 
-fn database_setting(source: &mut Source) -> String {
+pub(super) fn seal_secrets(source: &mut Source) -> Vec<SecretString> {
+    secrets(source, "TOKEN_SEAL_KEY", "TOKEN_SEAL_KEY_FILE").unwrap_or_default()
+}
+
+pub(super) fn bcrypt_cost(source: &mut Source) -> u32 {
+    source.number("BCRYPT_COST", 10, 4, 14)
+}
+
+pub(super) fn database_setting(source: &mut Source) -> String {
     // It can hold a password.
     let Some(url) = source.secret("DATABASE_URL", "DATABASE_URL_FILE") else { return DEFAULT_DATABASE_URL.to_owned() };
     database_url(url.expose_secret()).unwrap_or_else(|what| {

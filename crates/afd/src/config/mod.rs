@@ -5,6 +5,7 @@ mod backend;
 #[cfg(test)]
 mod documented;
 mod oauth;
+mod operator;
 mod source;
 
 use std::net::IpAddr;
@@ -17,6 +18,7 @@ use web::TrustedProxies;
 
 pub(crate) use self::auth::{AuthSettings, Mail, Sms, auth, database};
 pub(crate) use self::backend::{BackendSettings, backend};
+pub(crate) use self::operator::{IssuerSettings, OperatorSettings, issuer, operator};
 pub(crate) use self::source::{Problems, Source};
 
 /// HMAC-SHA-256 is as strong as its key, up to its 32 bytes (RFC 7518 §3.2).

@@ -32,6 +32,13 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
+impl Problems {
+    /// One that only shows later than the others.
+    pub(crate) fn one(name: &str, what: &str) -> Self {
+        Self(vec![Problem { name: name.to_owned(), what: what.to_owned() }])
+    }
+}
+
 /// Reads settings one by one and remembers what is wrong with them, so that everything is told at once.
 #[derive(Clone)]
 pub(crate) struct Source {
@@ -84,7 +91,8 @@ impl Source {
         }
     }
 
-    fn set(&mut self, name: String, value: String) {
+    /// Sets it, whatever it was.
+    pub(crate) fn set(&mut self, name: String, value: String) {
         self.settings.insert(name, value);
     }
 

@@ -98,14 +98,19 @@ impl Installation {
         Reply::of(request.send().await.expect("the backend answers")).await
     }
 
-    /// Signs in by the code that the mail server got, and returns the access JWT.
-    pub(crate) async fn sign_in(&self, email: &str) -> String {
+    /// Asks for a sign-in mail, and returns its text.
+    pub(crate) async fn mailed(&self, email: &str) -> String {
         let before = self.mail.mails().len();
         let asked = self.post("/auth/email/request", None, json!({ "email": email })).await;
         assert_eq!(asked.status, 200, "{asked:?}");
         let mails = self.mail.mails();
         assert_eq!(mails.len(), before + 1, "the mail is there when the reply is");
-        let code = six_digits(&mails[before].text);
+        mails[before].text.clone()
+    }
+
+    /// Signs in by the code that the mail server got, and returns the access JWT.
+    pub(crate) async fn sign_in(&self, email: &str) -> String {
+        let code = six_digits(&self.mailed(email).await);
         let session = self.post("/auth/email/verify", None, json!({ "email": email, "code": code })).await;
         assert_eq!(session.status, 200, "{session:?}");
         session.text("/accessToken").to_owned()
@@ -118,7 +123,7 @@ impl Installation {
     }
 }
 
-fn six_digits(text: &str) -> String {
+pub(crate) fn six_digits(text: &str) -> String {
     let is_code = |word: &&str| word.len() == 6 && word.bytes().all(|byte| byte.is_ascii_digit());
     text.split_whitespace().find(is_code).unwrap_or_else(|| panic!("no code in {text:?}")).to_owned()
 }

@@ -2,11 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod backup;
 mod configuration;
+mod databases;
 mod durability;
 mod installation;
+mod moving_in;
 mod oauth;
 mod operations;
+mod operators;
+mod pages;
+mod rolling;
 mod tour;
 mod traces;
 mod two_services;
+mod ways_in;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::json;
-use testkit::free_port;
+use testkit::{Postgres, free_port};
 
 use crate::installation::{Installation, Reply};
 
@@ -105,4 +105,41 @@ async fn told_to_stop_it_first_says_that_it_is_not_ready_and_goes_on_answering()
         assert_eq!(answer.headers["connection"], "close");
         assert_eq!(code, Some(0));
     }
+}
+
+#[tokio::test]
+async fn without_its_database_it_says_so_everywhere_and_recovers_by_itself() {
+    let mut postgres = Postgres::start();
+    let port = free_port();
+    let settings = [("DATABASE_URL", &*postgres.database()), ("METRICS_PORT", &*port.to_string())];
+    let installation = Installation::new(&settings).await;
+    let (_auth, _backend) = installation.start().await;
+    let session = installation.sign_in("ann@example.com").await;
+    let ready = format!("{}/ready", installation.auth_url);
+    let metrics = format!("http://127.0.0.1:{port}/metrics");
+    assert_eq!(get(&installation, &ready).await.status, 200);
+
+    postgres.stop();
+    let (not_ready, code, tokens, graphql, shown) = tokio::join!(
+        get(&installation, &ready),
+        installation.post("/auth/email/request", None, json!({ "email": "bob@example.com" })),
+        installation.post("/tokens", Some(&session), json!({ "name": "ci" })),
+        installation.graphql(Some(&session), "{ personalAccessTokens { name } }", json!({})),
+        get(&installation, &metrics),
+    );
+    assert_eq!(not_ready.status, 503);
+    assert_eq!(not_ready.body, json!({ "status": "unavailable", "checks": { "database": "unavailable" } }));
+    for refused in [code, tokens] {
+        assert_eq!((refused.status, refused.text("/code")), (503, "UNAVAILABLE"), "{refused:?}");
+        assert!(refused.headers.contains_key("retry-after"), "{refused:?}");
+    }
+    assert!(graphql.body.to_string().contains("AUTH_SERVICE_UNAVAILABLE"), "{graphql:?}");
+    assert!(shown.body.as_str().unwrap().contains("\nafd_database_up 0\n"));
+    assert_eq!(get(&installation, &format!("{}/health", installation.auth_url)).await.status, 200);
+    assert_eq!(installation.mail.mails().len(), 1, "no code without a row for it");
+
+    postgres.restart();
+    while get(&installation, &ready).await.status != 200 {}
+    let created = installation.post("/tokens", Some(&session), json!({ "name": "ci" })).await;
+    assert_eq!(installation.validate(created.text("/token/token")).await.status, 200);
 }

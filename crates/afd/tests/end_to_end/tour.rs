@@ -64,6 +64,35 @@ async fn the_tour_of_the_readme_works_as_pasted() {
     assert!(verified.output.contains(" 0 not sealed yet"), "{}", verified.output);
 }
 
+/// The shell blocks of `docs/ways-in.md`, less those with something to fill in.
+fn ways_in() -> String {
+    let document = include_str!("../../../../docs/ways-in.md");
+    let blocks = document.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+    blocks.filter(|block| !block.contains('…')).collect::<Vec<_>>().join("\necho\n")
+}
+
+#[tokio::test]
+async fn the_lines_about_the_ways_in_work_as_pasted() {
+    let (auth_port, backend_port) = (free_port(), free_port());
+    let ports = [auth_port, backend_port].map(|port| port.to_string());
+    let dev = afd(&["dev", "--auth-port", &ports[0], "--backend-port", &ports[1]]).healthy_on(auth_port);
+    let _running = dev.start().await;
+
+    // They follow the tour, as far as its session.
+    let tour = tour();
+    let (until_session, _) = tour.split_once("# 2.").unwrap();
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    let script = format!("cd {root}\n{until_session}\n{}", ways_in())
+        .replace("localhost:3001", &format!("127.0.0.1:{auth_port}"));
+    let pasted =
+        Launch::new("/bin/bash").args(["-euo", "pipefail", "-c", &script]).env("PATH", "/usr/bin:/bin").run().await;
+    let shown = &pasted.output;
+    assert_eq!(pasted.code, Some(0), "{shown}");
+    assert_eq!(shown.matches(r#""accessToken":""#).count(), 3, "by link, SMS and wallet: {shown}");
+    assert_eq!(shown.matches(r#""token":"af_live_"#).count(), 1, "a program was let in: {shown}");
+    assert!(!shown.contains(r#""error""#), "{shown}");
+}
+
 fn files(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {

@@ -1,7 +1,7 @@
 //! Changing one's profile and ways in, and deleting the account.
 
 use auth_api::{ErrorCode, Method, MethodsReply, ProfileRequest};
-use domain::{AuthMethodId, ClientInfo, EventId};
+use domain::{AuthMethodId, EventId};
 use store::{NewEvent, ProfileChange, UnlinkOutcome, UserCredentials};
 use url::Url;
 use web::ApiError;
@@ -72,10 +72,7 @@ pub(crate) async fn delete(auth: &AuthService, caller: &Principal) -> Result<(),
     };
     // Before the commit, so that a caller who hangs up cannot leave a dead credential in a cache.
     distrust(&auth.store.list_credentials(&caller.user_id).await.map_err(internal)?);
-    let mut event = event(auth, caller);
-    // The event outlives the person's data.
-    event.client = ClientInfo { request_id: event.client.request_id, ..ClientInfo::default() };
-    if let Some(ended) = auth.store.delete_user(&caller.user_id, &event).await.map_err(internal)? {
+    if let Some(ended) = auth.store.delete_user(&caller.user_id, &event(auth, caller)).await.map_err(internal)? {
         distrust(&ended);
     }
     Ok(())

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use auth_api::{EmailLinkRequest, ErrorBody, ErrorCode, SignInReply};
-use axum::extract::{Path, State};
-use axum::response::Response;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use domain::OneTimeSecret;
 use http::HeaderMap;
@@ -12,7 +12,7 @@ use minijinja::context;
 use web::{ApiError, Context};
 
 use super::limits::{Standard, Strict};
-use super::pages;
+use super::pages::{self, Page};
 use crate::AuthService;
 use crate::sign_in::exchange::EXCHANGE_LIFETIME;
 use crate::sign_in::{email_link, exchange};
@@ -35,17 +35,13 @@ pub(super) async fn email_link(
 pub(super) async fn page(
     State(auth): State<Arc<AuthService>>,
     within: Result<Standard, ApiError>,
-    Path(token): Path<String>,
+    token: Result<web::Path, ApiError>,
 ) -> Response {
-    if let Err(error) = within {
-        return pages::problem(&error);
+    if let Err(error) = within.and(token.and_then(read)) {
+        return Page::of_problem(&auth, &error).into_response();
     }
-    if token.parse::<OneTimeSecret>().is_err() {
-        return pages::problem(&ApiError::not_found());
-    }
-    let product = auth.templates.product();
-    let target = auth.config.app_url.as_ref();
-    pages::render_leading_to(target, &format!("Sign in to {product}"), "email_link.html", context! { product })
+    let page = Page::new(&auth, "Sign in", "email_link.html", context! {});
+    page.leading_to(auth.config.app_url.as_ref()).into_response()
 }
 
 /// The page's button: spends the link and takes the browser to the app with an exchange code. Where no app is
@@ -54,12 +50,12 @@ pub(super) async fn confirm(
     State(auth): State<Arc<AuthService>>,
     within: Result<Strict, ApiError>,
     headers: HeaderMap,
-    Path(token): Path<String>,
+    token: Result<web::Path, ApiError>,
 ) -> Response {
-    match within.and_then(|_| confirmed(&headers, &token)) {
-        Err(error) => pages::problem(&error),
+    match within.and(token).and_then(|token| confirmed(&headers, token)) {
+        Err(error) => Page::of_problem(&auth, &error).into_response(),
         Ok(token) => match email_link::trade(&auth, &token).await {
-            Err(error) => pages::problem(&error),
+            Err(error) => Page::of_problem(&auth, &error).into_response(),
             Ok(code) => hand_over(&auth, &code),
         },
     }
@@ -67,10 +63,14 @@ pub(super) async fn confirm(
 
 /// The token, if it was our page that sent the form: somebody else's page must not sign people in unasked. Browsers
 /// that do not say (Fetch Metadata came to the last of them in 2023) are believed.
-fn confirmed(headers: &HeaderMap, token: &str) -> Result<OneTimeSecret, ApiError> {
+fn confirmed(headers: &HeaderMap, token: web::Path) -> Result<OneTimeSecret, ApiError> {
     if headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin") {
         return Err(ApiError::new(ErrorCode::Forbidden, "Open the link from your mail and use the button there"));
     }
+    read(token)
+}
+
+fn read(web::Path(token): web::Path) -> Result<OneTimeSecret, ApiError> {
     token.parse().map_err(|_| ApiError::not_found())
 }
 
@@ -78,6 +78,6 @@ fn hand_over(auth: &AuthService, code: &OneTimeSecret) -> Response {
     if let Some(app) = auth.config.app_url.as_ref() {
         return pages::redirect(&exchange::with_code(app, code));
     }
-    let (product, code, seconds) = (auth.templates.product(), code.expose(), EXCHANGE_LIFETIME.as_secs());
-    pages::render("Almost there", "one_time_code.html", context! { product, code, seconds })
+    let (code, seconds) = (code.expose(), EXCHANGE_LIFETIME.as_secs());
+    Page::new(auth, "Almost there", "one_time_code.html", context! { code, seconds }).into_response()
 }

@@ -6,7 +6,7 @@ use auth_api::{
     ErrorBody, MessageReply, MethodsReply, ProfileReply, ProfileRequest, SessionsEndedReply, SessionsReply,
 };
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use web::ApiError;
 
 use super::caller::Session;
@@ -47,7 +47,7 @@ pub(super) async fn end_sessions(
 pub(super) async fn end_session(
     State(auth): Auth,
     Session(me): Session,
-    Path(text): Path<String>,
+    web::Path(text): web::Path,
 ) -> Result<Json<MessageReply>, ApiError> {
     sessions::devices::end(&auth, &me, &id(text)?).await?;
     Ok(done("The session has been ended"))
@@ -93,7 +93,7 @@ pub(super) async fn methods(State(auth): Auth, Session(me): Session) -> Result<J
 pub(super) async fn unlink(
     State(auth): Auth,
     Session(me): Session,
-    Path(text): Path<String>,
+    web::Path(text): web::Path,
 ) -> Result<Json<MessageReply>, ApiError> {
     account::manage::unlink(&auth, &me.principal, &id(text)?).await?;
     Ok(done("The way in has been removed"))
@@ -105,7 +105,7 @@ pub(super) async fn unlink(
 pub(super) async fn set_primary(
     State(auth): Auth,
     Session(me): Session,
-    Path(text): Path<String>,
+    web::Path(text): web::Path,
 ) -> Result<Json<MessageReply>, ApiError> {
     account::manage::set_primary(&auth, &me.principal, &id(text)?).await?;
     Ok(done("The way in is the primary one now"))

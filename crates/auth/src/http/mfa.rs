@@ -14,9 +14,10 @@ use super::caller::Session;
 use super::limits::{self, Strict};
 use crate::AuthService;
 use crate::second_factor::{self, ShownCode};
+use crate::sign_in::mfa_digest;
 
 /// Guesses at one person's codes, wherever they come from: neither many addresses nor fresh sign-ins allow more.
-fn admit_guess(auth: &AuthService, context: &Context, user_id: &UserId) -> Result<(), ApiError> {
+pub(super) fn admit_guess(auth: &AuthService, context: &Context, user_id: &UserId) -> Result<(), ApiError> {
     limits::admit(auth, context, &format!("mfa:{user_id}"), auth.config.limits.strict)
 }
 
@@ -74,7 +75,8 @@ pub(super) async fn verify(
     web::Json(request): web::Json<MfaVerifyRequest>,
 ) -> Result<Json<SessionReply>, ApiError> {
     let code = ShownCode::read(&request.code)?;
-    let admitted = second_factor::admit(&auth, &request.mfa_token).await?;
+    let token = request.mfa_token.parse().map_err(|_| second_factor::unknown())?;
+    let admitted = second_factor::admit(&auth, mfa_digest(&auth, &token)).await?;
     admit_guess(&auth, &context, &admitted.user_id)?;
     second_factor::finish(&auth, &context.client, &admitted, &code).await.map(Json)
 }

@@ -73,14 +73,14 @@ pub(super) async fn refresh(
     sessions::refresh(&auth, &context.client, &request.refresh_token).await.map(Json)
 }
 
-/// End the session. When the reply is out, its access and refresh tokens are dead.
+/// End the session, and that of the refresh token if it is one's own too. When the reply is out, their tokens are dead.
 #[utoipa::path(post, path = "/auth/logout", tag = "sessions", request_body = Option<LogoutRequest>,
     responses((status = 200, body = MessageReply), (status = 401, body = ErrorBody)))]
 pub(super) async fn logout(
     State(auth): State<Arc<AuthService>>,
     Session(session): Session,
-    web::JsonOrDefault(_): web::JsonOrDefault<LogoutRequest>,
+    web::JsonOrDefault(request): web::JsonOrDefault<LogoutRequest>,
 ) -> Result<Json<MessageReply>, ApiError> {
-    sessions::logout(&auth, &session).await?;
+    sessions::logout(&auth, &session, request.refresh_token.as_deref()).await?;
     Ok(Json(MessageReply { success: true, message: "You are signed out".to_owned() }))
 }

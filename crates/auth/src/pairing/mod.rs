@@ -14,7 +14,7 @@ use domain::{Digest, PairingId};
 use crate::AuthService;
 
 pub(crate) use decide::{approval, decide};
-pub(crate) use page::{decide_by_form, sign_in};
+pub(crate) use page::{SignedIn, admit_second, decide_by_form, sign_in, sign_in_second};
 pub(crate) use poll::{Poll, poll};
 pub(crate) use start::{Started, start};
 

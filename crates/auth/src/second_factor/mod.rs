@@ -8,7 +8,7 @@ mod verify;
 
 pub(crate) use code::ShownCode;
 pub(crate) use manage::{disable, enable, setup};
-pub(crate) use verify::{admit, finish};
+pub(crate) use verify::{Admitted, admit, finish, finish_for_pairing, unknown};
 
 use auth_api::ErrorCode;
 use web::ApiError;

@@ -1,16 +1,14 @@
 //! A sign-in that waits for its second factor goes on.
 
-use std::collections::BTreeMap;
-
 use auth_api::{ErrorCode, SessionReply};
 use domain::audit::Actor;
-use domain::{ClientInfo, Digest, OneTimeSecret, UserId};
-use store::{MfaAttempt, MfaOutcome, NewEvent};
+use domain::{ClientInfo, Digest, UserId};
+use store::{MfaAttempt, MfaOutcome, NewEvent, NewPairingForm, NewSignIn, SecondProof};
 use web::ApiError;
 
 use super::{ShownCode, wrong};
 use crate::sessions::session_reply;
-use crate::sign_in::{disabled, mfa_digest, plan_kept};
+use crate::sign_in::{disabled, plan_kept};
 use crate::{AuthService, internal};
 
 /// How many guesses at one waiting sign-in are looked at.
@@ -24,11 +22,13 @@ pub(crate) struct Admitted {
     attempts_remaining: u32,
 }
 
-/// Counts a guess at the sign-in that waits under the token.
-pub(crate) async fn admit(auth: &AuthService, mfa_token: &str) -> Result<Admitted, ApiError> {
-    // What was never given out is answered like what is over.
-    let token: OneTimeSecret = mfa_token.parse().map_err(|_| wrong().with_attempts_remaining(0))?;
-    let challenge = mfa_digest(auth, &token);
+/// The answer to a token that was never given out, which is that to one that is over.
+pub(crate) fn unknown() -> ApiError {
+    wrong().with_attempts_remaining(0)
+}
+
+/// Counts a guess at the sign-in that waits under the token of this digest.
+pub(crate) async fn admit(auth: &AuthService, challenge: Digest) -> Result<Admitted, ApiError> {
     match auth.store.count_mfa_attempt(&challenge, MAX_ATTEMPTS, auth.clock.now()).await.map_err(internal)? {
         MfaAttempt::Counted { user_id, attempts_remaining } => Ok(Admitted { user_id, challenge, attempts_remaining }),
         MfaAttempt::TooMany => {
@@ -37,7 +37,39 @@ pub(crate) async fn admit(auth: &AuthService, mfa_token: &str) -> Result<Admitte
         MfaAttempt::Expired => {
             Err(ApiError::new(ErrorCode::CodeExpired, "This sign-in has waited for too long; begin again"))
         }
-        MfaAttempt::Unknown => Err(wrong().with_attempts_remaining(0)),
+        MfaAttempt::Unknown => Err(unknown()),
+    }
+}
+
+impl Admitted {
+    /// What the store has to spend; `None` when the code is wrong without a look at what has been spent.
+    async fn proof(&self, auth: &AuthService, code: &ShownCode) -> Result<Option<SecondProof>, ApiError> {
+        let factor = auth.store.find_factor(&self.user_id).await.map_err(internal)?;
+        Ok(factor.map(|factor| code.prove(auth, &self.user_id, &factor)).transpose()?.flatten())
+    }
+
+    /// What followed, or why nothing did; a wrong code is written down.
+    async fn concluded<T>(
+        &self,
+        auth: &AuthService,
+        sign_in: NewSignIn,
+        outcome: MfaOutcome<T>,
+    ) -> Result<T, ApiError> {
+        match outcome {
+            MfaOutcome::Right(followed) => Ok(followed),
+            MfaOutcome::Disabled => Err(disabled()),
+            MfaOutcome::NoProof => {
+                let event = NewEvent {
+                    id: sign_in.signed_in,
+                    at: sign_in.at,
+                    actor: Actor::default(),
+                    client: sign_in.client,
+                    metadata: std::collections::BTreeMap::new(),
+                };
+                auth.store.record_mfa_failure(&self.user_id, &event).await.map_err(internal)?;
+                Err(wrong().with_attempts_remaining(self.attempts_remaining))
+            }
+        }
     }
 }
 
@@ -48,27 +80,30 @@ pub(crate) async fn finish(
     admitted: &Admitted,
     code: &ShownCode,
 ) -> Result<SessionReply, ApiError> {
-    let Admitted { user_id, challenge, attempts_remaining } = admitted;
     let sign_in = plan_kept(auth, client).sign_in;
-    let factor = auth.store.find_factor(user_id).await.map_err(internal)?;
-    let proof = factor.map(|factor| code.prove(auth, user_id, &factor)).transpose()?.flatten();
-    let outcome = match proof {
+    let outcome = match admitted.proof(auth, code).await? {
         None => MfaOutcome::NoProof,
-        Some(proof) => auth.store.finish_mfa(challenge, &proof, &sign_in).await.map_err(internal)?,
+        Some(proof) => auth.store.finish_mfa(&admitted.challenge, &proof, &sign_in).await.map_err(internal)?,
     };
-    match outcome {
-        MfaOutcome::SignedIn(signed_in) => Ok(session_reply(auth, &signed_in.session, signed_in.user)),
-        MfaOutcome::Disabled => Err(disabled()),
-        MfaOutcome::NoProof => {
-            let event = NewEvent {
-                id: sign_in.signed_in,
-                at: sign_in.at,
-                actor: Actor::default(),
-                client: client.clone(),
-                metadata: BTreeMap::new(),
-            };
-            auth.store.record_mfa_failure(user_id, &event).await.map_err(internal)?;
-            Err(wrong().with_attempts_remaining(*attempts_remaining))
+    let signed_in = admitted.concluded(auth, sign_in, outcome).await?;
+    Ok(session_reply(auth, &signed_in.session, signed_in.user))
+}
+
+/// Keeps the form of a pairing's page if the code is right. No session begins.
+pub(crate) async fn finish_for_pairing(
+    auth: &AuthService,
+    client: &ClientInfo,
+    admitted: &Admitted,
+    code: &ShownCode,
+    form: &NewPairingForm,
+) -> Result<(), ApiError> {
+    let sign_in = plan_kept(auth, client).sign_in;
+    let outcome = match admitted.proof(auth, code).await? {
+        None => MfaOutcome::NoProof,
+        Some(proof) => {
+            let finished = auth.store.finish_mfa_for_pairing(&admitted.challenge, &proof, &sign_in, form).await;
+            finished.map_err(internal)?
         }
-    }
+    };
+    admitted.concluded(auth, sign_in, outcome).await
 }

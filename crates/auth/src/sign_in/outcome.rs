@@ -37,6 +37,7 @@ pub(crate) fn plan(auth: &AuthService, client: &ClientInfo, way_in: WayIn, profi
             user_id: UserId::generate(rng),
             method_id: AuthMethodId::generate(rng),
             email_method_id: AuthMethodId::generate(rng),
+            released: EventId::generate(rng),
             user_created: EventId::generate(rng),
             signed_in: EventId::generate(rng),
         };

@@ -5,6 +5,7 @@ mod create;
 mod delete;
 mod limits;
 mod list;
+mod older;
 mod recovery;
 mod rotate;
 mod usage;
@@ -17,6 +18,7 @@ pub(crate) use create::{
 pub(crate) use delete::delete;
 pub(crate) use limits::limits;
 pub(crate) use list::list;
+pub(crate) use older::OlderTokens;
 pub(crate) use recovery::Recovery;
 pub(crate) use rotate::{grace, rotate};
 pub(crate) use validate::{Rejection, Validated, Validator, ValidatorParts};

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use domain::{ClientInfo, Digest, DigestKey, Limit, Timestamp, token};
+use domain::{ClientInfo, Digest, DigestKey, Limit, Timestamp};
 use limiter::{Quota, Verdict};
 use store::{FoundToken, Store, StoreError};
 use tokio::sync::Mutex;
 
+use super::older::trace;
 use super::validate::{Rejection, Validator};
 use crate::address_key;
 use crate::hashing::Hasher;
@@ -49,6 +50,12 @@ impl Recovery {
         self.needed.load(Ordering::Acquire)
     }
 
+    /// Looks again whether there are such rows: another process has written some.
+    pub(super) async fn reconsider(&self, store: &Store, key: &DigestKey) -> Result<(), StoreError> {
+        self.needed.store(store.has_foreign_seals(key.id()).await?, Ordering::Release);
+        Ok(())
+    }
+
     /// The token that `presented` is the secret of, sealed anew under the key in force.
     pub(super) async fn recover(
         &self,
@@ -59,7 +66,7 @@ impl Recovery {
         now: Timestamp,
     ) -> Result<Option<FoundToken>, Rejection> {
         let key = validator.token_digests.id();
-        let candidates = validator.store.find_token_candidates(token::prefix(presented), key, MAX_CANDIDATES).await?;
+        let candidates = validator.store.find_token_candidates(&trace(presented), key, MAX_CANDIDATES).await?;
         let failures = format!("recovery:{}", address_key(client.ip));
         let has_failed_too_often = || validator.limiter.peek(&failures, FAILURES, now).remaining == 0;
         if candidates.is_empty() || has_failed_too_often() {

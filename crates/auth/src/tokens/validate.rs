@@ -8,6 +8,7 @@ use limiter::{CredentialVerdict, MemoryLimiter, Quota, Verdict};
 use store::{FoundToken, Store, StoreError};
 
 use super::cache::{CacheKey, Credential, CredentialCache, CredentialId};
+use super::older::OlderTokens;
 use super::recovery::Recovery;
 use super::usage::{UsageLog, Use};
 use crate::keys::{AccessKeys, ExpiredOrInvalid};
@@ -78,12 +79,18 @@ pub(crate) struct Validator {
     pub(super) cache: CredentialCache,
     pub(super) usage: UsageLog,
     pub(super) recovery: Recovery,
+    older_tokens: OlderTokens,
     metrics: Arc<Metrics>,
 }
 
 impl Validator {
     /// A validator with nothing learned yet; the copies it will make die with `process_secret`.
-    pub(crate) fn new(parts: ValidatorParts, recovery: Recovery, process_secret: &[u8; 32]) -> Self {
+    pub(crate) fn new(
+        parts: ValidatorParts,
+        recovery: Recovery,
+        older_tokens: OlderTokens,
+        process_secret: &[u8; 32],
+    ) -> Self {
         let ValidatorParts { store, limiter, clock, access_keys, token_digests, older_token_digests, limit, metrics } =
             parts;
         Self {
@@ -95,6 +102,7 @@ impl Validator {
             older_token_digests,
             limit,
             recovery,
+            older_tokens,
             metrics,
             cache: CredentialCache::new(process_secret),
             usage: UsageLog::default(),
@@ -112,9 +120,7 @@ impl Validator {
     }
 
     async fn decide(&self, presented: &str, client: &ClientInfo) -> Result<Validated, Rejection> {
-        if presented.len() > MAX_PRESENTED_BYTES
-            || (token::looks_like_token(presented) && !token::is_well_formed(presented))
-        {
+        if presented.len() > MAX_PRESENTED_BYTES || (token::looks_like_token(presented) && !self.is_token(presented)) {
             return Err(Rejection::Invalid);
         }
         let now = self.clock.now();
@@ -151,6 +157,19 @@ impl Validator {
         }
     }
 
+    /// Whether the text could be a token: one of ours, or one that was imported. Asks nobody.
+    fn is_token(&self, presented: &str) -> bool {
+        token::is_well_formed(presented) || self.older_tokens.may_hold(presented, &self.token_digests)
+    }
+
+    /// Learns of tokens that were imported since the last time.
+    pub(crate) async fn look_for_imports(&self) -> Result<(), StoreError> {
+        if self.older_tokens.refresh(&self.store, &self.token_digests).await? {
+            self.recovery.reconsider(&self.store, &self.token_digests).await?;
+        }
+        Ok(())
+    }
+
     fn remember(&self, key: &CacheKey, credential: &Arc<Credential>) {
         self.cache.put(key, Arc::clone(credential));
     }
@@ -181,7 +200,7 @@ impl Validator {
         client: &ClientInfo,
         now: Timestamp,
     ) -> Result<Credential, Rejection> {
-        if token::looks_like_token(presented) {
+        if self.is_token(presented) {
             self.load_token(presented, client, now).await
         } else {
             self.load_session(presented, copy, now).await

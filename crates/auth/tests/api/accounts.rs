@@ -15,6 +15,9 @@ async fn other_devices_are_ended_at_once() {
     assert_eq!(sessions.len(), 2, "{listed}");
     let id = sessions.iter().find(|session| session["current"] == false).unwrap()["id"].as_str().unwrap().to_owned();
     world.delete(&format!("/auth/sessions/{id}")).by(&bob.access).await.fails(404, "NOT_FOUND");
+    for path in ["/auth/sessions/%FF", "/auth/sessions/%00", "/account/methods/%FF"] {
+        world.delete(path).by(&ann.access).await.fails(404, "NOT_FOUND");
+    }
     assert!(world.is_valid(&other.access).await);
     world.delete(&format!("/auth/sessions/{id}")).by(&ann.access).await.ok(200);
     assert!(!world.is_valid(&other.access).await);
@@ -75,6 +78,7 @@ async fn a_deleted_account_leaves_its_id_in_the_audit_log_and_nothing_else() {
     let (ann, bob) = (world.ann().await, world.bob().await);
     let token = world.token(&ann).await;
     assert!(world.is_valid(&token.secret).await && world.is_valid(&ann.access).await);
+    world.auth.seal().await.unwrap();
     world.request_code("ann@example.com").await.ok(200);
     world.delete("/account/profile").by(&ann.access).await.ok(200);
     assert!(!world.is_valid(&token.secret).await && !world.is_valid(&ann.access).await);
@@ -83,7 +87,19 @@ async fn a_deleted_account_leaves_its_id_in_the_audit_log_and_nothing_else() {
         let count = world.count(&format!("SELECT COUNT(*) FROM {table}")).await;
         assert_eq!(count, i64::from(!table.contains("token")), "{table}: only Bob's");
     }
-    assert_eq!(world.count("SELECT COUNT(*) FROM audit_events WHERE type = 'user.deleted' AND ip IS NULL").await, 1);
+    // Her events are there, under her id, and say nothing else of her; the chain is whole all the same.
+    let mine = |condition: &str| {
+        let sql = format!("SELECT COUNT(*) FROM audit_events WHERE user_id = '{}' AND {condition}", ann.id);
+        async { world.count(&{ sql }).await }
+    };
+    assert_eq!(mine("type = 'user.deleted'").await, 1);
+    assert!(mine("seq IS NOT NULL").await > 2 && mine("seq IS NULL").await > 1);
+    let kept = "ip IS NOT NULL OR user_agent IS NOT NULL OR request_id IS NOT NULL OR metadata <> '{}'";
+    assert_eq!(mine(&format!("({kept})")).await, 0);
+    assert_ne!(world.count(&format!("SELECT COUNT(*) FROM audit_events WHERE {kept}")).await, 0, "Bob's are whole");
+    world.auth.seal().await.unwrap();
+    let report = world.store.verify_chain().await.unwrap();
+    assert_eq!((report.problem, report.unsealed), (None, 0));
     assert!(world.is_valid(&bob.access).await);
     assert_ne!(world.ann().await.id, ann.id, "whoever proves the mailbox again gets a new account");
 }

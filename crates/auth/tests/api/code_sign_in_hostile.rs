@@ -192,3 +192,30 @@ async fn a_disabled_account_stays_shut() {
     world.verify_code("ann@example.com", &code).await.fails(400, "INVALID_CODE");
     assert_eq!(world.count_events(&ann, "sign_in.failed").await, 1);
 }
+
+#[tokio::test]
+async fn whoever_proves_an_address_shares_no_account_with_whoever_entered_it() {
+    let world = World::new().await;
+    // Mallory has an account under Ann's address, which she never proved, and leaves all that she can in it.
+    let mallory = world.ann().await;
+    let token = world.token(&mallory).await;
+    world.by_hand("UPDATE auth_methods SET verified = 0").await;
+    world.by_hand("UPDATE users SET email_verified = 0").await;
+
+    let ann = world.ann().await;
+    assert_ne!(ann.id, mallory.id);
+    assert_eq!(world.token_ids(&ann).await, [""; 0]);
+    let me = world.get("/auth/me").by(&ann.access).await.ok(200);
+    assert_eq!((&me["user"]["email"], &me["user"]["emailVerified"]), (&"ann@example.com".into(), &true.into()));
+    assert_eq!(world.ann().await.id, ann.id);
+
+    // What she left leads to her own account only, which has lost the address.
+    world.refresh(&mallory.refresh).await.ok(200);
+    for credential in [&mallory.access, &token.secret] {
+        let me = world.get("/auth/me").by(credential).await.ok(200);
+        assert_eq!((&me["user"]["id"], &me["user"]["email"]), (&mallory.id.as_str().into(), &Value::Null));
+    }
+    let events = world.events(&mallory).await;
+    let unlinked = events.iter().find(|event| event["type"] == "method.unlinked").unwrap();
+    assert_eq!((&unlinked["metadata"]["reason"], &unlinked["ip"]), (&"proved_by_another".into(), &Value::Null));
+}

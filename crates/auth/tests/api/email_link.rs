@@ -115,7 +115,9 @@ async fn other_tokens_open_nothing() {
     world.post("/auth/exchange").json(&json!({ "code": token })).await.fails(400, "INVALID_CODE");
     world.post("/auth/email/link").json(&json!({})).await.fails_at("token");
     world.post("/auth/exchange").json(&json!({ "code": 1 })).await.fails_at("code");
-    assert_page(&world.get("/login/email/x").await, 404);
+    for path in ["/login/email/x", "/login/email/%FF", "/login/email/%00"] {
+        assert_page(&world.get(path).await, 404);
+    }
     assert_page(&press(&world, "x").await, 404);
     assert_page(&press(&world, &flipped).await, 400);
     assert_eq!(world.count("SELECT COUNT(*) FROM users").await, 0);
@@ -178,7 +180,7 @@ async fn without_an_app_the_page_shows_the_code() {
     let token = requested(&world).await;
     let reply = press(&world, &token).await;
     assert_page(&reply, 200);
-    let code = reply.text.split_once("<code>").unwrap().1.split_once("</code>").unwrap().0;
+    let code = reply.text.split_once("<p class=\"code\">").unwrap().1.split_once("</p>").unwrap().0;
     world.post("/auth/exchange").json(&json!({ "code": code })).await.ok(200);
 }
 
@@ -247,7 +249,7 @@ async fn a_second_factor_is_awaited_after_link_and_exchange_too() {
 
     let token = requested(&world).await;
     let page = press(&world, &token).await;
-    let code = page.text.split_once("<code>").unwrap().1.split_once("</code>").unwrap().0;
+    let code = page.text.split_once("<p class=\"code\">").unwrap().1.split_once("</p>").unwrap().0;
     let reply = world.post("/auth/exchange").json(&json!({ "code": code })).await.ok(200);
     assert_eq!(reply["mfaRequired"], true);
     assert_eq!(world.count("SELECT COUNT(*) FROM sessions").await, 1, "only the one from before");

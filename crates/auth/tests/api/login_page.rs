@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use crate::client::{Call, Reply};
+use crate::client::{Call, Reply, parallel};
+use crate::mfa;
 use crate::pairing::{Asking, poll, poll_later, start};
 use crate::world::{MINUTE, SECOND, World};
 
@@ -157,27 +158,133 @@ async fn wrong_codes_lead_nowhere() {
 }
 
 #[tokio::test]
-async fn who_may_not_decide_is_told() {
+async fn who_is_disabled_is_told() {
     let world = World::new().await;
-    let ann = world.ann().await;
+    world.ann().await;
     let asking = start(&world, json!({})).await;
-    let attempt = async |world: &World| {
-        send(world, &format!("/login/{}/email", asking.id), &format!("email={ANN}")).await;
-        let form = format!("email={ANN}&code={}", world.mailed_code(ANN));
-        page(send(world, &format!("/login/{}/code", asking.id), &form).await, 403)
-    };
-    world
-        .by_hand(&format!(
-            "INSERT INTO totp_factors (user_id, sealed_secret, seal_key, created_at, enabled_at) \
-             VALUES ('{}', 'x', 'x', 1, 1)",
-            ann.id
-        ))
-        .await;
-    assert!(attempt(&world).await.contains("second factor"));
     world.by_hand("UPDATE users SET disabled_at = 1").await;
-    assert!(attempt(&world).await.contains("disabled"));
+    send(&world, &format!("/login/{}/email", asking.id), &format!("email={ANN}")).await;
+    let form = format!("email={ANN}&code={}", world.mailed_code(ANN));
+    let told = page(send(&world, &format!("/login/{}/code", asking.id), &form).await, 403);
+    assert!(told.contains("disabled"));
     assert_eq!(world.count("SELECT COUNT(*) FROM pairing_forms").await, 0);
     poll(&world, &asking).await.ok(202);
+}
+
+/// The secret in the page's form that asks for the second factor.
+fn mfa_token(page: &str) -> String {
+    let (_, rest) = page.split_once("name=\"mfa_token\" value=\"").unwrap();
+    rest.split_once('"').unwrap().0.to_owned()
+}
+
+fn second(world: &World, asking: &Asking, token: &str, code: &str) -> Call {
+    let form = format!("mfa_token={token}&code={code}");
+    send(world, &format!("/login/{}/second-factor", asking.id), &form)
+}
+
+#[tokio::test]
+async fn the_page_asks_for_the_second_factor() {
+    let world = World::new().await;
+    let (ann, app, backup_codes) = mfa::ann(&world).await;
+    let asking = start(&world, json!({})).await;
+    let sessions = world.count("SELECT COUNT(*) FROM sessions").await;
+    let asked = sign_in(&world, &asking, ANN).await;
+    assert!(!asked.contains("name=\"form\"") && asked.contains("authenticator"), "{asked}");
+    let token = mfa_token(&asked);
+
+    let again = page(second(&world, &asking, &token, &app.wrong(&world)).await, 400);
+    assert_eq!(mfa_token(&again), token, "the sign-in still waits");
+    page(second(&world, &asking, &token, "12").await, 400);
+    assert_eq!(world.count("SELECT COUNT(*) FROM pairing_forms").await, 0);
+    let code = app.code(&world, 0);
+    let offered = page(second(&world, &asking, &token, &code).await, 200);
+    assert!(offered.contains(ANN), "{offered}");
+    page(second(&world, &asking, &token, &app.code(&world, 1)).await, 400);
+
+    let form = format!("form={}&decision=approve&name=x&lifetime=30", form_secret(&offered));
+    page(decide(&world, &asking, &form).await, 200);
+    let reply = poll(&world, &asking).await.ok(200);
+    assert!(world.is_valid(reply["token"].as_str().unwrap()).await);
+    assert_eq!(world.count("SELECT COUNT(*) FROM sessions").await, sessions, "no session begins on the page");
+    for (kind, count) in [("sign_in.mfa_required", 1), ("mfa.failed", 1), ("pairing.approved", 1)] {
+        assert_eq!(world.count_events(&ann, kind).await, count, "{kind}");
+    }
+
+    // Each code once, here and elsewhere; a backup code does as well.
+    let other = start(&world, json!({})).await;
+    let token = mfa_token(&sign_in(&world, &other, ANN).await);
+    page(second(&world, &other, &token, &code).await, 400);
+    page(second(&world, &other, &token, &backup_codes[0]).await, 200);
+    let waiting = mfa::first_factor(&world).await;
+    mfa::verify(&world, &waiting, &backup_codes[0]).await.fails(400, "INVALID_CODE");
+}
+
+#[tokio::test]
+async fn a_waiting_sign_in_is_of_its_page_and_its_guesses_are_counted() {
+    let world = World::new().await;
+    let (_, app, _) = mfa::ann(&world).await;
+    let (asking, other) = (start(&world, json!({})).await, start(&world, json!({})).await);
+    let token = mfa_token(&sign_in(&world, &asking, ANN).await);
+    let elsewhere = mfa::first_factor(&world).await;
+    let code = app.code(&world, 0);
+    // Not of another program's page, nor for a session, nor the reverse.
+    page(second(&world, &other, &token, &code).await, 400);
+    page(second(&world, &asking, &elsewhere, &code).await, 400);
+    mfa::verify(&world, &token, &code).await.fails(400, "INVALID_CODE");
+    for forged in ["", "x", &"x".repeat(32)] {
+        page(second(&world, &asking, forged, &code).await, 400);
+    }
+    let foreign = second(&world, &asking, &token, &code).header("sec-fetch-site", "cross-site");
+    page(foreign.await, 403);
+
+    for _ in 0..5 {
+        page(second(&world, &asking, &token, &app.wrong(&world)).await, 400);
+    }
+    let told = page(second(&world, &asking, &token, &code).await, 400);
+    assert!(told.contains("Too many") && told.contains("name=\"email\""), "from the beginning: {told}");
+
+    let token = mfa_token(&sign_in(&world, &asking, ANN).await);
+    world.clock.advance(5 * MINUTE);
+    page(second(&world, &asking, &token, &app.code(&world, 0)).await, 400);
+    assert_eq!(world.count("SELECT COUNT(*) FROM pairing_forms").await, 0);
+    poll(&world, &asking).await.ok(202);
+    let kept = world.kept_bytes();
+    assert!(!kept.windows(32).any(|window| window == token.as_bytes()));
+}
+
+#[tokio::test]
+async fn guesses_on_the_page_count_with_those_elsewhere() {
+    let world = World::with(|setup| setup.config.limits.strict.count = 4).await;
+    let (_, app, _) = mfa::ann(&world).await;
+    let asking = start(&world, json!({})).await;
+    let token = mfa_token(&sign_in(&world, &asking, ANN).await);
+    let waiting = mfa::first_factor(&world).await;
+    let wrong = app.wrong(&world);
+    for number in 0..2 {
+        page(second(&world, &asking, &token, &wrong).from(&format!("192.0.2.{number}")).await, 400);
+        mfa::verify(&world, &waiting, &wrong).from(&format!("192.0.2.{number}")).await.fails(400, "INVALID_CODE");
+    }
+    let limited = second(&world, &asking, &token, &app.code(&world, 0)).from("192.0.2.9").await;
+    assert!(!limited.header("retry-after").is_empty());
+    page(limited, 429);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_parallel_second_proofs_one_gets_a_form() {
+    for _ in 0..5 {
+        let world = World::new().await;
+        let (_, app, _) = mfa::ann(&world).await;
+        let asking = start(&world, json!({})).await;
+        let token = mfa_token(&sign_in(&world, &asking, ANN).await);
+        let code = app.code(&world, 0);
+        let replies = parallel(20, |_| {
+            let call = second(&world, &asking, &token, &code);
+            async move { call.await.status }
+        })
+        .await;
+        assert_eq!(replies.iter().filter(|status| **status == 200).count(), 1, "{replies:?}");
+        assert_eq!(world.count("SELECT COUNT(*) FROM pairing_forms").await, 1);
+    }
 }
 
 #[tokio::test]
@@ -189,6 +296,7 @@ async fn forms_from_other_sites_are_refused() {
     for site in ["cross-site", "same-site", "nonsense"] {
         let foreign = |path: &str, form: &str| send(&world, path, form).header("sec-fetch-site", site);
         let at = |step: &str| format!("/login/{}/{step}", asking.id);
+        page(foreign(&at("second-factor"), "mfa_token=x&code=123456").await, 403);
         page(foreign("/login", &format!("user_code={}", asking.user_code)).await, 403);
         page(foreign(&at("email"), &format!("email={ANN}")).await, 403);
         page(foreign(&at("code"), &format!("email={ANN}&code=123456")).await, 403);

@@ -20,6 +20,7 @@ mod creation_limits;
 mod documents;
 mod email_link;
 mod http;
+mod imported;
 mod limits_by_address;
 mod linking;
 mod login_page;

@@ -39,7 +39,7 @@ impl App {
     }
 
     /// A code that it shows neither now nor a step around it.
-    fn wrong(&self, world: &World) -> String {
+    pub(crate) fn wrong(&self, world: &World) -> String {
         let right = [-1, 0, 1].map(|steps| self.code(world, steps));
         (0..4).map(|number| format!("{number:06}")).find(|code| !right.contains(code)).unwrap()
     }

@@ -135,6 +135,31 @@ async fn logout_kills_access_and_refresh() {
 }
 
 #[tokio::test]
+async fn logout_ends_the_session_of_the_refresh_token_too_if_it_is_ones_own() {
+    let world = World::new().await;
+    let (bob, other) = (world.bob().await, world.ann().await);
+    let rotated = world.refresh(&other.refresh).await.ok(200);
+    let other_access = rotated["accessToken"].as_str().unwrap();
+    let logout =
+        |access: &str, refresh: &str| world.post("/auth/logout").by(access).json(&json!({ "refreshToken": refresh }));
+    // An older refresh token names its session as well.
+    let ann = world.ann().await;
+    let reply = logout(&ann.access, &other.refresh).await.ok(200);
+    assert!(!world.is_valid(&ann.access).await && !world.is_valid(other_access).await);
+    world.refresh(rotated["refreshToken"].as_str().unwrap()).await.fails(401, "SESSION_REVOKED");
+
+    // Somebody else's and what is none are answered the same, and end nothing but the caller's own session.
+    for text in [bob.refresh.as_str(), bob.access.as_str(), "x.y.z", "", "\0"] {
+        let ann = world.ann().await;
+        assert_eq!(logout(&ann.access, text).await.ok(200), reply, "{text:?}");
+        assert!(!world.is_valid(&ann.access).await && world.is_valid(&bob.access).await, "{text:?}");
+    }
+    world.refresh(&bob.refresh).await.ok(200);
+    assert_eq!(world.count_events(&bob, "session.ended").await, 0);
+    assert_eq!(world.count_events(&ann, "session.ended").await, 7);
+}
+
+#[tokio::test]
 async fn logout_takes_a_body_or_none() {
     let world = World::new().await;
     for body in ["{}", r#"{"refreshToken":null}"#, r#"{"refreshToken":"whatever"}"#] {

@@ -160,4 +160,37 @@ mod tests {
             assert!(!address.has_signed("hello", &bs58::encode(signature).into_string()), "{place}");
         }
     }
+
+    /// RFC 8032 §7.1, those of its messages that are text.
+    #[test]
+    fn the_vectors_of_rfc_8032_verify() {
+        for (key, message, signature) in [
+            (
+                "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
+                "",
+                "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555fb8821590a33bacc61e39701cf9b46bd25bf5f0\
+                 595bbe24655141438e7a100b",
+            ),
+            (
+                "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c",
+                "r",
+                "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da085ac1e43e15996e458f3613d0f11d8c387b2eae\
+                 b4302aeeb00d291612bb0c00",
+            ),
+        ] {
+            let bytes = |hex: &str| crate::wallet::ethereum::from_hex(hex).unwrap();
+            let address: SolanaAddress = bs58::encode(bytes(key)).into_string().parse().unwrap();
+            let signature = bytes(signature);
+            assert!(address.has_signed(message, &bs58::encode(&signature).into_string()));
+            assert!(!address.has_signed("other", &bs58::encode(&signature).into_string()));
+            // Nonces of small order, with S as it is and 0: what lax verifiers take of some keys.
+            let small = ["00".repeat(32), format!("01{}", "00".repeat(31)), format!("ec{}7f", "ff".repeat(30))];
+            for nonce in small {
+                for s in [&[0u8; 32][..], &signature[32..]] {
+                    let forged = [&bytes(&nonce)[..], s].concat();
+                    assert!(!address.has_signed(message, &bs58::encode(forged).into_string()), "{nonce}");
+                }
+            }
+        }
+    }
 }

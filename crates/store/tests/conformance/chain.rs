@@ -1,9 +1,14 @@
 use std::time::Duration;
 
 use domain::audit::EventType;
-use store::{AuditBacklog, ChainProblem, ChainReport, Tampering};
+use domain::{Chance, Timestamp};
+use store::{AuditBacklog, ChainProblem, ChainReport, Store, Tampering};
 
 use crate::database::{Database, MINUTE, NOW, in_parallel};
+
+pub(crate) async fn seal(store: &Store, holder: &str, now: Timestamp, batch: u32) -> Option<u64> {
+    store.seal_events(holder, now, batch, &Chance::of_the_system()).await.unwrap()
+}
 
 /// `count` events whose ids sort in the order they happened, `e01` first.
 async fn write(db: &Database, count: u32) {
@@ -16,7 +21,7 @@ async fn write(db: &Database, count: u32) {
 
 async fn sealed(db: &Database, count: u32) {
     write(db, count).await;
-    assert_eq!(db.store.seal_events("a", NOW, 1_000).await.unwrap(), Some(u64::from(count)));
+    assert_eq!(seal(&db.store, "a", NOW, 1_000).await, Some(u64::from(count)));
     assert_eq!(problem(db).await, None);
 }
 
@@ -37,7 +42,7 @@ pub(crate) async fn sealing_continues_where_it_stopped(db: &Database) {
     assert_eq!(db.store.audit_backlog().await.unwrap(), backlog);
 
     for (linked, total) in [(4, 4), (4, 8), (2, 10), (0, 10)] {
-        assert_eq!(db.store.seal_events("a", NOW, 4).await.unwrap(), Some(linked));
+        assert_eq!(seal(&db.store, "a", NOW, 4).await, Some(linked));
         let report = ChainReport { sealed: total, unsealed: 10 - total, problem: None };
         assert_eq!(db.store.verify_chain().await.unwrap(), report);
     }
@@ -48,7 +53,7 @@ pub(crate) async fn sealing_continues_where_it_stopped(db: &Database) {
     let mut late = db.event(NOW);
     late.id = "late".parse().unwrap();
     db.store.append_event(EventType::TokenLimited, None, &late).await.unwrap();
-    assert_eq!(db.store.seal_events("a", NOW, 4).await.unwrap(), Some(1));
+    assert_eq!(seal(&db.store, "a", NOW, 4).await, Some(1));
     assert_eq!(db.count("SELECT seq FROM audit_events WHERE id = 'late'").await, 11);
     assert_eq!(problem(db).await, None);
 }
@@ -58,12 +63,12 @@ pub(crate) async fn one_holder_seals_at_a_time(db: &Database) {
     let lease = Duration::from_secs(10);
     let before_its_end = NOW.plus(lease).minus(Duration::from_millis(1));
 
-    assert_eq!(db.store.seal_events("a", NOW, 1).await.unwrap(), Some(1));
-    assert_eq!(db.other.seal_events("b", before_its_end, 1).await.unwrap(), None);
-    assert_eq!(db.store.seal_events("a", before_its_end, 1).await.unwrap(), Some(1), "renewed");
-    assert_eq!(db.other.seal_events("b", NOW.plus(lease), 1).await.unwrap(), None);
-    assert_eq!(db.other.seal_events("b", before_its_end.plus(lease), 1).await.unwrap(), Some(1));
-    assert_eq!(db.store.seal_events("a", NOW.plus(2 * lease), 1).await.unwrap(), None);
+    assert_eq!(seal(&db.store, "a", NOW, 1).await, Some(1));
+    assert_eq!(seal(&db.other, "b", before_its_end, 1).await, None);
+    assert_eq!(seal(&db.store, "a", before_its_end, 1).await, Some(1), "renewed");
+    assert_eq!(seal(&db.other, "b", NOW.plus(lease), 1).await, None);
+    assert_eq!(seal(&db.other, "b", before_its_end.plus(lease), 1).await, Some(1));
+    assert_eq!(seal(&db.store, "a", NOW.plus(2 * lease), 1).await, None);
     assert_eq!(problem(db).await, None);
 }
 
@@ -73,7 +78,7 @@ pub(crate) async fn parallel_sealers_make_one_chain(db: &Database) {
         // All with the same name: the lease lets every one of them in.
         let linked = in_parallel((0..8).map(|number| {
             let store = db.instance(number);
-            async move { store.seal_events("a", NOW, 2).await.unwrap().unwrap() }
+            async move { seal(&store, "a", NOW, 2).await.unwrap() }
         }))
         .await;
         assert_eq!(linked.iter().sum::<u64>(), expected);
@@ -90,7 +95,7 @@ pub(crate) async fn a_whole_chain_verifies(db: &Database) {
          SELECT 'n' || n, 'default', 'token.created', n, '{}' FROM numbers",
     )
     .await;
-    assert_eq!(db.store.seal_events("a", NOW, 10_000).await.unwrap(), Some(2_500));
+    assert_eq!(seal(&db.store, "a", NOW, 10_000).await, Some(2_500));
     write(db, 2).await;
     let report = db.store.verify_chain().await.unwrap();
     assert_eq!(report, ChainReport { sealed: 2_500, unsealed: 2, problem: None });
@@ -206,4 +211,109 @@ pub(crate) async fn an_end_that_does_not_fit_is_noticed(db: &Database) {
     sealed(db, 3).await;
     db.by_hand("UPDATE audit_chain SET last_link = 'x'").await;
     assert_eq!(problem(db).await, Some(found(3, None, Tampering::Altered)));
+}
+
+/// Three events as the first version of this program sealed them, each link with the hash that Python computes of it.
+const OLDER: &str = r#"INSERT INTO audit_events (id, app_id, user_id, type, at, actor_session_id, actor_token_id,
+    actor_service, ip, user_agent, request_id, metadata, seq, link) VALUES
+    ('o1', 'default', 'ann', 'user.created', 1, 's1', NULL, NULL, '192.0.2.1', 'curl/8', 'r1', '{"method":"email"}', 1, '104a7aa3646e498a8ba98733265e8138102c705a24f4cf5197901630c9e29f85'),
+    ('o2', 'default', 'bob', 'token.created', 2, NULL, NULL, 'auth', '2001:db8::1', 'Mozilla/5.0 "x" ä', NULL, '{"name":"ci"}', 2, '07976d1ba5d5671080c5e966b5755cd0be8d9a0f6315ccc39f3962db32c8d326'),
+    ('o3', 'default', 'ann', 'session.ended', 3, 's1', NULL, NULL, '192.0.2.1', 'curl/8', 'r3', '{"sessionId":"s1"}', 3, '80c93ad2dfc0354c1eead3979e65f96c065960206ac5d460d1cb884243ee42bf')"#;
+const OLDER_END: &str = "UPDATE audit_chain SET last_seq = 3, \
+    last_link = '80c93ad2dfc0354c1eead3979e65f96c065960206ac5d460d1cb884243ee42bf'";
+
+pub(crate) async fn what_an_older_version_sealed_goes_on_verifying(db: &Database) {
+    assert_eq!(db.by_hand(OLDER).await, 3);
+    db.by_hand(OLDER_END).await;
+    assert_eq!(problem(db).await, None);
+    write(db, 2).await;
+    assert_eq!(seal(&db.store, "a", NOW, 9).await, Some(2));
+    assert_eq!(problem(db).await, None);
+    db.by_hand("UPDATE audit_events SET ip = '192.0.2.9' WHERE id = 'o2'").await;
+    assert_eq!(problem(db).await, Some(found(2, "o2", Tampering::Altered)));
+    db.by_hand("UPDATE audit_events SET ip = '2001:db8::1' WHERE id = 'o2'").await;
+
+    // Ann goes; her particulars may be missing from then on, Bob's may not.
+    let erase =
+        "UPDATE audit_events SET ip = NULL, user_agent = NULL, request_id = NULL, metadata = '{}' WHERE seq < 4";
+    assert_eq!(db.by_hand(erase).await, 3);
+    assert_eq!(problem(db).await, Some(found(1, "o1", Tampering::Altered)));
+    let mut gone = db.event(NOW);
+    gone.id = "gone".parse().unwrap();
+    db.store.append_event(EventType::UserDeleted, Some(&"ann".parse().unwrap()), &gone).await.unwrap();
+    assert_eq!(problem(db).await, Some(found(2, "o2", Tampering::Altered)));
+}
+
+pub(crate) async fn deleting_an_account_erases_its_particulars_and_leaves_the_chain_whole(db: &Database) {
+    let (ann, bob) = (db.user("ann@example.com").await, db.user("bob@example.com").await);
+    db.token(&ann).await;
+    assert_eq!(problem(db).await, None);
+    let sealed = seal(&db.store, "a", NOW, 1_000).await.unwrap();
+    // Some are not sealed yet when she goes.
+    db.token(&ann).await;
+    let mut gone = db.event(NOW);
+    gone.id = "gone".parse().unwrap();
+    db.store.delete_user(&ann.id, &gone).await.unwrap().unwrap();
+    assert_eq!(problem(db).await, None);
+    assert_eq!(seal(&db.store, "a", NOW, 1_000).await, Some(2), "a creation and the deletion");
+    let report = db.store.verify_chain().await.unwrap();
+    assert_eq!(report, ChainReport { sealed: sealed + 2, unsealed: 0, problem: None });
+
+    // What is written late.
+    db.store.append_event(EventType::TokenLimited, Some(&ann.id), &db.event(NOW)).await.unwrap();
+    for event in db.events(&ann).await {
+        assert_eq!((event.client, event.metadata.len()), (domain::ClientInfo::default(), 0), "{:?}", event.kind);
+        assert_eq!(event.user_id.as_ref(), Some(&ann.id));
+    }
+    assert!(db.events(&bob).await.iter().all(|event| event.client.ip.is_some()));
+
+    // What is left of them cannot be changed, and nobody else's can be erased.
+    for (change, undo) in [
+        (
+            "UPDATE audit_events SET type = 'token.deleted' WHERE id = 'gone'",
+            "UPDATE audit_events SET type = 'user.deleted' WHERE id = 'gone'",
+        ),
+        (
+            "UPDATE audit_events SET at = at + 1 WHERE id = 'gone'",
+            "UPDATE audit_events SET at = at - 1 WHERE id = 'gone'",
+        ),
+        (
+            "UPDATE audit_events SET ip = '192.0.2.1' WHERE id = 'gone'",
+            "UPDATE audit_events SET ip = NULL WHERE id = 'gone'",
+        ),
+        (
+            "UPDATE audit_events SET metadata = '[]' WHERE id = 'gone'",
+            "UPDATE audit_events SET metadata = '{}' WHERE id = 'gone'",
+        ),
+    ] {
+        assert_eq!(db.by_hand(change).await, 1);
+        assert_eq!(problem(db).await.unwrap().what, Tampering::Altered, "{change}");
+        assert_eq!(db.by_hand(undo).await, 1);
+        assert_eq!(problem(db).await, None, "{undo}");
+    }
+    let erase = "UPDATE audit_events SET ip = NULL, user_agent = NULL, request_id = NULL, metadata = '{}', \
+                 particulars_salt = NULL";
+    db.by_hand(erase).await;
+    assert_eq!(problem(db).await.unwrap().what, Tampering::Altered, "Bob has not gone");
+}
+
+pub(crate) async fn deleting_beside_the_sealer_leaves_the_chain_whole(db: &Database) {
+    for round in 0..10 {
+        let mut deletions = Vec::new();
+        for number in 0..8usize {
+            let user = db.user(&format!("user{round}-{number}@example.com")).await;
+            let (store, event) = (db.instance(number), db.event(NOW));
+            deletions.push(async move { assert!(store.delete_user(&user.id, &event).await.unwrap().is_some()) });
+        }
+        let sealing = (0..8usize).map(|number| {
+            let store = db.instance(number);
+            async move { assert!(seal(&store, "a", NOW, 3).await.is_some()) }
+        });
+        tokio::join!(in_parallel(deletions), in_parallel(sealing));
+        while seal(&db.store, "a", NOW, 100).await != Some(0) {}
+        assert_eq!(problem(db).await, None, "round {round}");
+    }
+    let left = "SELECT COUNT(*) FROM audit_events WHERE ip IS NOT NULL AND user_id IN \
+                (SELECT user_id FROM audit_events WHERE type = 'user.deleted')";
+    assert_eq!(db.count(left).await, 0);
 }

@@ -120,6 +120,7 @@ impl Database {
                 user_id: self.chance.with(|rng| UserId::generate(rng)),
                 method_id: self.chance.with(|rng| AuthMethodId::generate(rng)),
                 email_method_id: self.chance.with(|rng| AuthMethodId::generate(rng)),
+                released: self.chance.with(|rng| EventId::generate(rng)),
                 user_created: self.chance.with(|rng| EventId::generate(rng)),
                 signed_in: self.chance.with(|rng| EventId::generate(rng)),
             },

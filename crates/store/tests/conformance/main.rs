@@ -11,8 +11,13 @@ mod database;
 mod exchange;
 mod faults;
 mod housekeeping;
+mod imports;
+mod link_codes;
+mod methods;
 mod oauth;
+mod operators;
 mod pairings;
+mod second_factor;
 mod sessions;
 mod signing_keys;
 mod sms;
@@ -125,6 +130,9 @@ conformance! {
         a_cut_off_end_is_noticed,
         an_event_slipped_in_is_named,
         an_end_that_does_not_fit_is_noticed,
+        what_an_older_version_sealed_goes_on_verifying,
+        deleting_an_account_erases_its_particulars_and_leaves_the_chain_whole,
+        deleting_beside_the_sealer_leaves_the_chain_whole,
     }
     signing_keys {
         of_several_first_keys_one_is_kept_for_each_seal,
@@ -147,6 +155,32 @@ conformance! {
         of_parallel_replays_one_signs_in,
         challenges_that_are_over_go_in_batches,
     }
+    second_factor {
+        a_secret_waits_until_it_is_enabled_and_then_stays,
+        a_sign_in_waits_for_its_second_proof,
+        a_backup_code_is_spent_with_its_sign_in,
+        a_disabled_user_finishes_nothing,
+        guesses_at_a_waiting_sign_in_are_counted_and_end,
+        of_parallel_guesses_no_more_than_allowed_are_counted,
+        of_parallel_proofs_one_begins_a_session,
+        of_parallel_enablings_one_counts,
+        on_the_page_of_a_pairing_no_session_begins,
+        sign_ins_that_waited_too_long_go_in_batches,
+    }
+    link_codes {
+        a_right_code_adds_the_way_in_once,
+        a_code_is_for_its_user_address_and_time,
+        what_is_anothers_stays_theirs,
+        of_parallel_wrong_link_codes_three_are_compared,
+        of_parallel_right_link_codes_one_adds,
+        of_accounts_that_prove_one_address_at_once_one_gets_it,
+        link_codes_that_are_over_go_in_batches,
+    }
+    methods {
+        of_parallel_unlinks_the_last_way_in_stays,
+        the_primary_way_in_is_one_and_is_shown,
+        deleting_a_user_ends_everything_of_theirs,
+    }
     sms {
         of_parallel_sms_no_more_than_the_cap_are_counted,
     }
@@ -154,5 +188,17 @@ conformance! {
         long_expired_tokens_go_in_batches,
         codes_that_are_over_go_in_batches,
         sessions_that_are_over_go_in_batches,
+    }
+    imports {
+        an_import_keeps_id_and_dates_and_is_written_down,
+        importing_again_changes_nothing_and_brings_nothing_back,
+        what_is_somebody_elses_is_refused,
+        instances_learn_of_older_secrets_batch_by_batch,
+        parallel_imports_of_one_file_import_each_token_once,
+    }
+    operators {
+        a_made_account_is_signed_in_to,
+        disabling_ends_sessions_and_enabling_keeps_tokens,
+        operators_see_what_is_newest,
     }
 }

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use domain::audit::EventType;
-use store::{NewToken, NewTokenSecret, Token, TokenOwner};
+use store::{NewToken, NewTokenSecret, SecretTrace, Token, TokenOwner};
 
 use crate::database::{DAY, Database, MINUTE, NOW, digest, in_parallel, seal_key};
 
@@ -133,18 +133,18 @@ pub(crate) async fn secrets_of_other_keys_are_candidates_until_resealed(db: &Dat
         ..db.new_token(&user)
     };
     db.create(&other, NOW).await;
-    let prefix = &new.secret.prefix;
+    let prefix = SecretTrace::Prefix(new.secret.prefix.clone());
 
     assert!(!db.store.has_foreign_seals(present.id()).await.unwrap());
-    assert_eq!(db.store.find_token_candidates(prefix, present.id(), 16).await.unwrap(), []);
+    assert_eq!(db.store.find_token_candidates(&prefix, present.id(), 16).await.unwrap(), []);
     // Whether the other key's name sorts before or after.
     for name in ["1", "2", "3", "4", "5", "6", "7", "8"] {
         assert!(db.store.has_foreign_seals(seal_key(name).id()).await.unwrap());
     }
-    let candidates = db.store.find_token_candidates(prefix, next.id(), 16).await.unwrap();
+    let candidates = db.store.find_token_candidates(&prefix, next.id(), 16).await.unwrap();
     assert_eq!(candidates.len(), 1);
     assert_eq!((&candidates[0].token, &candidates[0].secret.hash), (&token, &new.secret.hash));
-    assert_eq!(db.store.find_token_candidates(prefix, next.id(), 0).await.unwrap(), []);
+    assert_eq!(db.store.find_token_candidates(&prefix, next.id(), 0).await.unwrap(), []);
 
     for secret in [&new.secret, &other.secret] {
         assert!(db.store.has_foreign_seals(next.id()).await.unwrap());
@@ -156,7 +156,7 @@ pub(crate) async fn secrets_of_other_keys_are_candidates_until_resealed(db: &Dat
         assert_eq!(found.token.version, 1, "the token is the same");
     }
     assert!(!db.store.has_foreign_seals(next.id()).await.unwrap());
-    assert_eq!(db.store.find_token_candidates(prefix, next.id(), 16).await.unwrap(), []);
+    assert_eq!(db.store.find_token_candidates(&prefix, next.id(), 16).await.unwrap(), []);
     let gone = "gone".parse().unwrap();
     assert!(!db.store.reseal_token_secret(&gone, &digest(&["x"]), next.id()).await.unwrap());
 }

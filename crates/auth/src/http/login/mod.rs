@@ -1,9 +1,10 @@
 //! `/login`: the page on which somebody lets a program in, or refuses it. For people without an app that does it for
 //! them by `POST /auth/cli/approve`.
 //!
-//! No cookie says who somebody is. They prove it on the page, with a code by e-mail, and the page that follows carries
-//! a secret in its form that decides once, about this pairing, within five minutes. A form on another site lacks it;
-//! and browsers say from where a form was sent, so that nobody can be signed in here as somebody else unawares.
+//! No cookie says who somebody is. They prove it on the page, with a code by e-mail and their second factor if they have
+//! one, and the page that follows carries a secret in its form that decides once, about this pairing, within five
+//! minutes. A form on another site lacks it; and browsers say from where a form was sent, so that nobody can be signed
+//! in here as somebody else unawares.
 
 mod view;
 
@@ -21,9 +22,12 @@ use serde::Deserialize;
 use store::{Decision, Pairing, PairingStatus};
 use web::{ApiError, Context};
 
-use self::view::{Page, Step};
+use self::view::Step;
 use super::limits::{self, Relaxed, Standard, Strict};
-use crate::pairing;
+use super::mfa::admit_guess;
+use super::pages::Page;
+use crate::pairing::{self, SignedIn};
+use crate::second_factor::ShownCode;
 use crate::sign_in::email;
 use crate::{AuthService, internal};
 
@@ -36,14 +40,15 @@ pub(super) fn routes() -> Router<Arc<AuthService>> {
         .route("/login/{id}", get(show))
         .route("/login/{id}/email", post(send_code))
         .route("/login/{id}/code", post(sign_in))
+        .route("/login/{id}/second-factor", post(second_factor))
         .route("/login/{id}/decide", post(decide))
 }
 
 /// The page that asks for a user code.
 async fn enter(State(auth): State<Arc<AuthService>>, limit: Result<Relaxed, ApiError>) -> Page {
     match limit {
-        Ok(_) => Page::new(&auth, &Step::UserCode, None),
-        Err(error) => Page::failed(&auth, &Step::Over, None, &error),
+        Ok(_) => view::page(&auth, &Step::UserCode, None),
+        Err(error) => view::failed(&auth, &Step::Over, None, &error),
     }
 }
 
@@ -73,7 +78,7 @@ async fn find(
     };
     match found.await {
         Ok(pairing) => Redirect::to(&format!("/login/{}", pairing.id)).into_response(),
-        Err(error) => Page::failed(&auth, &Step::UserCode, None, &error).into_response(),
+        Err(error) => view::failed(&auth, &Step::UserCode, None, &error).into_response(),
     }
 }
 
@@ -84,8 +89,8 @@ async fn show(State(auth): State<Arc<AuthService>>, limit: Result<Relaxed, ApiEr
         waiting(&auth, &id).await
     };
     match pairing.await {
-        Ok(pairing) => Page::new(&auth, &Step::Email, Some(&pairing)),
-        Err(error) => Page::failed(&auth, &Step::Over, None, &error),
+        Ok(pairing) => view::page(&auth, &Step::Email, Some(&pairing)),
+        Err(error) => view::failed(&auth, &Step::Over, None, &error),
     }
 }
 
@@ -106,7 +111,7 @@ async fn send_code(
 ) -> Page {
     let pairing = match waiting(&auth, &id).await {
         Ok(pairing) => pairing,
-        Err(error) => return Page::failed(&auth, &Step::Over, None, &error),
+        Err(error) => return view::failed(&auth, &Step::Over, None, &error),
     };
     let sent = async {
         own?;
@@ -118,8 +123,8 @@ async fn send_code(
         Ok(address)
     };
     match sent.await {
-        Ok(address) => Page::new(&auth, &Step::Code { email: address.as_str() }, Some(&pairing)),
-        Err(error) => Page::failed(&auth, &Step::Email, Some(&pairing), &error),
+        Ok(address) => view::page(&auth, &Step::Code { email: address.as_str() }, Some(&pairing)),
+        Err(error) => view::failed(&auth, &Step::Email, Some(&pairing), &error),
     }
 }
 
@@ -141,15 +146,15 @@ async fn sign_in(
 ) -> Page {
     let pairing = match waiting(&auth, &id).await {
         Ok(pairing) => pairing,
-        Err(error) => return Page::failed(&auth, &Step::Over, None, &error),
+        Err(error) => return view::failed(&auth, &Step::Over, None, &error),
     };
     let form = match own.and(limit).and(form) {
         Ok(web::Form(form)) => form,
-        Err(error) => return Page::failed(&auth, &Step::Email, Some(&pairing), &error),
+        Err(error) => return view::failed(&auth, &Step::Email, Some(&pairing), &error),
     };
     let address = match address(&form.email) {
         Ok(address) => address,
-        Err(error) => return Page::failed(&auth, &Step::Email, Some(&pairing), &error),
+        Err(error) => return view::failed(&auth, &Step::Email, Some(&pairing), &error),
     };
     let signed_in = async {
         let code: OneTimeCode = form
@@ -159,15 +164,68 @@ async fn sign_in(
         pairing::sign_in(&auth, &context.client, &pairing.id, &address, &code).await
     };
     match signed_in.await {
-        Ok(form) => {
+        Ok(SignedIn::MfaRequired(mfa_token)) => {
+            view::page(&auth, &Step::SecondFactor { mfa_token: &mfa_token }, Some(&pairing))
+        }
+        Ok(SignedIn::Form(form)) => {
             let step = Step::Decide { email: Some(address.as_str()), form: &form, name: pairing.name.as_str() };
-            Page::new(&auth, &step, Some(&pairing))
+            view::page(&auth, &step, Some(&pairing))
         }
         // The code is dead, or the account may not decide here: another one is due.
         Err(error) if error.code() != ErrorCode::InvalidCode && error.code() != ErrorCode::ValidationError => {
-            Page::failed(&auth, &Step::Email, Some(&pairing), &error)
+            view::failed(&auth, &Step::Email, Some(&pairing), &error)
         }
-        Err(error) => Page::failed(&auth, &Step::Code { email: address.as_str() }, Some(&pairing), &error),
+        Err(error) => view::failed(&auth, &Step::Code { email: address.as_str() }, Some(&pairing), &error),
+    }
+}
+
+/// What the page that asks for the second factor sends.
+#[derive(Deserialize)]
+struct SecondFactorForm {
+    mfa_token: String,
+    code: String,
+}
+
+/// Sign in to the page with the second factor: the reply carries the form that decides.
+async fn second_factor(
+    State(auth): State<Arc<AuthService>>,
+    own: Result<OwnPage, ApiError>,
+    limit: Result<Strict, ApiError>,
+    Extension(context): Extension<Arc<Context>>,
+    Id(id): Id,
+    form: Result<web::Form<SecondFactorForm>, ApiError>,
+) -> Page {
+    let pairing = match waiting(&auth, &id).await {
+        Ok(pairing) => pairing,
+        Err(error) => return view::failed(&auth, &Step::Over, None, &error),
+    };
+    let from_the_beginning = |error: &ApiError| view::failed(&auth, &Step::Email, Some(&pairing), error);
+    let form = match own.and(limit).and(form) {
+        Ok(web::Form(form)) => form,
+        Err(error) => return from_the_beginning(&error),
+    };
+    let mfa_token: OneTimeSecret = match form.mfa_token.parse() {
+        Ok(token) => token,
+        Err(error) => return from_the_beginning(&ApiError::validation("mfa_token", error)),
+    };
+    let signed_in = async {
+        let code = ShownCode::read(&form.code)?;
+        let admitted = pairing::admit_second(&auth, &pairing.id, &mfa_token).await?;
+        admit_guess(&auth, &context, &admitted.user_id)?;
+        let form = pairing::sign_in_second(&auth, &context.client, &pairing.id, &admitted, &code).await?;
+        let user = auth.store.find_user(&admitted.user_id).await.map_err(internal)?;
+        Ok::<_, ApiError>((form, user.and_then(|user| user.email)))
+    };
+    match signed_in.await {
+        Ok((form, email)) => {
+            let step = Step::Decide { email: email.as_deref(), form: &form, name: pairing.name.as_str() };
+            view::page(&auth, &step, Some(&pairing))
+        }
+        Err(error) if matches!(error.code(), ErrorCode::InvalidCode | ErrorCode::ValidationError) => {
+            view::failed(&auth, &Step::SecondFactor { mfa_token: &mfa_token }, Some(&pairing), &error)
+        }
+        // The sign-in does not wait any more, or the account may not decide.
+        Err(error) => from_the_beginning(&error),
     }
 }
 
@@ -193,9 +251,9 @@ async fn decide(
 ) -> Page {
     let pairing = match waiting(&auth, &id).await {
         Ok(pairing) => pairing,
-        Err(error) => return Page::failed(&auth, &Step::Over, None, &error),
+        Err(error) => return view::failed(&auth, &Step::Over, None, &error),
     };
-    let sign_in_again = |error: &ApiError| Page::failed(&auth, &Step::Email, Some(&pairing), error);
+    let sign_in_again = |error: &ApiError| view::failed(&auth, &Step::Email, Some(&pairing), error);
     let form = match own.and(limit).and(form) {
         Ok(web::Form(form)) => form,
         Err(error) => return sign_in_again(&error),
@@ -209,11 +267,11 @@ async fn decide(
         Err(error) => {
             // The form is not spent yet.
             let step = Step::Decide { email: None, form: &secret, name: &form.name };
-            return Page::failed(&auth, &step, Some(&pairing), &error);
+            return view::failed(&auth, &step, Some(&pairing), &error);
         }
     };
     match pairing::decide_by_form(&auth, &context.client, &pairing.id, &secret, &decision).await {
-        Ok(()) => Page::new(&auth, &Step::Done { approved: decision != Decision::Deny }, None),
+        Ok(()) => view::page(&auth, &Step::Done { approved: decision != Decision::Deny }, None),
         Err(error) => sign_in_again(&error),
     }
 }

@@ -1,0 +1,150 @@
+//! The pages, used in a real browser, by keyboard alone, with scripts and without.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+use testkit::{Browser, Focus, Sight};
+
+use crate::installation::{Installation, six_digits};
+
+/// A phone's window and a desktop's.
+const WINDOWS: [(u32, u32); 2] = [(390, 844), (1280, 800)];
+
+fn focus(tag: &str, name: &str) -> Focus {
+    Focus { tag: tag.to_owned(), name: name.to_owned() }
+}
+
+/// Whoever looks at the page finds it in order in both windows; with `PAGES_SEEN=FOLDER` there is a picture of each.
+async fn look(browser: &mut Browser, name: &str) -> Sight {
+    let mut sight = None;
+    for (width, height) in WINDOWS {
+        let seen = browser.resize(width, height).await;
+        assert!(seen.styled, "{name}: the policy lets the style pass");
+        assert!(!seen.overflows, "{name}: {width} pixels are enough");
+        assert_eq!((seen.unlabelled, seen.too_small), (0, 0), "{name}: {seen:?}");
+        assert_eq!(
+            (seen.language.as_str(), &seen.wanted[..], &seen.complaints[..]),
+            ("en", &[][..], &[][..]),
+            "{name}"
+        );
+        assert!(seen.focus.tag == "body" || seen.outlined, "{name}: one sees where one is");
+        if let Some(folder) = std::env::var_os("PAGES_SEEN") {
+            browser.screenshot(&PathBuf::from(folder).join(format!("{name}-{width}.png"))).await;
+        }
+        sight = Some(seen);
+    }
+    sight.unwrap()
+}
+
+#[tokio::test]
+async fn somebody_lets_a_program_in_by_keyboard() {
+    let installation = Installation::new(&[]).await;
+    let (_auth, _backend) = installation.start().await;
+    for runs_scripts in [true, false] {
+        let mut browser = Browser::start(runs_scripts);
+        let started = installation.post("/auth/cli/start", None, json!({ "name": "my laptop" })).await;
+        let poll = json!({ "verificationSessionId": started.text("/verificationSessionId"),
+                           "pollSecret": started.text("/pollSecret") });
+
+        browser.open(&format!("{}/login", installation.auth_url)).await;
+        assert_eq!(look(&mut browser, "user-code").await.focus, focus("input", "Code"));
+        browser.type_text("bcdf ghjk").await;
+        let told = browser.press("Enter").await;
+        assert_eq!((told.status, told.focus), (404, focus("input", "Code")));
+        assert!(look(&mut browser, "user-code-unknown").await.text.contains("No program waits with this code"));
+
+        browser.type_text(started.text("/userCode")).await;
+        let asked = browser.press("Enter").await;
+        assert_eq!((asked.status, asked.url.as_str()), (200, started.text("/verificationUrl")));
+        assert!(asked.text.contains("my laptop") && asked.text.contains(started.text("/userCode")), "{}", asked.text);
+        assert_eq!(look(&mut browser, "address").await.focus, focus("input", "Your e-mail address"));
+
+        let mails = installation.mail.mails().len();
+        browser.type_text("ann@example.com").await;
+        let sent = browser.press("Enter").await;
+        assert_eq!(sent.focus, focus("input", "The six digits sent to ann@example.com"));
+        look(&mut browser, "code").await;
+        browser.type_text(&six_digits(&installation.mail.mails()[mails].text)).await;
+        browser.press("Enter").await;
+
+        let offered = look(&mut browser, "decision").await;
+        assert!(offered.text.contains("signed in as ann@example.com"), "{}", offered.text);
+        assert_eq!(offered.focus, focus("input", "Name of its token"));
+        // One key at a time through all there is, and back.
+        for (key, tag, name) in [
+            ("Tab", "select", "The token works for"),
+            ("Tab", "button", "Approve"),
+            ("Tab", "button", "Deny"),
+            ("Shift+Tab", "button", "Approve"),
+        ] {
+            let there = browser.press(key).await;
+            assert_eq!(there.focus, focus(tag, name));
+            assert!(there.outlined, "{name}");
+        }
+        assert!(browser.press("Enter").await.text.contains("The program is let in"));
+        look(&mut browser, "let-in").await;
+
+        let fetched = installation.post("/auth/cli/poll", None, poll).await;
+        let valid = installation.validate(fetched.text("/token")).await;
+        assert_eq!((valid.text("/name"), valid.text("/email")), ("my laptop", "ann@example.com"));
+        let gone = browser.open(started.text("/verificationUrl")).await;
+        assert_eq!(gone.status, 409);
+        look(&mut browser, "over").await;
+    }
+}
+
+#[tokio::test]
+async fn somebody_signs_in_with_the_mails_link_by_keyboard() {
+    let installation = Installation::new(&[]).await;
+    let (_auth, _backend) = installation.start().await;
+    for runs_scripts in [true, false] {
+        let mut browser = Browser::start(runs_scripts);
+        let text = installation.mailed("ann@example.com").await;
+        let link = text.split_whitespace().find(|word| word.contains("/login/email/")).unwrap();
+        assert_eq!(browser.open(link).await.status, 200);
+        assert_eq!(look(&mut browser, "link").await.focus, focus("button", "Sign in"));
+        browser.press("Enter").await;
+        let shown = look(&mut browser, "exchange-code").await;
+        let code = shown.text.split_whitespace().find(|word| word.len() == 32).unwrap();
+        let session = installation.post("/auth/exchange", None, json!({ "code": code })).await;
+        let created = installation.post("/tokens", Some(session.text("/accessToken")), json!({ "name": "x" })).await;
+        assert_eq!(installation.validate(created.text("/token/token")).await.text("/email"), "ann@example.com");
+
+        let again = browser.open(link).await;
+        assert_eq!(again.status, 200, "the page tells no scanner what works");
+        let spent = browser.press("Enter").await;
+        assert_eq!(spent.status, 400);
+        assert!(look(&mut browser, "link-spent").await.text.contains("request a new one"));
+    }
+}
+
+#[tokio::test]
+async fn the_page_asks_for_the_second_factor_by_keyboard() {
+    let installation = Installation::new(&[]).await;
+    let (_auth, _backend) = installation.start().await;
+    let session = installation.sign_in("ann@example.com").await;
+    let setup = installation.post("/account/mfa/setup", Some(&session), json!({})).await;
+    let code = testkit::authenticator_code(setup.text("/otpauthUrl")).await;
+    let enabled = installation.post("/account/mfa/enable", Some(&session), json!({ "code": code })).await;
+    let backup_code = enabled.text("/backupCodes/0");
+
+    let mut browser = Browser::start(false);
+    let started = installation.post("/auth/cli/start", None, json!({ "name": "my laptop" })).await;
+    browser.open(started.text("/verificationUrl")).await;
+    let mails = installation.mail.mails().len();
+    browser.type_text("ann@example.com").await;
+    browser.press("Enter").await;
+    browser.type_text(&six_digits(&installation.mail.mails()[mails].text)).await;
+    browser.press("Enter").await;
+    let asked = look(&mut browser, "second-factor").await;
+    assert_eq!(asked.focus, focus("input", "Code of your authenticator app, or a backup code"));
+    browser.type_text("aaaaa-aaaaa").await;
+    assert_eq!(browser.press("Enter").await.focus, asked.focus, "asked again");
+    browser.type_text(backup_code).await;
+    assert!(browser.press("Enter").await.text.contains("signed in as ann@example.com"));
+    for key in ["Tab", "Tab", "Tab"] {
+        browser.press(key).await;
+    }
+    assert!(browser.press("Enter").await.text.contains("The program is refused"));
+    look(&mut browser, "refused").await;
+}

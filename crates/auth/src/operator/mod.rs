@@ -1,0 +1,84 @@
+//! What operators do from the command line, beside the running service and with the same database.
+
+mod import;
+mod issue;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::audit::Actor;
+use domain::{AuthMethodId, Chance, ClientInfo, Clock, EmailAddress, EventId, PhoneNumber, UserId};
+use store::{MethodType, NewEvent, NewUser, Store, StoreError, WayIn};
+
+pub use import::OldToken;
+pub use issue::{Issuer, IssuerError, WishedToken};
+
+/// What the audit log calls the service by which operators act.
+const SERVICE: &str = "afd";
+
+/// How long a running service may go on with what it knew: it looks for operators' writes twice as often.
+const NOTICED_WITHIN: Duration = Duration::from_secs(1);
+
+/// Somebody who has the database.
+pub struct Operator {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    chance: Chance,
+    name: Option<String>,
+}
+
+impl Operator {
+    /// `name` is who sits at the terminal, for the audit log.
+    #[must_use]
+    pub fn new(store: Store, clock: Arc<dyn Clock>, chance: Chance, name: Option<String>) -> Self {
+        Self { store, clock, chance, name }
+    }
+
+    /// The database.
+    #[must_use]
+    pub const fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// An audit event of something that the operator does now.
+    #[must_use]
+    pub fn event(&self) -> NewEvent {
+        let operator = self.name.iter().map(|name| ("operator".to_owned(), name.clone()));
+        NewEvent {
+            id: self.chance.with(|rng| EventId::generate(rng)),
+            at: self.clock.now(),
+            actor: Actor { service: Some(SERVICE.to_owned()), ..Actor::default() },
+            client: ClientInfo::default(),
+            metadata: operator.collect(),
+        }
+    }
+
+    /// An account with these ways in, for which the operator vouches. The id is a new one where none is given.
+    #[must_use]
+    pub fn new_user(
+        &self,
+        id: Option<UserId>,
+        display_name: Option<String>,
+        email: Option<&EmailAddress>,
+        phone: Option<&PhoneNumber>,
+    ) -> NewUser {
+        let email = email.map(|address| WayIn::email(address.as_str()));
+        let phone = phone.map(|number| WayIn {
+            method: MethodType::Sms,
+            provider: None,
+            identifier: number.as_str().to_owned(),
+        });
+        self.chance.with(|rng| NewUser {
+            id: id.unwrap_or_else(|| UserId::generate(rng)),
+            display_name,
+            ways_in: [email, phone].into_iter().flatten().map(|way_in| (AuthMethodId::generate(rng), way_in)).collect(),
+        })
+    }
+
+    /// Returns when no running service accepts any more what has just been taken away.
+    pub async fn until_noticed(&self) -> Result<(), StoreError> {
+        self.store.note_operator_write().await?;
+        tokio::time::sleep(NOTICED_WITHIN).await;
+        Ok(())
+    }
+}

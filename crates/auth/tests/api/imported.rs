@@ -1,0 +1,120 @@
+//! Tokens that an older system issued: any form, no checksum, and garbage no dearer than before.
+
+use std::sync::Arc;
+
+use auth::{Issuer, OldToken, Operator};
+use domain::token::TokenSecret;
+use serde_json::json;
+use store::ImportOutcome;
+use testkit::seeded_chance;
+
+use crate::client::parallel;
+use crate::world::{JWT_SECRET, Person, World};
+
+/// Our beginning, length and characters, and a checksum that does not fit.
+const LIKE_OURS: &str = "af_live_00000000000000000000000000000000000000";
+const OTHERS: [&str; 4] = [
+    LIKE_OURS,
+    "af_live_9f86d081884c7d659a2feaa0c55ad015",
+    "12|aTokenOfAnotherFramework_with-all.of~it+/=",
+    "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+];
+
+/// What `afd token import` does in a process of its own.
+async fn import(world: &World, owner: &Person, tokens: &[&str]) {
+    let operator =
+        Operator::new(world.store.clone(), Arc::new(world.clock.clone()), seeded_chance(77), Some("olga".to_owned()));
+    let issuer = Issuer::new(operator, &[JWT_SECRET.into()], 4).await.unwrap();
+    let old = |(number, token): (usize, &&str)| OldToken {
+        id: format!("old-{number}").parse().unwrap(),
+        user_id: owner.id.parse().unwrap(),
+        email: None,
+        name: "old".parse().unwrap(),
+        secret: TokenSecret::of_older_system(token).unwrap(),
+        expires_at: None,
+        last_used_at: None,
+        created_at: None,
+    };
+    let old: Vec<_> = tokens.iter().enumerate().map(old).collect();
+    let outcomes = issuer.import(&old, false).await.unwrap();
+    assert_eq!(outcomes, vec![ImportOutcome::Imported { user_created: false }; tokens.len()]);
+}
+
+#[tokio::test]
+async fn tokens_of_every_form_work_at_every_door() {
+    let world = World::new().await;
+    let ann = world.ann().await;
+    import(&world, &ann, &OTHERS).await;
+    assert!(!world.is_valid(OTHERS[0]).await, "nobody has told the service yet");
+    world.auth.look_for_imports().await.unwrap();
+    for (number, token) in OTHERS.into_iter().enumerate() {
+        let valid = world.validate(token).await.ok(200);
+        assert_eq!((&valid["tokenId"], &valid["userId"]), (&json!(format!("old-{number}")), &json!(ann.id)));
+        world.get("/auth/me").by(token).await.ok(200);
+        for changed in [format!("{token}0"), token[1..].to_owned(), token.to_uppercase(), format!("{token}\0")] {
+            assert!(!world.is_valid(&changed).await, "{changed}");
+        }
+    }
+
+    let world = world.restart(|_| {}).await;
+    for token in OTHERS {
+        assert!(world.is_valid(token).await, "{token}");
+    }
+    world.delete("/tokens/old-1").by(OTHERS[1]).await.ok(200);
+    assert!(!world.is_valid(OTHERS[1]).await);
+    let kept = world.kept_bytes();
+    for token in OTHERS {
+        assert!(!kept.windows(token.len()).any(|part| part == token.as_bytes()), "{token} is at rest");
+    }
+}
+
+#[tokio::test]
+async fn garbage_dies_before_any_lookup_also_when_there_are_imported_tokens() {
+    let world = World::new().await;
+    let ann = world.ann().await;
+    import(&world, &ann, &OTHERS).await;
+    world.auth.look_for_imports().await.unwrap();
+
+    // Whoever is sent to the database now comes back with an error.
+    world.by_hand("ALTER TABLE token_secrets RENAME TO away").await;
+    let garbage = |number: usize| match (number % 4, number + 1) {
+        (0, number) => format!("af_live_{number:038}"),
+        (1, number) => format!("af_live_{number:032x}"),
+        (2, number) => format!("{number}{number}|aTokenOfAnotherFramework_with-all.of~it+/="),
+        (_, number) => format!("{number:080x}"),
+    };
+    for reply in parallel(2_000, |number| world.validate(&garbage(number)).into_future()).await {
+        reply.fails(401, "INVALID_TOKEN");
+    }
+    world.validate(OTHERS[2]).await.fails(500, "INTERNAL_ERROR");
+}
+
+#[tokio::test]
+async fn imported_tokens_outlive_the_key_that_sealed_them() {
+    let world = World::new().await;
+    let ann = world.ann().await;
+    import(&world, &ann, &OTHERS).await;
+    let world = world.restart(|setup| setup.config.secrets.seal = vec!["another key for seals, in tests".into()]).await;
+    for token in OTHERS {
+        // The other tokens have the same beginning, and nothing to do with it.
+        assert!(!world.is_valid(&format!("{}x", &token[..token.len() - 1])).await);
+        assert!(world.is_valid(token).await, "{token}");
+    }
+    assert_eq!(world.count("SELECT COUNT(DISTINCT seal_key) FROM token_secrets").await, 1, "each was sealed anew");
+    world.by_hand("UPDATE token_secrets SET hash = 'none'").await;
+    let world = world.restart(|setup| setup.config.secrets.seal = vec!["another key for seals, in tests".into()]).await;
+    for token in OTHERS {
+        assert!(world.is_valid(token).await, "{token} is found by its new digest");
+    }
+}
+
+#[tokio::test]
+async fn only_the_services_secret_seals() {
+    let world = World::new().await;
+    let operator = || Operator::new(world.store.clone(), Arc::new(world.clock.clone()), seeded_chance(78), None);
+    assert!(Issuer::new(operator(), &["another secret of at least 32 bytes".into()], 4).await.is_err());
+    assert!(Issuer::new(operator(), &[], 4).await.is_err());
+    assert!(
+        Issuer::new(operator(), &["a new secret of at least 32 bytes..".into(), JWT_SECRET.into()], 4).await.is_ok()
+    );
+}

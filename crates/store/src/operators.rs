@@ -1,0 +1,253 @@
+//! What operators do with accounts, and how they find what they look for.
+
+use domain::audit::EventType;
+use domain::{AuthMethodId, SessionId, TokenId, UserId};
+use sqlx::AnyConnection;
+
+use crate::accounts::UserCredentials;
+use crate::audit::{Event, NewEvent, event_columns, record};
+use crate::rows::{Columns, app};
+use crate::sign_in::{MethodType, WayIn, find_user_id};
+use crate::tokens::{Token, token_columns, tokens_with_present_secret};
+use crate::transaction::transaction;
+use crate::users::{self, User, user_columns};
+use crate::{Store, StoreError, methods};
+
+/// An account that an operator makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewUser {
+    /// Its id.
+    pub id: UserId,
+    /// The name that others see.
+    pub display_name: Option<String>,
+    /// E-mail address and phone number; the operator vouches that they are the user's.
+    pub ways_in: Vec<(AuthMethodId, WayIn)>,
+}
+
+/// What became of an account that was to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NewUserOutcome {
+    /// It exists.
+    Created(Box<User>),
+    /// There is a user with this id already.
+    IdTaken,
+    /// One of the ways in is this user's.
+    WayInTaken(UserId),
+}
+
+/// What became of shutting an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DisableOutcome {
+    /// It is shut from now on. These are the sessions that ended and the tokens that are refused.
+    Disabled(UserCredentials),
+    /// It was shut before.
+    AlreadyDisabled,
+    /// There is no such user.
+    NoUser,
+}
+
+impl Store {
+    /// Makes an account and writes `user.created`.
+    pub async fn create_user(&self, new: &NewUser, event: &NewEvent) -> Result<NewUserOutcome, StoreError> {
+        transaction!(self, |tx| { add_user(tx, new, event).await })
+    }
+
+    /// The user whom this way in leads to.
+    pub async fn find_user_by_way_in(&self, way_in: &WayIn) -> Result<Option<User>, StoreError> {
+        let row = sqlx::query(concat!(
+            "SELECT ",
+            user_columns!(),
+            " FROM users u JOIN auth_methods m ON m.user_id = u.id \
+             WHERE m.app_id = $1 AND m.type = $2 AND m.provider = $3 AND m.identifier = $4"
+        ))
+        .bind(app())
+        .bind(way_in.method.as_str())
+        .bind(way_in.provider.as_deref().unwrap_or_default())
+        .bind(way_in.identifier.as_str())
+        .fetch_optional(self.reader())
+        .await?;
+        row.as_ref().map(User::from_row).transpose()
+    }
+
+    /// At most `limit` users, newest first; of the disabled ones only, if so wanted.
+    pub async fn list_users(&self, only_disabled: bool, limit: u32) -> Result<Vec<User>, StoreError> {
+        let rows = sqlx::query(concat!(
+            "SELECT ",
+            user_columns!(),
+            " FROM users u WHERE ($1 = 0 OR u.disabled_at IS NOT NULL) ORDER BY u.created_at DESC, u.id DESC LIMIT $2"
+        ))
+        .bind(i64::from(only_disabled))
+        .bind(i64::from(limit))
+        .fetch_all(self.reader())
+        .await?;
+        rows.iter().map(User::from_row).collect()
+    }
+
+    /// Shuts an account: its sessions end, its tokens are refused, nobody signs in to it. Writes `user.disabled`, and
+    /// `session.ended` for each session with an event of `new_event`'s (each of its own id).
+    pub async fn disable_user(
+        &self,
+        id: &UserId,
+        new_event: impl Fn() -> NewEvent + Sync,
+    ) -> Result<DisableOutcome, StoreError> {
+        transaction!(self, |tx| {
+            let event = new_event();
+            match users::lock(tx, id).await? {
+                None => return Ok(DisableOutcome::NoUser),
+                Some(user) if user.disabled_at.is_some() => return Ok(DisableOutcome::AlreadyDisabled),
+                Some(_) => {}
+            }
+            set_disabled_at(tx, id, Some(event.at.as_millis()), &event).await?;
+            record(tx, EventType::UserDisabled, Some(id), &event).await?;
+            let rows = sqlx::query("DELETE FROM sessions WHERE user_id = $1 RETURNING id")
+                .bind(id.as_str())
+                .fetch_all(&mut *tx)
+                .await?;
+            let mut sessions: Vec<SessionId> = Vec::with_capacity(rows.len());
+            for row in &rows {
+                let session: SessionId = row.parsed("id")?;
+                let event = new_event().with("sessionId", session.as_str());
+                record(tx, EventType::SessionEnded, Some(id), &event).await?;
+                sessions.push(session);
+            }
+            let rows = sqlx::query("SELECT id FROM personal_access_tokens WHERE user_id = $1")
+                .bind(id.as_str())
+                .fetch_all(&mut *tx)
+                .await?;
+            let tokens = rows.iter().map(|row| row.parsed("id")).collect::<Result<_, _>>()?;
+            Ok(DisableOutcome::Disabled(UserCredentials { sessions, tokens }))
+        })
+    }
+
+    /// Opens an account again and writes `user.enabled`: its tokens work again, its sessions stay ended. False when it
+    /// was open; `None` when there is no such user.
+    pub async fn enable_user(&self, id: &UserId, event: &NewEvent) -> Result<Option<bool>, StoreError> {
+        transaction!(self, |tx| {
+            let Some(user) = users::lock(tx, id).await? else { return Ok(None) };
+            if user.disabled_at.is_none() {
+                return Ok(Some(false));
+            }
+            set_disabled_at(tx, id, None, event).await?;
+            record(tx, EventType::UserEnabled, Some(id), event).await?;
+            Ok(Some(true))
+        })
+    }
+
+    /// Tells all instances that something was taken away, so that they forget their copies of it.
+    pub async fn note_operator_write(&self) -> Result<(), StoreError> {
+        transaction!(self, |tx| {
+            sqlx::query("UPDATE apps SET operator_writes = operator_writes + 1 WHERE id = $1")
+                .bind(app())
+                .execute(&mut *tx)
+                .await?;
+            Ok(())
+        })
+    }
+
+    /// The token with this id, whosever it is.
+    pub async fn find_anybodys_token(&self, id: &TokenId) -> Result<Option<Token>, StoreError> {
+        let row = sqlx::query(concat!("SELECT ", token_columns!(), tokens_with_present_secret!(), "WHERE t.id = $1"))
+            .bind(id.as_str())
+            .fetch_optional(self.reader())
+            .await?;
+        row.as_ref().map(Token::from_row).transpose()
+    }
+
+    /// At most `limit` tokens, whosever they are, newest first, expired ones included.
+    pub async fn list_everybodys_tokens(&self, limit: u32) -> Result<Vec<Token>, StoreError> {
+        let rows = sqlx::query(concat!(
+            "SELECT ",
+            token_columns!(),
+            tokens_with_present_secret!(),
+            "ORDER BY t.created_at DESC, t.id DESC LIMIT $1"
+        ))
+        .bind(i64::from(limit))
+        .fetch_all(self.reader())
+        .await?;
+        rows.iter().map(Token::from_row).collect()
+    }
+
+    /// At most `limit` events, whomever they concern, of one kind if one is given, newest first: those that are not
+    /// sealed yet, then the chain from its end.
+    pub async fn list_everybodys_events(&self, kind: Option<EventType>, limit: u32) -> Result<Vec<Event>, StoreError> {
+        let mut rows = sqlx::query(concat!(
+            "SELECT ",
+            event_columns!(),
+            " FROM audit_events WHERE seq IS NULL AND ($1 = '' OR type = $1) ORDER BY at DESC, id DESC LIMIT $2"
+        ))
+        .bind(kind.map_or("", EventType::as_str))
+        .bind(i64::from(limit))
+        .fetch_all(self.reader())
+        .await?;
+        let missing = i64::from(limit).saturating_sub(i64::try_from(rows.len()).unwrap_or(i64::MAX));
+        rows.extend(
+            sqlx::query(concat!(
+                "SELECT ",
+                event_columns!(),
+                " FROM audit_events WHERE seq IS NOT NULL AND ($1 = '' OR type = $1) ORDER BY seq DESC LIMIT $2"
+            ))
+            .bind(kind.map_or("", EventType::as_str))
+            .bind(missing)
+            .fetch_all(self.reader())
+            .await?,
+        );
+        let mut events = rows.iter().map(Event::from_row).collect::<Result<Vec<_>, _>>()?;
+        // An event that was sealed between the two queries is in both.
+        let mut seen = std::collections::HashSet::new();
+        events.retain(|event| seen.insert(event.id.clone()));
+        Ok(events)
+    }
+}
+
+/// Makes an account within the transaction and writes `user.created`.
+pub(crate) async fn add_user(
+    tx: &mut AnyConnection,
+    new: &NewUser,
+    event: &NewEvent,
+) -> Result<NewUserOutcome, StoreError> {
+    if users::lock(tx, &new.id).await?.is_some() {
+        return Ok(NewUserOutcome::IdTaken);
+    }
+    for (_, way_in) in &new.ways_in {
+        if let Some(owner) = find_user_id(tx, way_in).await? {
+            return Ok(NewUserOutcome::WayInTaken(owner));
+        }
+    }
+    let by = |method| new.ways_in.iter().find(|(_, way_in)| way_in.method == method);
+    let (email, phone) = (by(MethodType::Email), by(MethodType::Sms));
+    sqlx::query(
+        "INSERT INTO users (id, app_id, email, phone, display_name, email_verified, phone_verified, created_at, \
+         updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)",
+    )
+    .bind(new.id.as_str())
+    .bind(app())
+    .bind(email.map(|(_, way_in)| way_in.identifier.as_str()))
+    .bind(phone.map(|(_, way_in)| way_in.identifier.as_str()))
+    .bind(new.display_name.as_deref())
+    .bind(i64::from(email.is_some()))
+    .bind(i64::from(phone.is_some()))
+    .bind(event.at.as_millis())
+    .execute(&mut *tx)
+    .await?;
+    for (id, way_in) in &new.ways_in {
+        methods::insert(tx, id, &new.id, way_in, event.at).await?;
+    }
+    record(tx, EventType::UserCreated, Some(&new.id), event).await?;
+    let user = users::lock(tx, &new.id).await?.ok_or(StoreError::Malformed { column: "users.id" })?;
+    Ok(NewUserOutcome::Created(Box::new(user)))
+}
+
+async fn set_disabled_at(
+    tx: &mut AnyConnection,
+    id: &UserId,
+    disabled_at: Option<i64>,
+    event: &NewEvent,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE users SET disabled_at = $1, updated_at = $2 WHERE id = $3")
+        .bind(disabled_at)
+        .bind(event.at.as_millis())
+        .bind(id.as_str())
+        .execute(tx)
+        .await?;
+    Ok(())
+}

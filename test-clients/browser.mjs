@@ -1,0 +1,73 @@
+// A browser that does what comes in on stdin, one JSON array a line, and answers each with one line of JSON.
+//   node browser.mjs PATH_OF_CHROMIUM [noscript]
+//   ["open", URL] ["type", TEXT] ["press", KEY] ["size", WIDTH, HEIGHT] ["screenshot", PATH]
+import { createInterface } from 'node:readline';
+import { setTimeout } from 'node:timers/promises';
+import { chromium } from 'playwright-core';
+
+const [executablePath, script] = process.argv.slice(2);
+const browser = await chromium.launch({
+  executablePath,
+  args: [
+    '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+    '--disable-component-update', '--disable-sync',
+  ],
+});
+const page = await (await browser.newContext({ javaScriptEnabled: script !== 'noscript' })).newPage();
+
+// What the page wanted that was not the page itself, and what its policy forbade.
+const wanted = [];
+const complaints = [];
+page.on('request', (request) => request.isNavigationRequest() || wanted.push(request.url()));
+page.on('console', (message) => /Content Security Policy/.test(message.text()) && complaints.push(message.text()));
+let status = 0;
+page.on('response', (response) => {
+  if (response.request().isNavigationRequest()) status = response.status();
+});
+
+// Browsers give a page's first field the focus some time after it has loaded.
+const settled = async () => {
+  const hasFocus = () => !document.querySelector('[autofocus]') || document.activeElement !== document.body;
+  for (let tries = 0; tries < 500 && !(await page.evaluate(hasFocus)); tries++) await setTimeout(10);
+};
+
+const actions = {
+  open: async (url) => {
+    await page.goto(url);
+    await settled();
+  },
+  type: (text) => page.keyboard.type(text),
+  // Enter and Space may lead to another page, whose arrival is waited for.
+  press: async (key) => {
+    const arrived = key === 'Enter' ? page.waitForEvent('load', { timeout: 20_000 }).catch(() => {}) : undefined;
+    await page.keyboard.press(key);
+    await arrived;
+    await settled();
+  },
+  size: (width, height) => page.setViewportSize({ width, height }),
+  screenshot: (path) => page.screenshot({ path }),
+};
+
+const look = () => page.evaluate(() => {
+  const element = document.activeElement;
+  const name = (element.labels?.[0] ?? element).innerText?.trim().split('\n')[0] ?? '';
+  const controls = [...document.querySelectorAll('input:not([type=hidden]), select, button')];
+  return {
+    title: document.title,
+    language: document.documentElement.lang,
+    text: document.body.innerText,
+    focus: { tag: element.localName, name },
+    unlabelled: controls.filter((one) => one.localName !== 'button' && !one.labels.length).length,
+    tooSmall: controls.filter((one) => one.getBoundingClientRect().height < 44).length,
+    overflows: document.documentElement.scrollWidth > document.documentElement.clientWidth,
+    outlined: getComputedStyle(element).outlineStyle !== 'none',
+    styled: getComputedStyle(document.body).display === 'grid',
+  };
+});
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const [action, ...args] = JSON.parse(line);
+  await actions[action](...args);
+  console.log(JSON.stringify({ url: page.url(), status, wanted, complaints, ...(await look()) }));
+}
+await browser.close();
