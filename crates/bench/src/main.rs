@@ -46,7 +46,7 @@ struct Options {
 /// Different tokens that are driven in turn.
 const MANY: usize = 100_000;
 /// A limit that the load does not reach.
-const UNLIMITED: (&str, &str) = ("RATE_LIMIT_TOKEN_PER_MINUTE", "4000000000");
+const UNLIMITED: (&str, &str) = ("RATE_LIMIT_TOKEN_PER_MINUTE", "10000000");
 
 #[tokio::main]
 async fn main() -> Result<()> {

@@ -48,7 +48,7 @@ pub(crate) fn auth_launch(mail: &SmtpSink, port: u16, settings: &[(&str, &str)])
         .env("JWT_REFRESH_SECRET", "bench-refresh-secret-of-at-least-32-bytes")
         .env("PUBLIC_URL", format!("http://127.0.0.1:{port}"))
         .env("SMTP_URL", mail.url())
-        .env("RATE_LIMIT_STANDARD", "1000000000/1m")
+        .env("RATE_LIMIT_STANDARD", "1000000/1m")
         .env("RATE_LIMIT_TOKEN_CREATION_PER_DAY", "1000000")
         .env("MAX_ACTIVE_TOKENS", "1000000")
         .healthy_on(port);
