@@ -1,6 +1,7 @@
 //! `afd`: both services, and what an operator does with them, in one binary.
 
 mod config;
+mod copy;
 mod dev;
 mod documents;
 mod healthcheck;
@@ -60,6 +61,9 @@ enum Command {
         #[command(flatten)]
         common: operator::Common,
     },
+    /// The database as a whole.
+    #[command(subcommand)]
+    Store(copy::Command),
     /// Exit 0 if the service at this address answers healthy.
     Healthcheck {
         /// Such as <http://localhost:3001>; without it, `PORT` (3001) of this machine.
@@ -103,13 +107,14 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             unsent.finish().await;
         }
         Command::Migrate => {
-            let url = config::database(Source::of_process())?;
-            services::open_store(&url).await?.migrate().await?;
+            let (url, options) = config::migration(Source::of_process())?;
+            services::open_store_with(&url, &options).await?.migrate().await?;
             say("The database is up to date.");
         }
         Command::User { command, common } => return operator::user::run(command, &common).await,
         Command::Token { command, common } => return operator::token::run(command, &common).await,
         Command::Audit { command, common } => return operator::audit::run(command, &common).await,
+        Command::Store(command) => copy::run(command).await?,
         Command::Healthcheck { url } => healthcheck::run(url).await?,
         Command::Openapi => say(&documents::openapi()),
         Command::Schema => say(&documents::schema()),

@@ -1,20 +1,22 @@
-//! From settings to running services. The only place that knows which database runs.
+//! From settings to running services. The only place that knows which database and which limiter run.
 
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use auth::{AuthService, Background, HttpSms, Mailer, Outbox, Parts, Resend, SmsSender, Smtp, Templates, Twilio};
 use auth_client::{AuthClient, AuthClientConfig};
 use domain::{Chance, Clock, SystemClock};
+use limiter::{Redis, RedisOptions, Timekeeper};
 use store::Store;
 use telemetry::Registry;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use web::{Drain, Operations, Threads};
 
-use crate::config::{AuthSettings, BackendSettings, Listen, Mail, Sms};
+use crate::config::{AuthSettings, BackendSettings, Listen, Mail, RedisSettings, Sms};
 use crate::metrics;
 
 /// Runs the auth service until it is told to stop.
@@ -22,7 +24,11 @@ pub(crate) async fn run_auth(settings: AuthSettings) -> anyhow::Result<()> {
     let listen = settings.listen.clone();
     let listener = bind(&listen).await?;
     let metrics = metrics::bind(&listen).await?;
-    tracing::info!("no REDIS_URL: limits are counted in this process, so run one instance of the auth service only");
+    if settings.redis.is_none() {
+        tracing::info!(
+            "no REDIS_URL: limits are counted in this process, so run one instance of the auth service only"
+        );
+    }
     let operations = Operations::default();
     let running = RunningAuth::start(settings, None, operations.clone()).await?;
     let mut registry = Registry::default();
@@ -66,10 +72,14 @@ impl RunningAuth {
         outbox: Option<Outbox>,
         operations: Operations,
     ) -> anyhow::Result<Self> {
-        let store = open_store(&settings.database_url).await?;
+        let store = open_store_with(&settings.database_url, &settings.database).await?;
         if settings.auto_migrate {
             store.migrate().await?;
         }
+        let redis = match settings.redis {
+            Some(redis) => Some(connect(redis).await?),
+            None => None,
+        };
         let mailer = match &outbox {
             Some(outbox) => Some(Arc::new(outbox.clone()) as Arc<dyn Mailer>),
             None => mailer(settings.mail, settings.from)?,
@@ -83,6 +93,7 @@ impl RunningAuth {
         };
         let parts = Parts {
             store: store.clone(),
+            redis,
             clock: Arc::new(SystemClock),
             chance: Chance::of_the_system(),
             mailer,
@@ -105,6 +116,16 @@ impl RunningAuth {
         drop(served);
         tracing::info!("the auth service has stopped");
     }
+}
+
+async fn connect(settings: RedisSettings) -> anyhow::Result<Redis> {
+    let options = RedisOptions {
+        timeout: settings.timeout,
+        fallback_divisor: settings.fallback_divisor,
+        timekeeper: Timekeeper::Redis,
+        chance: Chance::of_the_system(),
+    };
+    Redis::connect(&settings.url, options).await.context("REDIS_URL")
 }
 
 fn mailer(mail: Option<Mail>, from: String) -> anyhow::Result<Option<Arc<dyn Mailer>>> {
@@ -154,11 +175,15 @@ pub(crate) fn backend_router(
     }))
 }
 
-/// Opens the database, creating it where it is missing.
+/// Opens the database, creating a SQLite file where it is missing.
 pub(crate) async fn open_store(url: &str) -> anyhow::Result<Store> {
-    Store::open(url, &store::Options::default())
-        .await
-        .with_context(|| format!("the database {}", without_password(url)))
+    // A command at a terminal does not wait for a database that may come up.
+    open_store_with(url, &store::Options { start_up_wait: Duration::from_secs(1), ..Default::default() }).await
+}
+
+/// Opens the database as it is configured.
+pub(crate) async fn open_store_with(url: &str, options: &store::Options) -> anyhow::Result<Store> {
+    Store::open(url, options).await.with_context(|| format!("the database {}", without_password(url)))
 }
 
 /// Opens a database that has to be there.
@@ -171,6 +196,8 @@ pub(crate) async fn open_existing_store(url: &str) -> anyhow::Result<Store> {
 }
 
 fn without_password(url: &str) -> String {
+    // A password can be among the parameters as well.
+    let url = url.split_once('?').map_or(url, |(before, _)| before);
     match url.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?.1))) {
         Some((scheme, rest)) => format!("{scheme}://…@{rest}"),
         None => url.to_owned(),

@@ -1,7 +1,6 @@
 //! What happens beside requests: uses written down, the audit chain sealed, leftovers removed.
 
 use std::collections::BTreeMap;
-use std::future::ready;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -15,9 +14,10 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::AuthService;
+use crate::tokens::MARK_LIFETIME;
 
 const FLUSH_EVERY: Duration = Duration::from_secs(2);
-/// An operator's command in another process is noticed so soon.
+/// What other processes wrote is noticed so soon; thrice within [`limiter::TRUST`].
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 const SEAL_EVERY: Duration = Duration::from_millis(500);
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
@@ -29,6 +29,8 @@ const FIRST_CLEANING_AFTER: Duration = Duration::from_mins(5);
 const BATCH: u32 = 500;
 /// Expired tokens stay visible to their owner for so long.
 const EXPIRED_TOKENS_KEPT: Duration = Duration::from_hours(30 * 24);
+/// Owed marks are kept for so long after their end, whatever clocks they were written by.
+const MARKS_KEPT: Duration = Duration::from_mins(10);
 /// Spent codes and ended sessions are kept for so long, for whoever looks into what happened.
 const SPENT_KEPT: Duration = Duration::from_hours(24);
 
@@ -47,7 +49,13 @@ struct Chore {
     work: for<'a> fn(&'a AuthService) -> BoxFuture<'a, Result<(), StoreError>>,
 }
 
-const CHORES: [Chore; 6] = [
+const CHORES: [Chore; 7] = [
+    Chore {
+        what: "looking at owed marks",
+        first: Duration::ZERO,
+        every: LOOK_EVERY,
+        work: |auth| auth.look_at_owed_marks().boxed(),
+    },
     Chore {
         what: "looking for foreign writes",
         first: LOOK_EVERY,
@@ -62,12 +70,7 @@ const CHORES: [Chore; 6] = [
     },
     Chore { what: "writing down uses", first: FLUSH_EVERY, every: FLUSH_EVERY, work: |auth| auth.flush().boxed() },
     Chore { what: "sealing the audit chain", first: SEAL_EVERY, every: SEAL_EVERY, work: |auth| auth.seal().boxed() },
-    Chore {
-        what: "sweeping the limiter",
-        first: SWEEP_EVERY,
-        every: SWEEP_EVERY,
-        work: |auth| ready(auth.sweep()).boxed(),
-    },
+    Chore { what: "sweeping the limiter", first: SWEEP_EVERY, every: SWEEP_EVERY, work: |auth| auth.sweep().boxed() },
     Chore {
         what: "removing leftovers",
         first: FIRST_CLEANING_AFTER,
@@ -145,11 +148,22 @@ impl AuthService {
         self.validator.look_for_imports().await
     }
 
-    #[expect(clippy::unnecessary_wraps, reason = "the shape that all chores have")]
-    fn sweep(&self) -> Result<(), StoreError> {
+    /// Distrusts all copies of what the database says was ended or changed. Until this has been done, and whenever it
+    /// has not been for a second and a half, an instance that shares a Redis trusts no copy at all.
+    pub async fn look_at_owed_marks(&self) -> Result<(), StoreError> {
+        let (looking, now) = (Instant::now(), self.clock.now());
+        for credential in self.store.owed_marks(now).await? {
+            self.validator.limiter.mark_stale_here(&credential, i64::MAX, MARK_LIFETIME, now);
+        }
+        self.validator.limiter.has_looked(looking);
+        Ok(())
+    }
+
+    async fn sweep(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
         self.limiter.sweep(now);
         self.validator.limiter.sweep(now);
+        while self.store.purge_owed_marks(now.minus(MARKS_KEPT), BATCH).await? == u64::from(BATCH) {}
         Ok(())
     }
 

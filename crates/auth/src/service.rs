@@ -2,11 +2,12 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use domain::{Chance, Clock, DigestKey, EventId, SessionId, TokenId};
-use limiter::MemoryLimiter;
+use domain::{Chance, Clock, DigestKey, EventId};
+use limiter::{Limiter, Marked, Redis};
 use secrecy::{ExposeSecret, SecretString};
-use store::{ForeignWrites, Store, StoreError};
+use store::{ForeignWrites, MarkedCredential, Store, StoreError};
 use web::ApiError;
 
 use crate::config::Config;
@@ -15,12 +16,14 @@ use crate::keys::{AccessKeys, RefreshKey, Seal, ServiceKeys, reseal};
 use crate::metrics::Metrics;
 use crate::notify::{Mailer, Outbox, SmsSender, Templates};
 use crate::sign_in::oauth;
-use crate::tokens::{CredentialId, MARK_LIFETIME, OlderTokens, Recovery, Validator, ValidatorParts};
+use crate::tokens::{MARK_LIFETIME, OlderTokens, Recovery, Validator, ValidatorParts};
 
 /// What the service is composed of.
 pub struct Parts {
     /// Where everything is kept; migrated.
     pub store: Store,
+    /// Where all instances count together; `None` where there is one only.
+    pub redis: Option<Redis>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Where secrets and ids come from.
@@ -42,7 +45,7 @@ pub struct AuthService {
     pub(crate) config: Config,
     pub(crate) store: Store,
     /// Windows of addresses and users.
-    pub(crate) limiter: MemoryLimiter,
+    pub(crate) limiter: Limiter,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) chance: Chance,
     pub(crate) hasher: Arc<Hasher>,
@@ -69,6 +72,9 @@ pub struct AuthService {
 /// with many addresses can fill the other one, and must not crowd out customers' tokens with it.
 const LIMITER_CAPACITY: usize = 1_000_000;
 
+/// What is added to [`limiter::TRUST`], for requests that asked just before its end and are being answered.
+const HURRY: Duration = Duration::from_millis(500);
+
 impl AuthService {
     /// Puts the parts together; makes the signing key where there is none yet.
     ///
@@ -78,7 +84,7 @@ impl AuthService {
     /// # Panics
     /// If the configuration has no secret at all.
     pub async fn start(config: Config, parts: Parts) -> Result<Arc<Self>, StoreError> {
-        let Parts { store, clock, chance, mailer, sms, templates, outbox, operations } = parts;
+        let Parts { store, redis, clock, chance, mailer, sms, templates, outbox, operations } = parts;
         let metrics = Arc::new(Metrics::new());
         let seals: Vec<Seal> = config.secrets.sealing().map(Seal::new).collect();
         reseal(&store, &seals).await?;
@@ -87,10 +93,14 @@ impl AuthService {
         let token_digests = digest_keys.next().expect("a configuration has a secret");
         let older_token_digests = digest_keys.collect();
         let recovery = Recovery::new(&store, &token_digests, Arc::clone(&hasher)).await?;
+        let new_limiter = || match &redis {
+            None => Limiter::in_memory(LIMITER_CAPACITY),
+            Some(redis) => Limiter::on_redis(redis, LIMITER_CAPACITY),
+        };
         let older_tokens = OlderTokens::load(&store, &token_digests).await?;
         let validating = ValidatorParts {
             store: store.clone(),
-            limiter: MemoryLimiter::new(LIMITER_CAPACITY),
+            limiter: new_limiter(),
             clock: Arc::clone(&clock),
             access_keys: AccessKeys::load(&store, &seals, &chance, clock.now()).await?,
             token_digests,
@@ -111,7 +121,7 @@ impl AuthService {
             seals,
             config,
             store,
-            limiter: MemoryLimiter::new(LIMITER_CAPACITY),
+            limiter: new_limiter(),
             clock,
             chance,
             hasher,
@@ -125,18 +135,41 @@ impl AuthService {
         }))
     }
 
-    /// From now on no copy of this token is trusted; the database decides.
-    pub(crate) fn distrust_token(&self, id: &TokenId) {
-        self.distrust(&CredentialId::Pat(id.clone()));
+    /// Does what ends these credentials or makes them worth less: when this returns, no instance trusts a copy of them.
+    pub(crate) async fn revoking<T>(
+        &self,
+        credentials: &[MarkedCredential],
+        change: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, ApiError> {
+        // Before the commit, so that a caller who hangs up in between cannot leave a dead credential in a cache.
+        let _: Marked = self.mark(credentials).await;
+        let changed = change.await.map_err(internal)?;
+        self.make_known(credentials).await;
+        Ok(changed)
     }
 
-    /// From now on no copy of this session is trusted; the database decides.
-    pub(crate) fn distrust_session(&self, id: &SessionId) {
-        self.distrust(&CredentialId::Session(id.clone()));
+    /// From now on no copy of these is trusted here, nor, if Redis can be reached, elsewhere; the database decides.
+    pub(crate) async fn mark(&self, credentials: &[MarkedCredential]) -> Marked {
+        let mut marked = Marked::Everywhere;
+        for credential in credentials {
+            let (key, now) = (credential.key(), self.clock.now());
+            if self.validator.limiter.mark_stale(&key, i64::MAX, MARK_LIFETIME, now).await == Marked::HereOnly {
+                marked = Marked::HereOnly;
+            }
+        }
+        marked
     }
 
-    fn distrust(&self, id: &CredentialId) {
-        self.validator.limiter.mark_stale(&id.window_key(), i64::MAX, self.clock.now().plus(MARK_LIFETIME));
+    /// Returns when all instances know that these were changed. The change has been committed, and the marks are owed
+    /// in the database since.
+    ///
+    /// Once more in Redis, although they were marked before: a mark that was lost with a master since would be missed
+    /// by instances that have not looked into the database yet. Where Redis cannot be reached, it takes as long as an
+    /// instance may go without looking there.
+    pub(crate) async fn make_known(&self, credentials: &[MarkedCredential]) {
+        if self.mark(credentials).await == Marked::HereOnly {
+            tokio::time::sleep(limiter::TRUST + HURRY).await;
+        }
     }
 }
 

@@ -7,12 +7,21 @@
 //!
 //! The mark is about trust in copies: whoever changes a credential marks it, and from then on holders of an older copy
 //! are told that it is stale. A mark never says no by itself; it says: read the database.
+//!
+//! One process counts in its memory; several count in Redis. What happens while Redis cannot be reached is decided
+//! here and nowhere else: copies are stale, and windows are counted in each process, at a share of their limit.
 
 mod memory;
+mod redis;
 
-use domain::Timestamp;
+use std::time::Duration;
 
-pub use memory::MemoryLimiter;
+use domain::{Limit, Timestamp};
+
+use crate::redis::SharedLimiter;
+use memory::MemoryLimiter;
+
+pub use crate::redis::{Redis, RedisOptions, RedisUrlError, TRUST, Timekeeper};
 
 /// The state of a key's window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,9 +52,166 @@ pub enum Verdict {
 /// Whether a cached copy of a credential can be trusted, and if so whether a request with it may go on.
 #[must_use]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CredentialVerdict {
+pub enum CopyVerdict {
     /// The copy is good; the request was put to the window.
     Counted(Verdict),
-    /// The credential was changed or deleted after the copy was made. Nothing was counted.
+    /// The copy cannot be trusted: the credential was changed or deleted after it was made, or nobody can say. Nothing
+    /// was counted.
     Stale,
+}
+
+/// What a copy has to show to be trusted: that what Redis knows about the credential has not been lost since before
+/// the copy was read. [`Limiter::admit_read`] hands it out, to be kept with the copy.
+///
+/// Redis keeps a nonce beside each credential's window and mark, in one value. Whoever reads the database learns the
+/// nonce afterwards. If it is the one they knew before they read, then whatever mark was set in between is still there.
+/// If it is another one, or their first, a mark may have been lost with the one before, and the copy is not yet
+/// trusted: the next request reads the database again, knowing the nonce this time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Evidence {
+    nonce: [u8; 8],
+    /// Known before the copy was read, and unchanged afterwards.
+    is_confirmed: bool,
+    /// The connection it was learned by: a copy does not outlive a loss of Redis.
+    connection: u64,
+}
+
+/// Whether every instance of the service knows that a credential was marked.
+#[must_use]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Marked {
+    /// From now on no instance trusts an older copy.
+    Everywhere,
+    /// Redis cannot be reached. This instance trusts no older copy; the others learn of it from the database, where
+    /// the mark has to be owed, and trust no copy for longer than [`TRUST`] without having looked there.
+    HereOnly,
+}
+
+/// Where windows are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LimiterState {
+    /// In this process, which is the only one.
+    InProcess,
+    /// In Redis.
+    InRedis,
+    /// In this process at a share of the limits, because Redis cannot be reached.
+    Fallback,
+}
+
+/// Windows and marks: of one process, or of all that share a Redis.
+pub struct Limiter(Place);
+
+enum Place {
+    Memory(MemoryLimiter),
+    Redis(SharedLimiter),
+}
+
+impl Limiter {
+    /// A limiter for an installation of one process, with room for `capacity` keys of under 1 KiB.
+    #[must_use]
+    pub fn in_memory(capacity: usize) -> Self {
+        Self(Place::Memory(MemoryLimiter::new(capacity)))
+    }
+
+    /// A limiter of all processes that use this Redis. `capacity` is how many keys this process keeps in mind for the
+    /// time when Redis cannot be reached.
+    #[must_use]
+    pub fn on_redis(redis: &Redis, capacity: usize) -> Self {
+        Self(Place::Redis(SharedLimiter::new(redis, capacity)))
+    }
+
+    /// Counts a request of `key`, if it is within `limit`.
+    #[inline]
+    pub async fn admit(&self, key: &str, limit: Limit, now: Timestamp) -> Verdict {
+        match &self.0 {
+            Place::Memory(memory) => memory.admit(key, limit, now),
+            // Boxed, here and below, so that the way through memory does not carry the other one's state about.
+            Place::Redis(redis) => Box::pin(redis.admit(key, limit, now)).await,
+        }
+    }
+
+    /// Counts a request with a copy of the credential `id` that was made of version `version`, if the copy can be
+    /// trusted. One step: once [`mark_stale`](Self::mark_stale) has returned, no older copy is counted.
+    #[inline]
+    pub async fn admit_copy(
+        &self,
+        id: &str,
+        version: i64,
+        evidence: Evidence,
+        limit: Limit,
+        now: Timestamp,
+    ) -> CopyVerdict {
+        match &self.0 {
+            Place::Memory(memory) => memory.admit_copy(id, version, limit, now),
+            Place::Redis(redis) => Box::pin(redis.admit_copy(id, version, evidence, limit, now)).await,
+        }
+    }
+
+    /// Counts a request with the credential `id`, which has just been read and needs no trust. `before` is the evidence
+    /// that was at hand before it was read, by default none; what is returned goes with the copy.
+    #[inline]
+    pub async fn admit_read(&self, id: &str, before: Evidence, limit: Limit, now: Timestamp) -> (Verdict, Evidence) {
+        match &self.0 {
+            Place::Memory(memory) => (memory.admit(id, limit, now), Evidence::default()),
+            Place::Redis(redis) => Box::pin(redis.admit_read(id, before, limit, now)).await,
+        }
+    }
+
+    /// The window of `key` as it is; counts nothing.
+    pub async fn peek(&self, key: &str, limit: Limit, now: Timestamp) -> Quota {
+        match &self.0 {
+            Place::Memory(memory) => memory.peek(key, limit, now),
+            Place::Redis(redis) => Box::pin(redis.peek(key, limit, now)).await,
+        }
+    }
+
+    /// For as long as `lasting`, copies of the credential `id` with a version below `version` are stale; `i64::MAX`
+    /// makes all of them so, as a deletion does. Marks only ever grow: of two, the higher version and the later end
+    /// hold.
+    ///
+    /// A mark has to outlive every copy that was made before it. Marks are not subject to the capacity, since to drop
+    /// one would bring a deleted credential back to life; their number is bounded by how long they last.
+    pub async fn mark_stale(&self, id: &str, version: i64, lasting: Duration, now: Timestamp) -> Marked {
+        match &self.0 {
+            Place::Memory(memory) => {
+                memory.mark_stale(id, version, now.plus(lasting));
+                Marked::Everywhere
+            }
+            Place::Redis(redis) => Box::pin(redis.mark_stale(id, version, lasting, now)).await,
+        }
+    }
+
+    /// The same in this process only, for a mark that the database says is owed.
+    pub fn mark_stale_here(&self, id: &str, version: i64, lasting: Duration, now: Timestamp) {
+        match &self.0 {
+            Place::Memory(memory) => memory.mark_stale(id, version, now.plus(lasting)),
+            Place::Redis(redis) => redis.mark_stale_here(id, version, lasting, now),
+        }
+    }
+
+    /// All marks that were owed in the database at this moment have been made known by
+    /// [`mark_stale_here`](Self::mark_stale_here). With Redis, copies are trusted for [`TRUST`] from then on, and no
+    /// longer: an instance that does not hear of marks must not rely on there being none.
+    pub fn has_looked(&self, at: tokio::time::Instant) {
+        if let Place::Redis(redis) = &self.0 {
+            redis.has_looked(at);
+        }
+    }
+
+    /// Drops every idle key and every mark whose time is over, and gives the memory back.
+    pub fn sweep(&self, now: Timestamp) {
+        match &self.0 {
+            Place::Memory(memory) => memory.sweep(now),
+            Place::Redis(redis) => redis.sweep(now),
+        }
+    }
+
+    /// Where windows are counted now.
+    #[must_use]
+    pub fn state(&self) -> LimiterState {
+        match &self.0 {
+            Place::Memory(_) => LimiterState::InProcess,
+            Place::Redis(redis) => redis.state(),
+        }
+    }
 }

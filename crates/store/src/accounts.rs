@@ -5,6 +5,7 @@ use domain::{SessionId, TokenId, UserId};
 use sqlx::AnyConnection;
 
 use crate::audit::{NewEvent, record};
+use crate::owed_marks::{MarkedCredential, owe};
 use crate::rows::Columns;
 use crate::transaction::transaction;
 use crate::{Store, StoreError, User, chain, users};
@@ -25,6 +26,15 @@ pub struct UserCredentials {
     pub sessions: Vec<SessionId>,
     /// Personal access tokens.
     pub tokens: Vec<TokenId>,
+}
+
+impl UserCredentials {
+    /// All of them, as marks name them.
+    #[must_use]
+    pub fn marked(&self) -> Vec<MarkedCredential> {
+        let sessions = self.sessions.iter().cloned().map(MarkedCredential::Session);
+        sessions.chain(self.tokens.iter().cloned().map(MarkedCredential::Token)).collect()
+    }
 }
 
 impl Store {
@@ -88,11 +98,15 @@ impl Store {
             let sessions = delete_owned(tx, "DELETE FROM sessions WHERE user_id = $1 RETURNING id", user_id).await?;
             let tokens =
                 delete_owned(tx, "DELETE FROM personal_access_tokens WHERE user_id = $1 RETURNING id", user_id).await?;
+            let ended = UserCredentials { sessions, tokens };
+            for credential in ended.marked() {
+                owe(tx, &credential, event.at).await?;
+            }
             // The rest goes with the user's row: ON DELETE CASCADE.
             sqlx::query("DELETE FROM users WHERE id = $1").bind(user_id.as_str()).execute(&mut *tx).await?;
             record(tx, EventType::UserDeleted, Some(user_id), event).await?;
             chain::erase_particulars(tx, user_id).await?;
-            Ok(Some(UserCredentials { sessions, tokens }))
+            Ok(Some(ended))
         })
     }
 }

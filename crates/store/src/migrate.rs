@@ -15,10 +15,6 @@ impl Store {
     /// Brings the tables to this version of the program: all migrations that are missing, or none. May run in several
     /// processes at once: the others wait and then find everything done.
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        // sqlx would lock by `pg_advisory_lock`, which not all take that speak like PostgreSQL.
-        let mut migrator = Migrator::with_migrations(MIGRATIONS.iter().cloned().collect());
-        migrator.set_locking(false);
-
         let mut connection = self.writer.acquire().await?;
         let is_postgres = matches!(self.product, Product::Postgres);
         if is_postgres {
@@ -29,7 +25,7 @@ impl Store {
         if is_postgres {
             pass_turnstile(&mut transaction).await?;
         }
-        migrator.run_direct(None, &mut *transaction, false).await.map_err(|error| match error {
+        migrator().run_direct(None, &mut *transaction, false).await.map_err(|error| match error {
             MigrateError::Execute(error) => error.into(),
             error => StoreError::Migration(error),
         })?;
@@ -47,6 +43,13 @@ impl Store {
             Err(_) => Ok(false),
         }
     }
+}
+
+/// All migrations, without sqlx's own lock: `pg_advisory_lock` is not to be had everywhere that PostgreSQL is spoken.
+pub(crate) fn migrator() -> Migrator {
+    let mut migrator = Migrator::with_migrations(MIGRATIONS.iter().cloned().collect());
+    migrator.set_locking(false);
+    migrator
 }
 
 /// The one row that is there before all migrations.

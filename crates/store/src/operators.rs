@@ -6,6 +6,7 @@ use sqlx::AnyConnection;
 
 use crate::accounts::UserCredentials;
 use crate::audit::{Event, NewEvent, event_columns, record};
+use crate::owed_marks::owe;
 use crate::rows::{Columns, app};
 use crate::sign_in::{MethodType, WayIn, find_user_id};
 use crate::tokens::{Token, token_columns, tokens_with_present_secret};
@@ -115,7 +116,11 @@ impl Store {
                 .fetch_all(&mut *tx)
                 .await?;
             let tokens = rows.iter().map(|row| row.parsed("id")).collect::<Result<_, _>>()?;
-            Ok(DisableOutcome::Disabled(UserCredentials { sessions, tokens }))
+            let ended = UserCredentials { sessions, tokens };
+            for credential in ended.marked() {
+                owe(tx, &credential, event.at).await?;
+            }
+            Ok(DisableOutcome::Disabled(ended))
         })
     }
 

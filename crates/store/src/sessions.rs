@@ -9,6 +9,7 @@ use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
 use crate::audit::{NewEvent, record};
+use crate::owed_marks::{MarkedCredential, owe};
 use crate::rows::{Columns, app, ip};
 use crate::transaction::transaction;
 use crate::users::{User, user_columns};
@@ -165,6 +166,7 @@ impl Store {
                 return Ok(RefreshOutcome::Replayed(Box::new((session, user))));
             }
             delete(tx, &session.id).await?;
+            owe(tx, &MarkedCredential::Session(session.id.clone()), now).await?;
             record(tx, EventType::SessionReuseDetected, Some(&user.id), &event).await?;
             Ok(RefreshOutcome::Reused)
         })
@@ -191,6 +193,7 @@ impl Store {
             let Some(row) = row else { return Ok(None) };
             let event = event.clone().with("sessionId", id.as_str());
             record(tx, EventType::SessionEnded, Some(user_id), &event).await?;
+            owe(tx, &MarkedCredential::Session(id.clone()), event.at).await?;
             Session::from_row(&row).map(Some)
         })
     }
@@ -228,6 +231,7 @@ impl Store {
                 let id: SessionId = row.parsed("id")?;
                 let event = new_event().with("sessionId", id.as_str());
                 record(tx, EventType::SessionEnded, Some(user_id), &event).await?;
+                owe(tx, &MarkedCredential::Session(id.clone()), event.at).await?;
                 ended.push(id);
             }
             Ok(ended)

@@ -9,6 +9,7 @@ use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
 use crate::audit::{NewEvent, record};
+use crate::owed_marks::{MarkedCredential, owe};
 use crate::rows::{Columns, app, millis};
 use crate::transaction::transaction;
 use crate::{Store, StoreError, users};
@@ -238,6 +239,7 @@ impl Store {
             let Some(token) = find(&mut *tx, user_id, id).await? else { return Ok(None) };
             let event = event.clone().with("tokenId", id.as_str()).with("name", token.name.as_str());
             record(tx, EventType::TokenRotated, Some(user_id), &event).await?;
+            owe(tx, &MarkedCredential::Token(id.clone()), event.at).await?;
             Ok(Some(token))
         })
     }
@@ -262,6 +264,7 @@ impl Store {
             }
             let event = event.clone().with("tokenId", id.as_str()).with("name", token.name.as_str());
             record(tx, EventType::TokenDeleted, Some(user_id), &event).await?;
+            owe(tx, &MarkedCredential::Token(id.clone()), event.at).await?;
             Ok(Some(token))
         })
     }

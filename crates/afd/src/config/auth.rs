@@ -1,11 +1,13 @@
 //! The auth service's settings.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ::auth::{Config, EthereumRpc, Limits, Secrets};
 use ::http::uri::Authority;
 use domain::{Limit, PhoneNumber, PhoneNumberError, parse_duration};
+use limiter::Redis;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
@@ -16,7 +18,9 @@ use super::{Listen, Problems, Source, check_secret, jwt_secrets, listen, origin,
 pub(crate) struct AuthSettings {
     pub listen: Listen,
     pub database_url: String,
+    pub database: store::Options,
     pub auto_migrate: bool,
+    pub redis: Option<RedisSettings>,
     pub mail: Option<Mail>,
     pub sms: Option<Sms>,
     /// The sender of mail.
@@ -26,6 +30,13 @@ pub(crate) struct AuthSettings {
     /// The operator's own templates.
     pub templates: Option<PathBuf>,
     pub service: Config,
+}
+
+/// Where all instances count together.
+pub(crate) struct RedisSettings {
+    pub url: SecretString,
+    pub timeout: Duration,
+    pub fallback_divisor: NonZeroU32,
 }
 
 /// How mail is sent.
@@ -68,7 +79,9 @@ pub(crate) fn auth(mut source: Source) -> Result<AuthSettings, Problems> {
     let settings = AuthSettings {
         listen: listen(source, "0.0.0.0", 3001),
         database_url: database_setting(source),
+        database: database_options(source),
         auto_migrate: source.flag("AUTO_MIGRATE", true),
+        redis: redis(source),
         mail: mail(source),
         sms,
         from: source.text("FROM_EMAIL").unwrap_or_else(|| format!("no-reply@{domain}")),
@@ -95,13 +108,13 @@ pub(crate) fn auth(mut source: Source) -> Result<AuthSettings, Problems> {
     source.finish(settings)
 }
 
-/// Which database `afd migrate` and the operator's commands work on.
+/// Which database `afd migrate` works on, and how: in a container it may be there before the database.
 ///
 /// # Errors
-/// When `DATABASE_URL` names none.
-pub(crate) fn database(mut source: Source) -> Result<String, Problems> {
-    let url = database_setting(&mut source);
-    source.finish(url)
+/// When `DATABASE_URL` names none, or another of the database's settings is wrong.
+pub(crate) fn migration(mut source: Source) -> Result<(String, store::Options), Problems> {
+    let database = (database_setting(&mut source), database_options(&mut source));
+    source.finish(database)
 }
 
 pub(super) fn seal_secrets(source: &mut Source) -> Vec<SecretString> {
@@ -118,6 +131,31 @@ pub(super) fn database_setting(source: &mut Source) -> String {
     database_url(url.expose_secret()).unwrap_or_else(|what| {
         source.problem("DATABASE_URL", what);
         String::new()
+    })
+}
+
+fn database_options(source: &mut Source) -> store::Options {
+    let default = store::Options::default();
+    store::Options {
+        connections: source.number("DATABASE_POOL_SIZE", default.connections, 2, 1000),
+        lock_timeout: duration(source, "DATABASE_LOCK_TIMEOUT", default.lock_timeout),
+        statement_timeout: duration(source, "DATABASE_STATEMENT_TIMEOUT", default.statement_timeout),
+        acquire_timeout: source.read("DATABASE_ACQUIRE_TIMEOUT", parse_duration).or(default.acquire_timeout),
+        start_up_wait: duration(source, "DATABASE_STARTUP_WAIT", default.start_up_wait),
+    }
+}
+
+fn redis(source: &mut Source) -> Option<RedisSettings> {
+    let divisor = source.number("REDIS_FALLBACK_DIVISOR", 10, 1, 1_000_000);
+    let timeout = source.number("REDIS_TIMEOUT_MS", 250, 10, 10_000);
+    let url = source.secret("REDIS_URL", "REDIS_URL_FILE")?;
+    if let Err(error) = Redis::check_url(url.expose_secret()) {
+        source.problem("REDIS_URL", &error.to_string());
+    }
+    Some(RedisSettings {
+        url,
+        timeout: Duration::from_millis(u64::from(timeout)),
+        fallback_divisor: NonZeroU32::new(divisor).unwrap_or(NonZeroU32::MIN),
     })
 }
 
@@ -233,7 +271,11 @@ fn duration(source: &mut Source, name: &'static str, default: Duration) -> Durat
 
 fn database_url(text: &str) -> Result<String, &'static str> {
     let known = ["sqlite:", "postgres:", "postgresql:"];
-    if known.iter().any(|scheme| text.starts_with(scheme)) { Ok(text.to_owned()) } else { Err("must be sqlite://PATH") }
+    if known.iter().any(|scheme| text.starts_with(scheme)) {
+        Ok(text.to_owned())
+    } else {
+        Err("must be sqlite://PATH or postgres://USER:PASSWORD@HOST/DATABASE")
+    }
 }
 
 fn http_url(text: &str) -> Result<Url, &'static str> {

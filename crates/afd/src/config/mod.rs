@@ -16,7 +16,7 @@ use domain::parse_duration;
 use secrecy::{ExposeSecret, SecretString};
 use web::TrustedProxies;
 
-pub(crate) use self::auth::{AuthSettings, Mail, Sms, auth, database};
+pub(crate) use self::auth::{AuthSettings, Mail, RedisSettings, Sms, auth, migration};
 pub(crate) use self::backend::{BackendSettings, backend};
 pub(crate) use self::operator::{IssuerSettings, OperatorSettings, issuer, operator};
 pub(crate) use self::source::{Problems, Source};
@@ -215,6 +215,11 @@ mod tests {
             ("JWT_EXPIRES_IN", "0m"),
             ("TRUSTED_PROXIES", "everybody"),
             ("DATABASE_URL", "mysql://localhost"),
+            ("DATABASE_POOL_SIZE", "1"),
+            ("DATABASE_STATEMENT_TIMEOUT", "0s"),
+            ("DATABASE_LOCK_TIMEOUT", "soon"),
+            ("DATABASE_ACQUIRE_TIMEOUT", "never"),
+            ("DATABASE_STARTUP_WAIT", "-1s"),
             ("CORS_ORIGIN", "app.example.com"),
             ("CORS_ORIGIN", "https://app.example.com/path"),
             ("PORT", "70000"),
@@ -229,6 +234,12 @@ mod tests {
             ("ALLOWED_REDIRECTS", "https://app.example.com,nonsense"),
             ("TWILIO_ACCOUNT_SID", "../AC1"),
             ("HTTPSMS_PHONE_NUMBER", "12345"),
+            ("REDIS_URL", "localhost:6379"),
+            ("REDIS_URL", "redis://a:6379,http://b"),
+            ("REDIS_URL", "rediss://a:port"),
+            ("REDIS_FALLBACK_DIVISOR", "0"),
+            ("REDIS_FALLBACK_DIVISOR", "none"),
+            ("REDIS_TIMEOUT_MS", "0"),
         ] {
             let mut settings = GOOD.to_vec();
             settings.push((name, value));

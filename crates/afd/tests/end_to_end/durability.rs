@@ -6,14 +6,19 @@ use domain::{Clock, SystemClock};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use serde_json::{Value, json};
-use testkit::{Launch, service_jwt};
+use testkit::service_jwt;
 
+use crate::databases::{Database, on_both_databases};
 use crate::installation::{Installation, JWT_SECRET, afd};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_kill_amid_a_thousand_creates_loses_nothing_that_was_acknowledged() {
+on_both_databases! {
+    a_kill_amid_a_thousand_creates_loses_nothing_that_was_acknowledged,
+    an_event_that_is_changed_by_hand_is_named,
+}
+
+async fn a_kill_amid_a_thousand_creates_loses_nothing_that_was_acknowledged(database: Database) {
     let limits = [("RATE_LIMIT_TOKEN_CREATION_PER_DAY", "5000"), ("MAX_ACTIVE_TOKENS", "5000")];
-    let installation = Installation::new(&limits).await;
+    let installation = Installation::on(&database, &limits).await;
     let mut auth = installation.auth.start().await;
     let session = installation.sign_in("ann@example.com").await;
     let me = installation.get("/auth/me", &session).await;
@@ -63,9 +68,8 @@ async fn a_kill_amid_a_thousand_creates_loses_nothing_that_was_acknowledged() {
     );
 }
 
-#[tokio::test]
-async fn an_event_that_is_changed_by_hand_is_named() {
-    let installation = Installation::new(&[]).await;
+async fn an_event_that_is_changed_by_hand_is_named(database: Database) {
+    let installation = Installation::on(&database, &[]).await;
     let mut auth = installation.auth.start().await;
     let session = installation.sign_in("ann@example.com").await;
     for name in ["a", "b", "c"] {
@@ -73,23 +77,16 @@ async fn an_event_that_is_changed_by_hand_is_named() {
     }
     assert_eq!(auth.terminate().await, Some(0));
 
-    let database = installation.auth.folder().join("data/auth.db");
-    let url = format!("sqlite://{}", database.display());
-    let verify = afd(&["audit", "verify", "--database", &url]);
+    let verify = afd(&["audit", "verify", "--database", &database.url]);
     let whole = verify.run().await;
     assert_eq!(
         (whole.code, whole.output.trim_end()),
         (Some(0), "The chain is whole: 5 events sealed, 0 not sealed yet.")
     );
 
-    let sqlite = async |sql: &str| {
-        let done = Launch::new("/usr/bin/sqlite3").args([database.to_str().unwrap(), sql]).run().await;
-        assert_eq!(done.code, Some(0), "{}", done.output);
-        done.output.trim_end().to_owned()
-    };
-    let id = sqlite("SELECT id FROM audit_events WHERE seq = 4").await;
-    sqlite("UPDATE audit_events SET ip = '192.0.2.1' WHERE seq = 4").await;
-    let broken = afd(&["audit", "verify", "--database", &url]).run().await;
+    let id = database.sql("SELECT id FROM audit_events WHERE seq = 4").await;
+    database.sql("UPDATE audit_events SET ip = '192.0.2.1' WHERE seq = 4").await;
+    let broken = afd(&["audit", "verify", "--database", &database.url]).run().await;
     assert_eq!(broken.code, Some(1));
     assert!(
         broken.output.starts_with(&format!("The chain is broken: event 4 (id {id}) was altered.")),

@@ -5,6 +5,8 @@ use reqwest::{Client, Response};
 use serde_json::{Value, json};
 use testkit::{Afd, Launch, SmtpSink, free_port, service_jwt};
 
+use crate::databases::Database;
+
 pub(crate) const JWT_SECRET: &str = "end-to-end-jwt-secret-of-at-least-32-bytes";
 const REFRESH_SECRET: &str = "end-to-end-refresh-secret-of-at-least-32-bytes";
 
@@ -73,6 +75,11 @@ impl Installation {
         Self { auth, backend, auth_url, api_url: format!("http://127.0.0.1:{backend_port}/graphql"), mail, http }
     }
 
+    /// The same on this database.
+    pub(crate) async fn on(database: &Database, settings: &[(&str, &str)]) -> Self {
+        Self::new(&[settings, &[("DATABASE_URL", database.url.as_str())]].concat()).await
+    }
+
     pub(crate) async fn start(&self) -> (Afd, Afd) {
         (self.auth.start().await, self.backend.start().await)
     }
@@ -110,10 +117,19 @@ impl Installation {
 
     /// Signs in by the code that the mail server got, and returns the access JWT.
     pub(crate) async fn sign_in(&self, email: &str) -> String {
+        self.session(email).await.text("/accessToken").to_owned()
+    }
+
+    /// The same, and returns the refresh JWT.
+    pub(crate) async fn sign_in_for_refresh(&self, email: &str) -> String {
+        self.session(email).await.text("/refreshToken").to_owned()
+    }
+
+    async fn session(&self, email: &str) -> Reply {
         let code = six_digits(&self.mailed(email).await);
         let session = self.post("/auth/email/verify", None, json!({ "email": email, "code": code })).await;
         assert_eq!(session.status, 200, "{session:?}");
-        session.text("/accessToken").to_owned()
+        session
     }
 
     /// Validates as a service does.

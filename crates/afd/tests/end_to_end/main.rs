@@ -4,9 +4,11 @@
 
 mod backup;
 mod configuration;
+mod copying;
 mod databases;
 mod durability;
 mod installation;
+mod instances;
 mod moving_in;
 mod oauth;
 mod operations;

@@ -6,13 +6,20 @@ use testkit::Launch;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::databases::{Database, on_both_databases};
 use crate::installation::{Installation, Reply};
+
+on_both_databases! {
+    from_a_mailed_code_to_a_token_that_is_dead_on_the_next_call,
+    without_auth_nobody_is_let_in_and_with_it_again_nothing_needs_a_restart,
+    parallel_validations_admit_exactly_the_limit,
+    what_is_in_flight_is_finished_and_uses_are_written_down,
+}
 
 const CREATE: &str = "mutation($name: String!) { createPersonalAccessToken(name: $name) { id token } }";
 
-#[tokio::test]
-async fn from_a_mailed_code_to_a_token_that_is_dead_on_the_next_call() {
-    let installation = Installation::new(&[]).await;
+async fn from_a_mailed_code_to_a_token_that_is_dead_on_the_next_call(database: Database) {
+    let installation = Installation::on(&database, &[]).await;
     let (mut auth, mut backend) = installation.start().await;
     let session = installation.sign_in("ann@example.com").await;
 
@@ -43,9 +50,8 @@ async fn from_a_mailed_code_to_a_token_that_is_dead_on_the_next_call() {
     }
 }
 
-#[tokio::test]
-async fn without_auth_nobody_is_let_in_and_with_it_again_nothing_needs_a_restart() {
-    let installation = Installation::new(&[]).await;
+async fn without_auth_nobody_is_let_in_and_with_it_again_nothing_needs_a_restart(database: Database) {
+    let installation = Installation::on(&database, &[]).await;
     let (mut auth, _backend) = installation.start().await;
     let session = installation.sign_in("ann@example.com").await;
     let me = || installation.graphql(Some(&session), "{ me { email } }", json!({}));
@@ -74,9 +80,8 @@ async fn without_auth_nobody_is_let_in_and_with_it_again_nothing_needs_a_restart
     assert_eq!(back.text("/data/me/email"), "ann@example.com");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn parallel_validations_admit_exactly_the_limit() {
-    let installation = Installation::new(&[]).await;
+async fn parallel_validations_admit_exactly_the_limit(database: Database) {
+    let installation = Installation::on(&database, &[]).await;
     let _running = installation.start().await;
     let session = installation.sign_in("ann@example.com").await;
     let created = installation.post("/tokens", Some(&session), json!({ "name": "busy" })).await;
@@ -93,9 +98,8 @@ async fn parallel_validations_admit_exactly_the_limit() {
     assert_eq!((limited.status, limited.text("/errors/0/extensions/code")), (429, "RATE_LIMIT_EXCEEDED"));
 }
 
-#[tokio::test]
-async fn what_is_in_flight_is_finished_and_uses_are_written_down() {
-    let installation = Installation::new(&[]).await;
+async fn what_is_in_flight_is_finished_and_uses_are_written_down(database: Database) {
+    let installation = Installation::on(&database, &[]).await;
     let (mut auth, _backend) = installation.start().await;
     let session = installation.sign_in("ann@example.com").await;
     let first = installation.post("/tokens", Some(&session), json!({ "name": "first" })).await;

@@ -2,7 +2,8 @@
 
 use auth_api::{ErrorCode, Method, MethodsReply, ProfileRequest};
 use domain::{AuthMethodId, EventId};
-use store::{NewEvent, ProfileChange, UnlinkOutcome, UserCredentials};
+use limiter::Marked;
+use store::{NewEvent, ProfileChange, UnlinkOutcome};
 use url::Url;
 use web::ApiError;
 
@@ -66,14 +67,11 @@ pub(crate) async fn set_primary(auth: &AuthService, caller: &Principal, id: &Aut
 
 /// Deletes the caller's account: when this returns, nothing of it is accepted anywhere.
 pub(crate) async fn delete(auth: &AuthService, caller: &Principal) -> Result<(), ApiError> {
-    let distrust = |credentials: &UserCredentials| {
-        credentials.sessions.iter().for_each(|id| auth.distrust_session(id));
-        credentials.tokens.iter().for_each(|id| auth.distrust_token(id));
-    };
     // Before the commit, so that a caller who hangs up cannot leave a dead credential in a cache.
-    distrust(&auth.store.list_credentials(&caller.user_id).await.map_err(internal)?);
+    let credentials = auth.store.list_credentials(&caller.user_id).await.map_err(internal)?;
+    let _: Marked = auth.mark(&credentials.marked()).await;
     if let Some(ended) = auth.store.delete_user(&caller.user_id, &event(auth, caller)).await.map_err(internal)? {
-        distrust(&ended);
+        auth.make_known(&ended.marked()).await;
     }
     Ok(())
 }

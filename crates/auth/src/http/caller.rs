@@ -85,7 +85,7 @@ impl FromRequestParts<Arc<AuthService>> for Validating {
         let context = context(parts);
         match bearer(parts) {
             Err(NoBearer::Absent) if auth.config.validate_allow_anonymous => {
-                limits::admit_address(auth, &context, &Route::of(parts), auth.config.limits.standard)?;
+                limits::admit_address(auth, &context, &Route::of(parts), auth.config.limits.standard).await?;
                 Ok(Self)
             }
             // Only a service JWT is looked at: a user's credential is neither validated nor counted here.
@@ -115,9 +115,9 @@ async fn authenticate(auth: &Arc<AuthService>, parts: &Parts) -> Result<Credenti
     };
     match &outcome {
         Ok(Credential::Session(OwnSession { principal, .. }) | Credential::Pat(principal)) => {
-            limits::admit_user(auth, &context, &route, &principal.user_id, standard)?;
+            limits::admit_user(auth, &context, &route, &principal.user_id, standard).await?;
         }
-        Err(error) if error.code().status() == 401 => limits::admit_address(auth, &context, &route, standard)?,
+        Err(error) if error.code().status() == 401 => limits::admit_address(auth, &context, &route, standard).await?,
         // A service answers for its own callers.
         Ok(Credential::Service(_)) | Err(_) => {}
     }

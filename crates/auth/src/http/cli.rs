@@ -105,11 +105,11 @@ pub(super) async fn poll(
         }
         Poll::Refused(error) => Err(error),
         Poll::Used | Poll::Unknown => {
-            failures.count(&auth, &context)?;
+            failures.count(&auth, &context).await?;
             Err(ApiError::not_found())
         }
         Poll::WrongSecret => {
-            failures.count(&auth, &context)?;
+            failures.count(&auth, &context).await?;
             Err(ApiError::new(ErrorCode::InvalidToken, "This is not the secret of that session"))
         }
     }

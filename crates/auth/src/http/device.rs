@@ -159,7 +159,7 @@ async fn device_token(
         Poll::Expired => ("expired_token", "The device code is too old; start again"),
         Poll::Refused(error) => return Err(OAuthError::refused("access_denied", error.message())),
         Poll::Used | Poll::WrongSecret | Poll::Unknown => {
-            failures.count(auth, context)?;
+            failures.count(auth, context).await?;
             ("invalid_grant", "The device code is unknown or has been used")
         }
     };

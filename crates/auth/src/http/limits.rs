@@ -22,30 +22,30 @@ impl Route {
 }
 
 /// Counts the request against its user.
-pub(crate) fn admit_user(
+pub(crate) async fn admit_user(
     auth: &AuthService,
     context: &Context,
     route: &Route,
     user_id: &UserId,
     limit: Limit,
 ) -> Result<(), ApiError> {
-    admit(auth, context, &format!("user:{user_id}:{}", route.0), limit)
+    admit(auth, context, &format!("user:{user_id}:{}", route.0), limit).await
 }
 
 /// Counts the request against its address.
-pub(crate) fn admit_address(
+pub(crate) async fn admit_address(
     auth: &AuthService,
     context: &Context,
     route: &Route,
     limit: Limit,
 ) -> Result<(), ApiError> {
-    admit(auth, context, &format!("address:{}:{}", address_key(context.client.ip), route.0), limit)
+    admit(auth, context, &format!("address:{}:{}", address_key(context.client.ip), route.0), limit).await
 }
 
 /// Counts one more under `key`, and shows the window in the reply.
-pub(crate) fn admit(auth: &AuthService, context: &Context, key: &str, limit: Limit) -> Result<(), ApiError> {
+pub(crate) async fn admit(auth: &AuthService, context: &Context, key: &str, limit: Limit) -> Result<(), ApiError> {
     let now = auth.clock.now();
-    let (quota, refused) = match auth.limiter.admit(key, limit, now) {
+    let (quota, refused) = match auth.limiter.admit(key, limit, now).await {
         Verdict::Admitted(quota) => (quota, None),
         Verdict::Refused { quota, retry_at } => (quota, Some(retry_at)),
     };
@@ -83,8 +83,8 @@ impl FromRequestParts<Arc<AuthService>> for Failures {
 
 impl Failures {
     /// Counts one failure.
-    pub(crate) fn count(&self, auth: &AuthService, context: &Context) -> Result<(), ApiError> {
-        admit_address(auth, context, &self.0, auth.config.limits.standard)
+    pub(crate) async fn count(&self, auth: &AuthService, context: &Context) -> Result<(), ApiError> {
+        admit_address(auth, context, &self.0, auth.config.limits.standard).await
     }
 }
 
@@ -98,7 +98,7 @@ macro_rules! by_address {
 
             async fn from_request_parts(parts: &mut Parts, auth: &Arc<AuthService>) -> Result<Self, ApiError> {
                 let context = parts.extensions.get::<Arc<Context>>().expect("the envelope is the outermost layer");
-                admit_address(auth, context, &Route::of(parts), auth.config.limits.$limit)?;
+                admit_address(auth, context, &Route::of(parts), auth.config.limits.$limit).await?;
                 Ok(Self)
             }
         }

@@ -36,13 +36,13 @@ pub(super) async fn begin(
         LinkRequest::Email(request) => {
             let address = address(&request.email)?;
             // By mailbox as well, as when signing in: many accounts together could flood one.
-            limits::admit(&auth, &context, &format!("mailbox:{address}"), strict)?;
+            limits::admit(&auth, &context, &format!("mailbox:{address}"), strict).await?;
             link::request_email(&auth, caller, &address).await?;
             LinkReply::CodeSent(code_sent())
         }
         LinkRequest::Sms(request) => {
             let phone = number(&request.phone)?;
-            limits::admit(&auth, &context, &format!("phone:{phone}"), strict)?;
+            limits::admit(&auth, &context, &format!("phone:{phone}"), strict).await?;
             link::request_sms(&auth, caller, &phone).await?;
             LinkReply::CodeSent(code_sent())
         }

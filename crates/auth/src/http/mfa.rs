@@ -17,8 +17,8 @@ use crate::second_factor::{self, ShownCode};
 use crate::sign_in::mfa_digest;
 
 /// Guesses at one person's codes, wherever they come from: neither many addresses nor fresh sign-ins allow more.
-pub(super) fn admit_guess(auth: &AuthService, context: &Context, user_id: &UserId) -> Result<(), ApiError> {
-    limits::admit(auth, context, &format!("mfa:{user_id}"), auth.config.limits.strict)
+pub(super) async fn admit_guess(auth: &AuthService, context: &Context, user_id: &UserId) -> Result<(), ApiError> {
+    limits::admit(auth, context, &format!("mfa:{user_id}"), auth.config.limits.strict).await
 }
 
 /// Begin with a second factor: a secret for an authenticator app. It is asked for once it is enabled.
@@ -59,7 +59,7 @@ pub(super) async fn disable(
     web::Json(request): web::Json<MfaCodeRequest>,
 ) -> Result<Json<MessageReply>, ApiError> {
     let code = ShownCode::read(&request.code)?;
-    admit_guess(&auth, &context, &me.principal.user_id)?;
+    admit_guess(&auth, &context, &me.principal.user_id).await?;
     second_factor::disable(&auth, &me.principal, &code).await?;
     Ok(Json(MessageReply { success: true, message: "The second factor is disabled".to_owned() }))
 }
@@ -77,6 +77,6 @@ pub(super) async fn verify(
     let code = ShownCode::read(&request.code)?;
     let token = request.mfa_token.parse().map_err(|_| second_factor::unknown())?;
     let admitted = second_factor::admit(&auth, mfa_digest(&auth, &token)).await?;
-    admit_guess(&auth, &context, &admitted.user_id)?;
+    admit_guess(&auth, &context, &admitted.user_id).await?;
     second_factor::finish(&auth, &context.client, &admitted, &code).await.map(Json)
 }

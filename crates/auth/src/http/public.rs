@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json, Router};
 use domain::Timestamp;
 use http::{StatusCode, header};
+use limiter::LimiterState;
 use serde::Serialize;
 use tokio::time::timeout;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -62,7 +63,12 @@ pub(super) async fn ready(
         Err(_) => tracing::warn!("not ready: the database does not answer in time"),
     }
     let is_there = matches!(database, Ok(Ok(())));
-    let checks = [("database", if is_there { "ok" } else { "unavailable" })].into();
+    let word = |is_there| if is_there { "ok" } else { "unavailable" };
+    let mut checks = BTreeMap::from([("database", word(is_there))]);
+    if auth.limiter.state() != LimiterState::InProcess {
+        checks.insert("redis", word(auth.limiter.state() == LimiterState::InRedis));
+    }
+    let is_there = checks.values().all(|state| *state == "ok");
     let (code, status) = match (context.is_draining, is_there) {
         (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
         (false, true) => (StatusCode::OK, "ok"),

@@ -28,7 +28,7 @@ pub(super) async fn request_email_code(
 ) -> Result<Json<CodeSentReply>, ApiError> {
     let address = address(&request.email)?;
     // By mailbox as well, or many addresses together could flood one.
-    limits::admit(&auth, &context, &format!("mailbox:{address}"), auth.config.limits.strict)?;
+    limits::admit(&auth, &context, &format!("mailbox:{address}"), auth.config.limits.strict).await?;
     email::request(&auth, &context.client, &address).await?;
     Ok(Json(CodeSentReply {
         success: true,

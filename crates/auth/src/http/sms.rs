@@ -26,7 +26,7 @@ pub(super) async fn request_sms_code(
     let phone = number(&request.phone)?;
     sms::require_configured(&auth)?;
     // By number as well, or many addresses together could flood one, at our cost.
-    limits::admit(&auth, &context, &format!("phone:{phone}"), auth.config.limits.strict)?;
+    limits::admit(&auth, &context, &format!("phone:{phone}"), auth.config.limits.strict).await?;
     sms::request(&auth, &context.client, &phone).await?;
     Ok(Json(CodeSentReply {
         success: true,

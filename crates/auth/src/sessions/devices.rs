@@ -2,6 +2,8 @@
 
 use auth_api::{Device, SessionsReply};
 use domain::{EventId, SessionId};
+use limiter::Marked;
+use store::MarkedCredential;
 use web::ApiError;
 
 use crate::principal::OwnSession;
@@ -30,8 +32,8 @@ pub(crate) async fn end(auth: &AuthService, caller: &OwnSession, id: &SessionId)
         return Err(ApiError::not_found());
     }
     let event = caller.principal.event(auth.chance.with(|rng| EventId::generate(rng)), auth.clock.now());
-    auth.distrust_session(id);
-    auth.store.end_session(user_id, id, &event).await.map_err(internal)?.ok_or_else(ApiError::not_found)?;
+    let ending = auth.store.end_session(user_id, id, &event);
+    auth.revoking(&[MarkedCredential::Session(id.clone())], ending).await?.ok_or_else(ApiError::not_found)?;
     Ok(())
 }
 
@@ -39,15 +41,14 @@ pub(crate) async fn end(auth: &AuthService, caller: &OwnSession, id: &SessionId)
 pub(crate) async fn end_others(auth: &AuthService, caller: &OwnSession) -> Result<usize, ApiError> {
     let user_id = &caller.principal.user_id;
     let now = auth.clock.now();
-    for session in auth.store.list_sessions(user_id, now).await.map_err(internal)? {
-        auth.distrust_session(&session.id);
-    }
+    let sessions = auth.store.list_sessions(user_id, now).await.map_err(internal)?;
+    let sessions: Vec<_> = sessions.into_iter().map(|session| MarkedCredential::Session(session.id)).collect();
+    let _: Marked = auth.mark(&sessions).await;
     let event = || caller.principal.event(auth.chance.with(|rng| EventId::generate(rng)), now);
     let ended = auth.store.end_other_sessions(user_id, &caller.session_id, event).await.map_err(internal)?;
-    // Once more for those that began in between.
-    for id in &ended {
-        auth.distrust_session(id);
-    }
+    // With those that began in between.
+    let ended: Vec<_> = ended.into_iter().map(MarkedCredential::Session).collect();
+    auth.make_known(&ended).await;
     Ok(ended.len())
 }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 use auth_api::{ErrorCode, SessionReply};
 use domain::audit::Actor;
 use domain::{ClientInfo, EventId};
-use store::{NewEvent, Refresh, RefreshOutcome};
+use limiter::Marked;
+use store::{MarkedCredential, NewEvent, Refresh, RefreshOutcome};
 use web::ApiError;
 
 use super::session_reply;
@@ -44,17 +45,21 @@ pub(crate) async fn refresh(
         metadata: std::collections::BTreeMap::new(),
     };
     // Before the commit, so that a caller who hangs up in between cannot leave a dead session in a cache.
-    auth.distrust_session(&refresh.session_id);
+    let session = [MarkedCredential::Session(refresh.session_id.clone())];
+    let _: Marked = auth.mark(&session).await;
     let digest_of = |session: &store::Session| auth.refresh_key.digest(&session.id, session.generation);
     match auth.store.refresh_session(&refresh, digest_of, &event).await.map_err(internal)? {
         RefreshOutcome::Rotated(renewed) | RefreshOutcome::Replayed(renewed) => {
             let (session, user) = *renewed;
             Ok(session_reply(auth, &session, user))
         }
-        RefreshOutcome::Reused => Err(ApiError::new(
-            ErrorCode::RefreshReused,
-            "This refresh token was used before; its session has been ended",
-        )),
+        RefreshOutcome::Reused => {
+            auth.make_known(&session).await;
+            Err(ApiError::new(
+                ErrorCode::RefreshReused,
+                "This refresh token was used before; its session has been ended",
+            ))
+        }
         RefreshOutcome::Expired => Err(expired()),
         RefreshOutcome::Disabled => Err(invalid()),
         RefreshOutcome::Gone => Err(ApiError::new(ErrorCode::SessionRevoked, "This session has been ended")),

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use auth_api::CredentialKind;
 use domain::{Digest, DigestKey, Scopes, SessionId, Timestamp, TokenId, UserId};
+use limiter::Evidence;
 use quick_cache::sync::Cache;
+use store::MarkedCredential;
 
 use super::usage::Use;
 
@@ -26,6 +28,8 @@ pub(crate) struct Credential {
     /// The window's key in the limiter.
     pub(crate) window_key: String,
     pub(crate) loaded_at: Timestamp,
+    /// What the limiter wants to see before it trusts this copy.
+    pub(crate) evidence: Evidence,
     pub(crate) last_use: Use,
     /// What the validate route says of it, once it has been asked: JSON without the state of its window.
     pub(crate) description: OnceLock<Box<[u8]>>,
@@ -55,9 +59,14 @@ impl CredentialId {
 
     /// The key under which the limiter counts this credential's requests and keeps its mark.
     pub(crate) fn window_key(&self) -> String {
+        self.marked().key()
+    }
+
+    /// The same, as the database knows it whose copies are not to be trusted.
+    pub(crate) fn marked(&self) -> MarkedCredential {
         match self {
-            Self::Pat(id) => format!("pat:{id}"),
-            Self::Session(id) => format!("session:{id}"),
+            Self::Pat(id) => MarkedCredential::Token(id.clone()),
+            Self::Session(id) => MarkedCredential::Session(id.clone()),
         }
     }
 }

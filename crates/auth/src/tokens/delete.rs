@@ -1,6 +1,7 @@
 //! Ending a token.
 
 use domain::{EventId, TokenId};
+use store::MarkedCredential;
 use web::ApiError;
 
 use crate::principal::Principal;
@@ -14,8 +15,7 @@ pub(crate) async fn delete(auth: &AuthService, caller: &Principal, id: &TokenId)
     }
     let event_id = auth.chance.with(|rng| EventId::generate(rng));
     let event = caller.event(event_id, auth.clock.now());
-    // Before the commit, so that a caller who hangs up in between cannot leave a dead token in a cache.
-    auth.distrust_token(id);
-    auth.store.delete_token(&caller.user_id, id, &event).await.map_err(internal)?.ok_or_else(ApiError::not_found)?;
+    let deleting = auth.store.delete_token(&caller.user_id, id, &event);
+    auth.revoking(&[MarkedCredential::Token(id.clone())], deleting).await?.ok_or_else(ApiError::not_found)?;
     Ok(())
 }

@@ -68,8 +68,8 @@ impl Recovery {
         let key = validator.token_digests.id();
         let candidates = validator.store.find_token_candidates(&trace(presented), key, MAX_CANDIDATES).await?;
         let failures = format!("recovery:{}", address_key(client.ip));
-        let has_failed_too_often = || validator.limiter.peek(&failures, FAILURES, now).remaining == 0;
-        if candidates.is_empty() || has_failed_too_often() {
+        let has_failed_too_often = async || validator.limiter.peek(&failures, FAILURES, now).await.remaining == 0;
+        if candidates.is_empty() || has_failed_too_often().await {
             // Another request with the same token may have sealed it anew since its digest was looked for.
             return Ok(validator.store.find_token_by_digest(digest).await?);
         }
@@ -79,7 +79,7 @@ impl Recovery {
             return Ok(Some(found));
         }
         // Again: of many that came at once and all passed above, those before us in the queue have failed meanwhile.
-        if has_failed_too_often() {
+        if has_failed_too_often().await {
             return Ok(None);
         }
         for candidate in candidates {
@@ -93,7 +93,7 @@ impl Recovery {
                 return Ok(validator.store.find_token_by_digest(digest).await?);
             }
         }
-        if let Verdict::Admitted(Quota { remaining: 0, .. }) = validator.limiter.admit(&failures, FAILURES, now) {
+        if let Verdict::Admitted(Quota { remaining: 0, .. }) = validator.limiter.admit(&failures, FAILURES, now).await {
             tracing::warn!(ip = ?client.ip, "too many unknown tokens that begin like existing ones");
         }
         Ok(None)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use domain::token::TokenSecret;
 use domain::{EventId, TokenId};
-use store::Token;
+use store::{MarkedCredential, Token};
 use web::ApiError;
 
 use super::create::new_secret;
@@ -37,8 +37,7 @@ pub(crate) async fn rotate(
     let (secret, new_secret) = new_secret(auth).await?;
     let event_id = auth.chance.with(|rng| EventId::generate(rng));
     let event = caller.event(event_id, auth.clock.now());
-    // Before the commit, so that a caller who hangs up in between cannot leave an old secret in a cache.
-    auth.distrust_token(id);
-    let rotated = auth.store.rotate_token(&caller.user_id, id, &new_secret, grace, &event).await.map_err(internal)?;
+    let rotating = auth.store.rotate_token(&caller.user_id, id, &new_secret, grace, &event);
+    let rotated = auth.revoking(&[MarkedCredential::Token(id.clone())], rotating).await?;
     rotated.map(|token| (token, secret)).ok_or_else(ApiError::not_found)
 }

@@ -4,10 +4,10 @@
 use std::sync::{Arc, OnceLock};
 
 use domain::{Chance, ClientInfo, Clock, Digest, DigestKey, Limit, Scopes, Timestamp, UserId, token};
-use limiter::{CredentialVerdict, MemoryLimiter, Quota, Verdict};
+use limiter::{CopyVerdict, Evidence, Limiter, Quota, Verdict};
 use store::{FoundToken, Store, StoreError};
 
-use super::cache::{CacheKey, Credential, CredentialCache, CredentialId};
+use super::cache::{Credential, CredentialCache, CredentialId};
 use super::older::OlderTokens;
 use super::recovery::Recovery;
 use super::usage::{UsageLog, Use};
@@ -56,7 +56,7 @@ impl From<StoreError> for Rejection {
 /// What a validator stands on.
 pub(crate) struct ValidatorParts {
     pub(crate) store: Store,
-    pub(crate) limiter: MemoryLimiter,
+    pub(crate) limiter: Limiter,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) access_keys: AccessKeys,
     pub(crate) token_digests: DigestKey,
@@ -70,7 +70,7 @@ pub(crate) struct ValidatorParts {
 pub(crate) struct Validator {
     pub(crate) store: Store,
     /// Windows and marks of credentials.
-    pub(crate) limiter: MemoryLimiter,
+    pub(crate) limiter: Limiter,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) access_keys: AccessKeys,
     pub(super) token_digests: DigestKey,
@@ -130,8 +130,9 @@ impl Validator {
             if copy.is_expired(now) {
                 return Err(Rejection::Expired);
             }
-            let verdict = self.limiter.admit_credential(&copy.window_key, copy.version, self.limit, now);
-            if let CredentialVerdict::Counted(verdict) = verdict {
+            let (version, evidence) = (copy.version, copy.evidence);
+            let verdict = self.limiter.admit_copy(&copy.window_key, version, evidence, self.limit, now).await;
+            if let CopyVerdict::Counted(verdict) = verdict {
                 self.metrics.looked(Look::Hit);
                 return self.conclude(copy, verdict, client, now);
             }
@@ -140,7 +141,7 @@ impl Validator {
         self.metrics.looked(if copy.is_some() { Look::Stale } else { Look::Miss });
         let loading = self.load(presented, copy.as_deref(), client, now);
         let loaded = match self.metrics.time(Asked::Validation, loading).await {
-            Ok(credential) => Arc::new(credential),
+            Ok(credential) => credential,
             Err(rejection) => {
                 self.cache.forget(&key);
                 return Err(rejection);
@@ -149,12 +150,12 @@ impl Validator {
         if loaded.is_expired(now) {
             return Err(Rejection::Expired);
         }
-        self.remember(&key, &loaded);
         // What was just read needs no trust: whatever mark there is, it asks for exactly this reading.
-        match self.limiter.admit_credential(&loaded.window_key, i64::MAX, self.limit, now) {
-            CredentialVerdict::Counted(verdict) => self.conclude(&loaded, verdict, client, now),
-            CredentialVerdict::Stale => Err(Rejection::Invalid),
-        }
+        let before = copy.map(|copy| copy.evidence).unwrap_or_default();
+        let (verdict, evidence) = self.limiter.admit_read(&loaded.window_key, before, self.limit, now).await;
+        let loaded = Arc::new(Credential { evidence, ..loaded });
+        self.cache.put(&key, Arc::clone(&loaded));
+        self.conclude(&loaded, verdict, client, now)
     }
 
     /// Whether the text could be a token: one of ours, or one that was imported. Asks nobody.
@@ -168,10 +169,6 @@ impl Validator {
             self.recovery.reconsider(&self.store, &self.token_digests).await?;
         }
         Ok(())
-    }
-
-    fn remember(&self, key: &CacheKey, credential: &Arc<Credential>) {
-        self.cache.put(key, Arc::clone(credential));
     }
 
     fn conclude(
@@ -278,6 +275,7 @@ impl Validator {
             avatar_url: user.avatar_url,
             expires_at: Some(expires_at),
             loaded_at: now,
+            evidence: Evidence::default(),
             last_use: Use::default(),
             description: OnceLock::new(),
         })
@@ -310,6 +308,7 @@ fn token_credential(found: FoundToken, loaded_at: Timestamp) -> Credential {
         avatar_url: found.owner.avatar_url,
         expires_at: ends.into_iter().flatten().min(),
         loaded_at,
+        evidence: Evidence::default(),
         last_use: Use::default(),
         description: OnceLock::new(),
     }

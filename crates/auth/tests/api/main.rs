@@ -21,6 +21,7 @@ mod documents;
 mod email_link;
 mod http;
 mod imported;
+mod instances;
 mod limits_by_address;
 mod linking;
 mod login_page;

@@ -42,6 +42,7 @@ pub(crate) struct Setup {
     pub(crate) sms: Option<Arc<dyn SmsSender>>,
     pub(crate) shows_outbox: bool,
     pub(crate) options: store::Options,
+    pub(crate) redis: Option<limiter::Redis>,
     pub(crate) operations: web::Operations,
 }
 
@@ -100,6 +101,7 @@ impl World {
             sms: Some(Arc::new(outbox.clone())),
             shows_outbox: false,
             options: store::Options::default(),
+            redis: None,
             operations: web::Operations::default(),
         };
         change(&mut setup);
@@ -107,6 +109,7 @@ impl World {
         store.migrate().await.unwrap();
         let parts = Parts {
             store: store.clone(),
+            redis: setup.redis,
             clock: Arc::new(clock.clone()),
             chance: seeded_chance(starts),
             mailer: setup.mailer,

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use domain::{Limit, Timestamp};
 
-use crate::{CredentialVerdict, Quota, Verdict};
+use crate::{CopyVerdict, Quota, Verdict};
 use shard::Shard;
 
 /// Each shard has its own lock, so that requests of different keys rarely wait for each other.
@@ -26,7 +26,7 @@ const SHARDS: usize = 64;
 /// A clock that steps back admits nobody earlier. During a step of up to five minutes or one window, whichever is
 /// longer, time stands still; after a longer one the last request is taken to be from the new present, so that no key
 /// waits for the old time to return.
-pub struct MemoryLimiter {
+pub(crate) struct MemoryLimiter {
     shards: Box<[Mutex<Shard>]>,
     /// Randomly seeded: nobody can choose keys that all fall into one shard.
     hasher: RandomState,
@@ -34,53 +34,52 @@ pub struct MemoryLimiter {
 
 impl MemoryLimiter {
     /// An empty limiter for `capacity` keys, rounded up to a multiple of 64. A busy key takes under 1 KiB.
-    #[must_use]
-    pub fn new(capacity: usize) -> Self {
+    pub(crate) fn new(capacity: usize) -> Self {
         let per_shard = capacity.div_ceil(SHARDS).max(1);
         Self { shards: (0..SHARDS).map(|_| Mutex::new(Shard::new(per_shard))).collect(), hasher: RandomState::new() }
     }
 
     /// Counts a request of `key`, if it is within `limit`.
-    pub fn admit(&self, key: &str, limit: Limit, now: Timestamp) -> Verdict {
+    pub(crate) fn admit(&self, key: &str, limit: Limit, now: Timestamp) -> Verdict {
         self.shard(key).admit(key, limit, now)
+    }
+
+    /// Counts a request of `key`, whatever the limit: it was admitted elsewhere, within another one. `limit` is the
+    /// one that holds when this process has to decide by itself.
+    pub(crate) fn record(&self, key: &str, limit: Limit, now: Timestamp) {
+        self.shard(key).record(key, limit, now);
     }
 
     /// Counts a request with the credential `id`, whose window is that of the key `id`, unless it was marked as changed
     /// after version `version`. One step: once [`mark_stale`](Self::mark_stale) has returned, no older copy is counted.
-    pub fn admit_credential(&self, id: &str, version: i64, limit: Limit, now: Timestamp) -> CredentialVerdict {
+    pub(crate) fn admit_copy(&self, id: &str, version: i64, limit: Limit, now: Timestamp) -> CopyVerdict {
         let mut shard = self.shard(id);
         if shard.is_stale(id, version, now) {
-            return CredentialVerdict::Stale;
+            return CopyVerdict::Stale;
         }
-        CredentialVerdict::Counted(shard.admit(id, limit, now))
+        CopyVerdict::Counted(shard.admit(id, limit, now))
+    }
+
+    /// Whether a copy with this version is older than a mark.
+    pub(crate) fn is_stale(&self, id: &str, version: i64, now: Timestamp) -> bool {
+        self.shard(id).is_stale(id, version, now)
     }
 
     /// The window of `key` as it is; counts nothing.
-    #[must_use]
-    pub fn peek(&self, key: &str, limit: Limit, now: Timestamp) -> Quota {
+    pub(crate) fn peek(&self, key: &str, limit: Limit, now: Timestamp) -> Quota {
         self.shard(key).peek(key, limit, now)
     }
 
-    /// Until `until`, copies of the credential `id` with a version below `version` are stale; `i64::MAX` makes all of
-    /// them so, as a deletion does. Marks only ever grow: of two, the higher version and the later end hold.
-    ///
-    /// A mark has to outlive every copy that was made before it. Marks are not subject to the capacity, since to drop
-    /// one would bring a deleted credential back to life; their number is bounded by how long they last.
-    pub fn mark_stale(&self, id: &str, version: i64, until: Timestamp) {
+    /// Until `until`, copies of the credential `id` with a version below `version` are stale.
+    pub(crate) fn mark_stale(&self, id: &str, version: i64, until: Timestamp) {
         self.shard(id).mark_stale(id, version, until);
     }
 
     /// Drops every idle key and every mark whose time is over, and gives the memory back.
-    pub fn sweep(&self, now: Timestamp) {
+    pub(crate) fn sweep(&self, now: Timestamp) {
         for shard in &self.shards {
             lock(shard).sweep(now);
         }
-    }
-
-    /// How many keys are held, marked ones among them.
-    #[must_use]
-    pub fn keys(&self) -> usize {
-        self.shards.iter().map(|shard| lock(shard).keys()).sum()
     }
 
     fn shard(&self, key: &str) -> MutexGuard<'_, Shard> {

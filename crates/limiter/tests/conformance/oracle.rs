@@ -1,11 +1,13 @@
 //! The window against a list of every admitted moment.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use domain::{Limit, Timestamp};
-use limiter::{MemoryLimiter, Verdict};
+use limiter::{Limiter, Verdict};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
+use tokio::runtime::Handle;
 
 /// A limit and the pauses between requests: mostly short ones, some around a bucket, some around the whole window.
 fn arrivals() -> impl Strategy<Value = (Limit, Vec<u64>)> {
@@ -22,13 +24,18 @@ fn arrivals() -> impl Strategy<Value = (Limit, Vec<u64>)> {
     })
 }
 
-pub(crate) fn random_arrivals_agree_with_brute_force(fresh: impl Fn() -> MemoryLimiter) {
-    TestRunner::new(Config { cases: 2_000, failure_persistence: None, ..Config::default() })
-        .run(&arrivals(), |(limit, pauses)| check(&fresh(), limit, &pauses))
+/// To be called on a thread where waiting is allowed.
+pub(crate) fn random_arrivals_agree_with_brute_force(limiter: &Limiter, cases: u32) {
+    let keys = AtomicU32::new(0);
+    TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() })
+        .run(&arrivals(), |(limit, pauses)| {
+            let key = format!("key {}", keys.fetch_add(1, Ordering::Relaxed));
+            Handle::current().block_on(check(limiter, &key, limit, &pauses))
+        })
         .unwrap();
 }
 
-fn check(limiter: &MemoryLimiter, limit: Limit, pauses: &[u64]) -> Result<(), TestCaseError> {
+async fn check(limiter: &Limiter, key: &str, limit: Limit, pauses: &[u64]) -> Result<(), TestCaseError> {
     let bucket = Duration::from_millis(u64::try_from(limit.window.as_millis().div_ceil(60)).unwrap());
     let mut admitted: Vec<Timestamp> = Vec::new();
     let within = |admitted: &[Timestamp], now: Timestamp, length: Duration| {
@@ -39,8 +46,8 @@ fn check(limiter: &MemoryLimiter, limit: Limit, pauses: &[u64]) -> Result<(), Te
         now = now.plus(Duration::from_millis(pause));
         let in_window = within(&admitted, now, limit.window);
         let in_window_and_bucket = within(&admitted, now, limit.window + bucket);
-        let before = limiter.peek("key", limit, now);
-        match limiter.admit("key", limit, now) {
+        let before = limiter.peek(key, limit, now).await;
+        match limiter.admit(key, limit, now).await {
             Verdict::Admitted(quota) => {
                 prop_assert!(in_window < limit.count, "one too many");
                 prop_assert!(quota.remaining < limit.count - in_window, "promises more than there is");
@@ -53,23 +60,28 @@ fn check(limiter: &MemoryLimiter, limit: Limit, pauses: &[u64]) -> Result<(), Te
                 prop_assert_eq!(quota, before);
                 prop_assert_eq!(quota.remaining, 0);
                 prop_assert!(retry_at > now && retry_at.since(now) <= limit.window);
-                prop_assert_eq!(limiter.peek("key", limit, now), quota);
+                prop_assert_eq!(limiter.peek(key, limit, now).await, quota);
             }
         }
     }
-    the_time_to_retry_is_true(limiter, limit, now)?;
+    the_time_to_retry_is_true(limiter, key, limit, now).await?;
 
     let idle = now.plus(limit.window * 2);
-    prop_assert_eq!(limiter.peek("key", limit, idle).remaining, limit.count);
+    prop_assert_eq!(limiter.peek(key, limit, idle).await.remaining, limit.count);
     Ok(())
 }
 
-fn the_time_to_retry_is_true(limiter: &MemoryLimiter, limit: Limit, now: Timestamp) -> Result<(), TestCaseError> {
+async fn the_time_to_retry_is_true(
+    limiter: &Limiter,
+    key: &str,
+    limit: Limit,
+    now: Timestamp,
+) -> Result<(), TestCaseError> {
     loop {
-        let Verdict::Refused { retry_at, .. } = limiter.admit("key", limit, now) else { continue };
-        let just_before = limiter.admit("key", limit, retry_at.minus(Duration::from_millis(1)));
+        let Verdict::Refused { retry_at, .. } = limiter.admit(key, limit, now).await else { continue };
+        let just_before = limiter.admit(key, limit, retry_at.minus(Duration::from_millis(1))).await;
         prop_assert!(matches!(just_before, Verdict::Refused { .. }), "it could have been sooner");
-        prop_assert!(matches!(limiter.admit("key", limit, retry_at), Verdict::Admitted(_)), "it is too soon");
+        prop_assert!(matches!(limiter.admit(key, limit, retry_at).await, Verdict::Admitted(_)), "it is too soon");
         return Ok(());
     }
 }

@@ -63,6 +63,12 @@ impl Database {
         self.raw.begin().await.unwrap()
     }
 
+    /// How many rows the table has.
+    pub(crate) async fn count_rows(&self, table: &str) -> i64 {
+        let sql = sqlx::AssertSqlSafe(format!("SELECT COUNT(*) FROM {table}"));
+        sqlx::query_scalar(sql).fetch_one(&self.raw).await.unwrap()
+    }
+
     /// The number that the query answers with.
     pub(crate) async fn count(&self, sql: &'static str) -> i64 {
         sqlx::query_scalar(sql).fetch_one(&self.raw).await.unwrap()

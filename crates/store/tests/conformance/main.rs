@@ -7,6 +7,7 @@
 mod audit;
 mod chain;
 mod codes;
+mod copy;
 mod database;
 mod exchange;
 mod faults;
@@ -16,6 +17,7 @@ mod link_codes;
 mod methods;
 mod oauth;
 mod operators;
+mod owed_marks;
 mod pairings;
 mod second_factor;
 mod sessions;
@@ -77,6 +79,13 @@ conformance! {
         an_address_that_is_vouched_for_is_a_way_in,
         an_unproven_address_attracts_nobody,
         states_that_are_over_go_in_batches,
+    }
+    owed_marks {
+        ending_or_changing_a_token_owes_a_mark,
+        ending_a_session_owes_a_mark,
+        only_a_refresh_that_ends_its_session_owes_a_mark,
+        deleting_an_account_owes_a_mark_for_each_credential,
+        a_mark_is_owed_for_its_time_and_goes_in_batches,
     }
     sessions {
         a_session_is_found_with_its_user,

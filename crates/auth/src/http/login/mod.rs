@@ -118,7 +118,7 @@ async fn send_code(
         limit?;
         let web::Form(form) = form?;
         let address = address(&form.email)?;
-        limits::admit(&auth, &context, &format!("mailbox:{address}"), auth.config.limits.strict)?;
+        limits::admit(&auth, &context, &format!("mailbox:{address}"), auth.config.limits.strict).await?;
         email::request(&auth, &context.client, &address).await?;
         Ok(address)
     };
@@ -211,7 +211,7 @@ async fn second_factor(
     let signed_in = async {
         let code = ShownCode::read(&form.code)?;
         let admitted = pairing::admit_second(&auth, &pairing.id, &mfa_token).await?;
-        admit_guess(&auth, &context, &admitted.user_id)?;
+        admit_guess(&auth, &context, &admitted.user_id).await?;
         let form = pairing::sign_in_second(&auth, &context.client, &pairing.id, &admitted, &code).await?;
         let user = auth.store.find_user(&admitted.user_id).await.map_err(internal)?;
         Ok::<_, ApiError>((form, user.and_then(|user| user.email)))

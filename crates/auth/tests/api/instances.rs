@@ -1,0 +1,144 @@
+//! Several instances that share a Redis, and what each of them does when it alone, or all of them, have lost it.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use auth::AuthService;
+use limiter::{RedisOptions, Timekeeper};
+use secrecy::SecretString;
+use testkit::{Redis, seeded_chance};
+
+use crate::world::{Token, World};
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+async fn connect(redis: &Redis, seed: u64) -> limiter::Redis {
+    let options = RedisOptions {
+        timeout: 2_000 * MILLISECOND,
+        fallback_divisor: NonZeroU32::new(10).unwrap(),
+        timekeeper: Timekeeper::Caller,
+        chance: seeded_chance(seed),
+    };
+    limiter::Redis::connect(&SecretString::from(redis.url()), options).await.unwrap()
+}
+
+/// What an instance does all the time beside its requests.
+fn keep_looking(auth: &Arc<AuthService>) {
+    let looking = Arc::downgrade(auth);
+    tokio::spawn(async move {
+        while let Some(auth) = looking.upgrade() {
+            auth.look_at_owed_marks().await.unwrap();
+            drop(auth);
+            tokio::time::sleep(200 * MILLISECOND).await;
+        }
+    });
+}
+
+/// An instance for each of these.
+async fn instances(of: &[&Redis]) -> Vec<World> {
+    let redis = connect(of[0], 1_000).await;
+    let mut instances = vec![World::with(|setup| setup.redis = Some(redis)).await];
+    for (number, of) in (1..).zip(&of[1..]) {
+        let redis = connect(of, 1_000 + number).await;
+        let instance = instances[instances.len() - 1].beside(|setup| setup.redis = Some(redis)).await;
+        instances.push(instance);
+    }
+    for instance in &instances {
+        keep_looking(&instance.auth);
+        instance.auth.look_at_owed_marks().await.unwrap();
+    }
+    instances
+}
+
+/// A token of which every instance has a copy that it trusts.
+async fn warm_token(instances: &[World], owner: &crate::world::Person) -> Token {
+    let token = instances[0].token(owner).await;
+    for instance in instances {
+        for _ in 0..3 {
+            assert!(instance.is_valid(&token.secret).await);
+        }
+    }
+    token
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn copies_are_trusted_without_the_database_and_only_until_it_is_missed() {
+    let redis = Redis::start().await;
+    let world = instances(&[&redis]).await.remove(0);
+    let ann = world.ann().await;
+    let token = warm_token(std::slice::from_ref(&world), &ann).await;
+    world.store.close().await;
+    assert!(world.is_valid(&token.secret).await, "from the copy");
+    tokio::time::sleep(limiter::TRUST).await;
+    world.validate(&token.secret).await.fails(503, "UNAVAILABLE");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_one_instance_ends_is_dead_on_all() {
+    let redis = Redis::start().await;
+    let worlds = instances(&[&redis, &redis, &redis]).await;
+    for round in 0..20 {
+        let ann = worlds[round % 3].ann().await;
+        let [deleted, rotated] = [warm_token(&worlds, &ann).await, warm_token(&worlds, &ann).await];
+        worlds[0].delete(&format!("/tokens/{}", deleted.id)).by(&ann.access).await.ok(200);
+        worlds[1].post(&format!("/tokens/{}/rotate", rotated.id)).by(&ann.access).await.ok(201);
+        for world in &worlds {
+            assert!(!world.is_valid(&deleted.secret).await && !world.is_valid(&rotated.secret).await);
+            assert!(world.is_valid(&ann.access).await && world.is_valid(&ann.access).await);
+        }
+        worlds[2].post("/auth/logout").by(&ann.access).await.ok(200);
+        for world in &worlds {
+            assert!(!world.is_valid(&ann.access).await);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_account_that_was_deleted_is_dead_on_all() {
+    let redis = Redis::start().await;
+    let worlds = instances(&[&redis, &redis]).await;
+    let ann = worlds[0].ann().await;
+    let token = warm_token(&worlds, &ann).await;
+    worlds[0].delete("/account/profile").by(&ann.access).await.ok(200);
+    assert!(!worlds[1].is_valid(&token.secret).await && !worlds[1].is_valid(&ann.access).await);
+}
+
+/// The others see a Redis that works, and hear nothing from the one that cannot reach it but through the database.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_instance_that_alone_has_lost_redis_still_ends_tokens_everywhere() {
+    let (common, mut own) = (Redis::start().await, Redis::start().await);
+    let worlds = instances(&[&own, &common, &common]).await;
+    let ann = worlds[1].ann().await;
+    let [first, second] = [warm_token(&worlds, &ann).await, warm_token(&worlds, &ann).await];
+    own.freeze();
+    worlds[0].delete(&format!("/tokens/{}", first.id)).by(&ann.access).await.ok(200);
+    for world in &worlds {
+        assert!(!world.is_valid(&first.secret).await);
+    }
+    own.thaw();
+    own.kill().await;
+    worlds[0].delete(&format!("/tokens/{}", second.id)).by(&ann.access).await.ok(200);
+    for world in &worlds {
+        assert!(!world.is_valid(&second.secret).await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_mark_that_redis_forgets_brings_nothing_back() {
+    let mut redis = Redis::start().await;
+    let worlds = instances(&[&redis, &redis]).await;
+    let ann = worlds[0].ann().await;
+    for round in 0..3 {
+        let token = warm_token(&worlds, &ann).await;
+        worlds[0].delete(&format!("/tokens/{}", token.id)).by(&ann.access).await.ok(200);
+        if round == 0 {
+            redis.cli(&["flushall"]).await;
+        } else {
+            redis.restart().await;
+        }
+        for world in &worlds {
+            assert!(!world.is_valid(&token.secret).await && !world.is_valid(&token.secret).await);
+        }
+    }
+}

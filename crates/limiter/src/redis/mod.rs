@@ -1,0 +1,187 @@
+//! The limiter of many processes, and what each of them does while Redis cannot be reached.
+
+mod link;
+mod script;
+
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use domain::{Chance, Limit, Timestamp};
+use tokio::time::Instant;
+
+use crate::memory::MemoryLimiter;
+use crate::{CopyVerdict, Evidence, LimiterState, Marked, Quota, Verdict};
+use script::{Answer, Proof, Question};
+
+pub use link::{Redis, RedisUrlError};
+
+/// For how long copies are trusted after the last look at the marks that are owed in the database. Whoever has written
+/// one there and waits as long, and a little more, knows that no instance trusts an older copy any more.
+pub const TRUST: Duration = Duration::from_millis(1500);
+
+/// How to use Redis.
+#[derive(Debug, Clone)]
+pub struct RedisOptions {
+    /// How long a request waits for Redis before it goes on without.
+    pub timeout: Duration,
+    /// Each process admits this share of a limit while Redis cannot be reached, but at least one request. With `n`
+    /// processes no window admits more than the limit and `n` such shares.
+    pub fallback_divisor: NonZeroU32,
+    /// Whose clock moves the windows.
+    pub timekeeper: Timekeeper,
+    /// Where nonces come from.
+    pub chance: Chance,
+}
+
+/// Whose clock moves the windows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Timekeeper {
+    /// Redis's, so that the processes' clocks need not agree.
+    Redis,
+    /// The `now` of each call, for tests that state the time.
+    Caller,
+}
+
+/// Counts in Redis, and keeps in mind what it has admitted, for the time when Redis cannot be reached.
+pub(crate) struct SharedLimiter {
+    redis: Redis,
+    /// What this process has admitted, and the marks it has heard of.
+    own: MemoryLimiter,
+    started: Instant,
+    /// When the owed marks were last looked at, in milliseconds after `started` and one; 0 for never.
+    looked_at: AtomicU64,
+}
+
+/// A key that nobody has read yet has no other.
+const NO_NONCE: [u8; 8] = [0; 8];
+
+/// Redis has not answered; who needs to know more has been told in the log.
+struct NoAnswer;
+
+impl SharedLimiter {
+    pub(crate) fn new(redis: &Redis, capacity: usize) -> Self {
+        Self {
+            redis: redis.clone(),
+            own: MemoryLimiter::new(capacity),
+            started: Instant::now(),
+            looked_at: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) async fn admit(&self, key: &str, limit: Limit, now: Timestamp) -> Verdict {
+        match self.count(key, limit, Proof::None, now).await {
+            Ok(Answer::Counted { verdict, .. }) => verdict,
+            Ok(Answer::Stale) | Err(NoAnswer) => self.own.admit(key, self.share_of(limit), now),
+        }
+    }
+
+    pub(crate) async fn admit_copy(
+        &self,
+        id: &str,
+        version: i64,
+        evidence: Evidence,
+        limit: Limit,
+        now: Timestamp,
+    ) -> CopyVerdict {
+        let can_be_trusted = evidence.is_confirmed
+            && evidence.connection == self.redis.connection()
+            && self.trusts_copies()
+            && !self.own.is_stale(id, version, now);
+        if !can_be_trusted {
+            return CopyVerdict::Stale;
+        }
+        match self.count(id, limit, Proof::Copy { version, nonce: evidence.nonce }, now).await {
+            Ok(Answer::Counted { verdict, .. }) => CopyVerdict::Counted(verdict),
+            Ok(Answer::Stale) | Err(NoAnswer) => CopyVerdict::Stale,
+        }
+    }
+
+    pub(crate) async fn admit_read(
+        &self,
+        id: &str,
+        before: Evidence,
+        limit: Limit,
+        now: Timestamp,
+    ) -> (Verdict, Evidence) {
+        let proposed = self.redis.new_nonce();
+        let connection = self.redis.connection();
+        match self.count(id, limit, Proof::Read { nonce: proposed }, now).await {
+            Ok(Answer::Counted { verdict, nonce }) => {
+                let is_confirmed = nonce != NO_NONCE && before.nonce == nonce;
+                (verdict, Evidence { nonce, is_confirmed, connection })
+            }
+            Ok(Answer::Stale) | Err(NoAnswer) => (self.own.admit(id, self.share_of(limit), now), Evidence::default()),
+        }
+    }
+
+    pub(crate) async fn peek(&self, key: &str, limit: Limit, now: Timestamp) -> Quota {
+        let own = self.own.peek(key, self.share_of(limit), now);
+        if self.redis.is_cautious(limit.window) && own.remaining == 0 {
+            return own;
+        }
+        let question = Question::peek(key, limit, self.redis.timekeeper(), now);
+        match self.redis.ask(&question, limit, now).await {
+            Some(Answer::Counted { verdict: Verdict::Admitted(quota) | Verdict::Refused { quota, .. }, .. }) => quota,
+            Some(Answer::Stale) | None => own,
+        }
+    }
+
+    pub(crate) async fn mark_stale(&self, id: &str, version: i64, lasting: Duration, now: Timestamp) -> Marked {
+        self.mark_stale_here(id, version, lasting, now);
+        let question = Question::mark(id, version, lasting, self.redis.timekeeper(), now);
+        match self.redis.ask(&question, Limit::per_minute(1), now).await {
+            Some(_) => Marked::Everywhere,
+            None => Marked::HereOnly,
+        }
+    }
+
+    pub(crate) fn mark_stale_here(&self, id: &str, version: i64, lasting: Duration, now: Timestamp) {
+        self.own.mark_stale(id, version, now.plus(lasting));
+    }
+
+    pub(crate) fn has_looked(&self, at: Instant) {
+        let Some(after) = at.checked_duration_since(self.started) else { return };
+        let millis = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+        self.looked_at.fetch_max(millis.saturating_add(1), Ordering::AcqRel);
+    }
+
+    pub(crate) fn sweep(&self, now: Timestamp) {
+        self.own.sweep(now);
+    }
+
+    pub(crate) fn state(&self) -> LimiterState {
+        if self.redis.is_up() { LimiterState::InRedis } else { LimiterState::Fallback }
+    }
+
+    /// By a monotonic clock: a process that was frozen finds its trust gone when it goes on.
+    fn trusts_copies(&self) -> bool {
+        match self.looked_at.load(Ordering::Acquire) {
+            0 => false,
+            millis => self.started.elapsed() < Duration::from_millis(millis - 1) + TRUST,
+        }
+    }
+
+    /// What this process grants by itself.
+    fn share_of(&self, limit: Limit) -> Limit {
+        Limit { count: (limit.count / self.redis.fallback_divisor()).max(1), ..limit }
+    }
+
+    /// Counts in Redis, and in mind what Redis has admitted.
+    ///
+    /// For one window after Redis came back without its memory, this process grants no more than its share in
+    /// addition: what Redis has forgotten must not be admitted once more.
+    async fn count(&self, key: &str, limit: Limit, proof: Proof, now: Timestamp) -> Result<Answer, NoAnswer> {
+        let share = self.share_of(limit);
+        let is_cautious = self.redis.is_cautious(limit.window);
+        if is_cautious && let refused @ Verdict::Refused { .. } = self.own.admit(key, share, now) {
+            return Ok(Answer::Counted { verdict: refused, nonce: NO_NONCE });
+        }
+        let question = Question::admit(key, limit, proof, self.redis.timekeeper(), now);
+        let answer = self.redis.ask(&question, limit, now).await.ok_or(NoAnswer)?;
+        if !is_cautious && let Answer::Counted { verdict: Verdict::Admitted(_), .. } = answer {
+            self.own.record(key, share, now);
+        }
+        Ok(answer)
+    }
+}

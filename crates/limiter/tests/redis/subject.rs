@@ -1,0 +1,47 @@
+//! Limiters on a Redis, as instances of one service have them.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use limiter::{Limiter, LimiterState, Redis, RedisOptions, Timekeeper};
+use tokio::time::{Instant, sleep};
+
+/// Generous, so that a busy machine is not taken for a hung Redis.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
+
+pub(crate) fn options(seed: u64) -> RedisOptions {
+    RedisOptions {
+        timeout: TIMEOUT,
+        fallback_divisor: NonZeroU32::new(10).unwrap(),
+        timekeeper: Timekeeper::Caller,
+        chance: testkit::seeded_chance(seed),
+    }
+}
+
+/// An instance's limiter, whose time is told, and which hears of everything that is owed.
+pub(crate) async fn instance(url: &str, options: RedisOptions) -> Arc<Limiter> {
+    let redis = Redis::connect(&url.into(), options).await.unwrap();
+    let limiter = Arc::new(Limiter::on_redis(&redis, 10_000));
+    let looking = Arc::downgrade(&limiter);
+    limiter.has_looked(Instant::now());
+    tokio::spawn(async move {
+        while let Some(limiter) = looking.upgrade() {
+            limiter.has_looked(Instant::now());
+            drop(limiter);
+            sleep(Duration::from_millis(100)).await;
+        }
+    });
+    limiter
+}
+
+/// Returns once the limiter counts there.
+pub(crate) async fn counts(limiter: &Limiter, state: LimiterState) {
+    for _ in 0..3_000 {
+        if limiter.state() == state {
+            return;
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it still counts {:?}", limiter.state());
+}

@@ -1,0 +1,97 @@
+use std::time::Duration;
+
+use store::{CreationOutcome, MarkedCredential, Refresh, RefreshOutcome, Session, Token};
+
+use crate::database::{DAY, Database, MINUTE, NOW, digest, digest_of, seal_key};
+
+const ANN: &str = "ann@example.com";
+
+fn of_token(token: &Token) -> String {
+    MarkedCredential::Token(token.id.clone()).key()
+}
+
+fn of_session(session: &Session) -> String {
+    MarkedCredential::Session(session.id.clone()).key()
+}
+
+/// What any instance finds there.
+async fn owed(db: &Database) -> Vec<String> {
+    let mut owed = db.other.owed_marks(NOW).await.unwrap();
+    owed.sort();
+    owed
+}
+
+pub(crate) async fn ending_or_changing_a_token_owes_a_mark(db: &Database) {
+    let user = db.user(ANN).await;
+    let (deleted, rotated, untouched) = (db.token(&user).await, db.token(&user).await, db.token(&user).await);
+    assert_eq!(owed(db).await, [] as [String; 0]);
+
+    let secret = db.new_secret(&seal_key("present"));
+    db.store.rotate_token(&user.id, &rotated.id, &secret, DAY, &db.event(NOW)).await.unwrap().unwrap();
+    assert_eq!(owed(db).await, [of_token(&rotated)]);
+    db.store.delete_token(&user.id, &deleted.id, &db.event(NOW)).await.unwrap().unwrap();
+    let mut both = [of_token(&rotated), of_token(&deleted)];
+    both.sort();
+    assert_eq!(owed(db).await, both);
+
+    let somebody = db.user("bob@example.com").await;
+    assert_eq!(db.store.delete_token(&somebody.id, &untouched.id, &db.event(NOW)).await.unwrap(), None);
+    assert_eq!(owed(db).await, both, "what was not done owes nothing");
+}
+
+pub(crate) async fn ending_a_session_owes_a_mark(db: &Database) {
+    let [first, second, third] = [db.sign_in(ANN).await, db.sign_in(ANN).await, db.sign_in(ANN).await];
+    let user_id = &first.user.id;
+    db.store.end_session(user_id, &first.session.id, &db.event(NOW)).await.unwrap().unwrap();
+    assert_eq!(owed(db).await, [of_session(&first.session)]);
+    db.store.end_other_sessions(user_id, &third.session.id, || db.event(NOW)).await.unwrap();
+    let mut both = [of_session(&first.session), of_session(&second.session)];
+    both.sort();
+    assert_eq!(owed(db).await, both);
+}
+
+pub(crate) async fn only_a_refresh_that_ends_its_session_owes_a_mark(db: &Database) {
+    let session = db.sign_in(ANN).await.session;
+    let refresh = |presented| Refresh {
+        session_id: session.id.clone(),
+        user_id: session.user_id.clone(),
+        presented,
+        grace: Duration::from_secs(15),
+        expires_at: NOW.plus(DAY),
+    };
+    let run = async |presented| db.store.refresh_session(&refresh(presented), digest_of, &db.event(NOW)).await.unwrap();
+    assert!(matches!(run(digest_of(&session)).await, RefreshOutcome::Rotated(_)));
+    assert_eq!(owed(db).await, [] as [String; 0]);
+    assert_eq!(run(digest(&["an old one"])).await, RefreshOutcome::Reused);
+    assert_eq!(owed(db).await, [of_session(&session)]);
+}
+
+pub(crate) async fn deleting_an_account_owes_a_mark_for_each_credential(db: &Database) {
+    let signed_in = db.sign_in(ANN).await;
+    let CreationOutcome::Created(token) = db.create(&db.new_token(&signed_in.user), NOW).await else { panic!() };
+    let ended = db.store.delete_user(&signed_in.user.id, &db.event(NOW)).await.unwrap().unwrap();
+    let mut both = [of_token(&token), of_session(&signed_in.session)];
+    both.sort();
+    assert_eq!(owed(db).await, both);
+    let mut marked: Vec<_> = ended.marked().iter().map(MarkedCredential::key).collect();
+    marked.sort();
+    assert_eq!(marked, both);
+}
+
+pub(crate) async fn a_mark_is_owed_for_its_time_and_goes_in_batches(db: &Database) {
+    let user = db.user(ANN).await;
+    for minute in 0..5 {
+        let token = db.token(&user).await;
+        let at = NOW.plus(minute * MINUTE);
+        db.store.delete_token(&user.id, &token.id, &db.event(at)).await.unwrap().unwrap();
+    }
+    for (minute, owed) in [(0, 5), (2, 5), (3, 4), (6, 1), (7, 0)] {
+        let count = db.store.owed_marks(NOW.plus(minute * MINUTE)).await.unwrap().len();
+        assert_eq!(count, owed, "after {minute} minutes");
+    }
+    let before = NOW.plus(5 * MINUTE);
+    for purged in [2, 1, 0] {
+        assert_eq!(db.store.purge_owed_marks(before, 2).await.unwrap(), purged);
+    }
+    assert_eq!(db.count("SELECT COUNT(*) FROM owed_marks").await, 2);
+}
