@@ -1,7 +1,5 @@
 //! PostgreSQL over TLS: who presents the wrong certificate is not talked to.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use std::time::Duration;
 
 use store::{Options, Store, StoreError};

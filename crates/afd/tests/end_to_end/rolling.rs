@@ -68,7 +68,7 @@ struct Balancer {
 }
 
 impl Balancer {
-    fn launch(&self, ports: &[(u16, u16); 2]) -> Launch {
+    fn launch(&self, ports: [(u16, u16); 2]) -> Launch {
         let Self { auth, api, shown, .. } = self;
         let [(auth_1, api_1), (auth_2, api_2)] = ports;
         let configuration = format!(
@@ -155,7 +155,7 @@ async fn an_upgrade_and_a_change_of_the_secret_fail_no_request() {
     for instance in &instances {
         running.push(instance.with_secret(OLD).start().await);
     }
-    let _balancer = balancer.launch(&ports).start().await;
+    let _balancer = balancer.launch(ports).start().await;
     balancer.all_are_up().await;
 
     let session = installation.sign_in("ann@example.com").await;
