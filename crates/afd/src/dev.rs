@@ -92,7 +92,8 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     // The backend first: what it still has in flight needs the auth service.
     let (stopped, mut backend_stopped) = watch::channel(());
     let backend = async {
-        let served = web::serve(backend_listener, backend, Threads::OnePerProcessor, drain, services::told_to_stop()?).await;
+        let served =
+            web::serve(backend_listener, backend, Threads::OnePerProcessor, drain, services::told_to_stop()?).await;
         drop((served, stopped));
         anyhow::Ok(())
     };

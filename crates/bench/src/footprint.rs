@@ -57,11 +57,7 @@ async fn rate(stage: &Stage, lines: &Path) -> Result<f64> {
     let load = wrk::Load {
         url: stage.validate_url(),
         authorization: Some(Stage::service_authorization()),
-        bodies: wrk::Bodies::Lines {
-            file: lines.display().to_string(),
-            prefix: r#"{"token":""#,
-            suffix: r#""}"#,
-        },
+        bodies: wrk::Bodies::Lines { file: lines.display().to_string(), prefix: r#"{"token":""#, suffix: r#""}"# },
         expected: wrk::Expected::Success,
     };
     let folder = lines.parent().context("the file is in a folder")?;

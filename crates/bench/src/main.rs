@@ -52,8 +52,10 @@ const UNLIMITED: (&str, &str) = ("RATE_LIMIT_TOKEN_PER_MINUTE", "10000000");
 async fn main() -> Result<()> {
     let options = Options::parse();
     let rounds = options.rounds.unwrap_or(if options.quick { 2 } else { 7 });
-    let effort =
-        Effort { connections: options.connections, seconds: options.seconds.unwrap_or(if options.quick { 1 } else { 3 }) };
+    let effort = Effort {
+        connections: options.connections,
+        seconds: options.seconds.unwrap_or(if options.quick { 1 } else { 3 }),
+    };
     let folder = tempfile::tempdir()?;
 
     eprintln!("bench: starting services on free ports");

@@ -26,7 +26,7 @@ pub(crate) struct Stage {
     pub(crate) user_id: String,
     /// A personal access token.
     pub(crate) token: String,
-    _mail: SmtpSink,
+    mail: SmtpSink,
     http: reqwest::Client,
 }
 
@@ -90,7 +90,7 @@ impl Stage {
             session: String::new(),
             user_id: String::new(),
             token: String::new(),
-            _mail: mail,
+            mail,
             http,
         };
         stage.sign_in().await?;
@@ -116,7 +116,7 @@ impl Stage {
     async fn sign_in(&mut self) -> Result<()> {
         let email = "bench@example.com";
         self.post("/auth/email/request", None, json!({ "email": email })).await?;
-        let mail = self._mail.mails().pop().context("the mail with the code")?.text;
+        let mail = self.mail.mails().pop().context("the mail with the code")?.text;
         let is_code = |word: &&str| word.len() == 6 && word.bytes().all(|byte| byte.is_ascii_digit());
         let code = mail.split_whitespace().find(is_code).context("a code in the mail")?;
         let session = self.post("/auth/email/verify", None, json!({ "email": email, "code": code })).await?;

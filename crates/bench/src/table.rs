@@ -38,9 +38,10 @@ impl Spread {
 
 /// The table in Markdown.
 pub(crate) fn render(rows: &[Row]) -> String {
-    let mut table = "| what | replies/s | p50 µs | p99 µs | ratio to its bare server | least–most | target | p99 ratio |\n\
+    let mut table =
+        "| what | replies/s | p50 µs | p99 µs | ratio to its bare server | least–most | target | p99 ratio |\n\
                      |---|--:|--:|--:|--:|--:|--:|--:|\n"
-        .to_owned();
+            .to_owned();
     for row in rows {
         let rate = Spread::of(row.rounds.iter().map(|round| round.rate));
         let p50 = Spread::of(row.rounds.iter().map(|round| round.p50));

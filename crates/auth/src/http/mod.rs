@@ -35,8 +35,8 @@ use utoipa_axum::routes;
 use web::Envelope;
 
 use self::public::BearerScheme;
-pub use app::{App, app};
 use crate::AuthService;
+pub use app::{App, app};
 
 #[derive(OpenApi)]
 #[openapi(

@@ -286,9 +286,17 @@ impl Validator {
         self.cache.clear();
     }
 
-    /// Writes down when and from where credentials were used since the last time.
-    pub(crate) async fn flush_usage(&self, chance: &Chance) -> Result<(), StoreError> {
+    /// Writes down when and from where those credentials were used that have waited longest for it.
+    pub(crate) async fn flush_some_usage(&self, chance: &Chance) -> Result<(), StoreError> {
         self.usage.flush(&self.store, chance).await
+    }
+
+    /// The same for all of them.
+    pub(crate) async fn flush_usage(&self, chance: &Chance) -> Result<(), StoreError> {
+        while !self.usage.is_empty() {
+            self.flush_some_usage(chance).await?;
+        }
+        Ok(())
     }
 }
 

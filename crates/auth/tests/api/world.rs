@@ -4,10 +4,10 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
+use auth::App;
 use auth::{
     AllowedRedirects, AuthService, Config, Limits, Mailer, OAuth, Outbox, Parts, Secrets, SmsSender, Templates,
 };
-use auth::App;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use domain::{Clock as _, Limit, Timestamp};
