@@ -13,7 +13,7 @@ use clap::Args;
 use domain::{Chance, SystemClock, TokenSecretId};
 use telemetry::Registry;
 use tokio::sync::watch;
-use web::{Drain, Operations};
+use web::{Drain, Operations, Threads};
 
 use crate::config::{self, Source};
 use crate::logging;
@@ -92,8 +92,9 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     // The backend first: what it still has in flight needs the auth service.
     let (stopped, mut backend_stopped) = watch::channel(());
     let backend = async {
-        web::serve(backend_listener, backend, drain, services::told_to_stop()?).await;
-        drop(stopped);
+        let served =
+            web::serve(backend_listener, backend, Threads::OnePerProcessor, drain, services::told_to_stop()?).await;
+        drop((served, stopped));
         anyhow::Ok(())
     };
     let auth = auth.serve(auth_listener, auth_drain, async move {

@@ -18,6 +18,11 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{Problems, Source};
 
+/// Requests allocate and free much that is small, on several threads; this takes less time and room for it than the
+/// system's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Unified authentication: the auth service, the GraphQL backend, and the operator's commands.
 #[derive(Parser)]
 #[command(version, about, long_about = None)]

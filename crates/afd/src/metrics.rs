@@ -8,7 +8,7 @@ use axum::Router;
 use axum::routing::get;
 use telemetry::{CONTENT_TYPE, Registry};
 use tokio::net::TcpListener;
-use web::Drain;
+use web::{Drain, Threads};
 
 use crate::config::Listen;
 use crate::services;
@@ -30,5 +30,5 @@ pub(crate) fn serve(listener: Option<TcpListener>, registry: Registry, auth: Opt
         ([(http::header::CONTENT_TYPE, CONTENT_TYPE)], registry.render())
     };
     let router = Router::new().route("/metrics", get(metrics));
-    tokio::spawn(web::serve(listener, router, Drain::default(), std::future::pending()));
+    tokio::spawn(web::serve(listener, router, Threads::Here, Drain::default(), std::future::pending()));
 }

@@ -14,7 +14,7 @@ use store::Store;
 use telemetry::Registry;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use web::{Drain, Operations};
+use web::{Drain, Operations, Threads};
 
 use crate::config::{AuthSettings, BackendSettings, Listen, Mail, RedisSettings, Sms};
 use crate::metrics;
@@ -53,7 +53,7 @@ pub(crate) async fn run_backend(settings: BackendSettings) -> anyhow::Result<()>
     metrics::serve(metrics, registry, None);
     tracing::info!(address = %listener.local_addr()?, "the backend is listening");
     let drain = Drain { draining: operations.draining, delay: listen.drain_delay };
-    web::serve(listener, router, drain, told_to_stop()?).await;
+    drop(web::serve(listener, router, Threads::OnePerProcessor, drain, told_to_stop()?).await);
     tracing::info!("the backend has stopped");
     Ok(())
 }
@@ -109,9 +109,11 @@ impl RunningAuth {
 
     /// Serves until `stop`, then writes down what is still only in memory and closes the database.
     pub(crate) async fn serve(self, listener: TcpListener, drain: Drain, stop: impl Future<Output = ()>) {
-        web::serve(listener, auth::router(self.auth), drain, stop).await;
+        let served = web::serve(listener, auth::app(self.auth), Threads::OnePerProcessor, drain, stop).await;
         self.background.stop().await;
         self.store.close().await;
+        // Connections to the database that were opened while answering requests live on those threads.
+        drop(served);
         tracing::info!("the auth service has stopped");
     }
 }

@@ -70,7 +70,7 @@ const CHORES: [Chore; 8] = [
         every: LOOK_EVERY,
         work: |auth| auth.look_for_imports().boxed(),
     },
-    Chore { what: "writing down uses", first: FLUSH_EVERY, every: FLUSH_EVERY, work: |auth| auth.flush().boxed() },
+    Chore { what: "writing down uses", first: FLUSH_EVERY, every: FLUSH_EVERY, work: |auth| auth.flush_some().boxed() },
     Chore { what: "sealing the audit chain", first: SEAL_EVERY, every: SEAL_EVERY, work: |auth| auth.seal().boxed() },
     Chore { what: "sweeping the limiter", first: SWEEP_EVERY, every: SWEEP_EVERY, work: |auth| auth.sweep().boxed() },
     Chore {
@@ -126,6 +126,11 @@ async fn repeat(auth: Arc<AuthService>, chore: Chore, mut stopped: watch::Receiv
 }
 
 impl AuthService {
+    /// The same for as many as one transaction takes without keeping others waiting.
+    async fn flush_some(&self) -> Result<(), StoreError> {
+        self.validator.flush_some_usage(&self.chance).await
+    }
+
     /// Writes down when and from where credentials were used.
     pub async fn flush(&self) -> Result<(), StoreError> {
         self.validator.flush_usage(&self.chance).await

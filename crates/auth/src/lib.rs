@@ -23,7 +23,7 @@ mod tokens;
 
 pub use background::Background;
 pub use config::{Config, Limits, Secrets};
-pub use http::{openapi, router};
+pub use http::{App, app, openapi};
 pub use keys::{OldKeys, rotate_signing_keys};
 pub use notify::{
     HttpSms, Mail, MailError, Mailer, Outbox, OutboxMail, Resend, Sms, SmsError, SmsSender, Smtp, TemplateError,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rand::CryptoRng;
+use rand::{CryptoRng, SeedableRng as _};
 
 /// A source of randomness that several tasks share: the operating system's in production, a seeded one in tests.
 #[derive(Clone)]
@@ -20,6 +20,15 @@ impl Chance {
     #[must_use]
     pub fn of_the_system() -> Self {
         Self::new(rand::rand_core::UnwrapErr(rand::rngs::SysRng))
+    }
+
+    /// A source that is seeded by this one once, for what has to be unique and need not be kept secret: it asks the
+    /// operating system for nothing more.
+    #[must_use]
+    pub fn seeded(&self) -> Self {
+        let mut seed = [0; 32];
+        self.with(|rng| rng.fill_bytes(&mut seed));
+        Self::new(rand::rngs::StdRng::from_seed(seed))
     }
 
     /// Draws with `draw`.

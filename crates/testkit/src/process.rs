@@ -144,6 +144,12 @@ const STDOUT: &str = "stdout.log";
 const STDERR: &str = "stderr.log";
 
 impl Afd {
+    /// Its process id; `None` once it has ended.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// Asks it to end (SIGTERM) and returns its exit code; `None` when the signal itself ended it.
     pub async fn terminate(&mut self) -> Option<i32> {
         self.end_by(Signal::TERM).await

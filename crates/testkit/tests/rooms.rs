@@ -18,6 +18,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("backend", &["auth-api", "auth-client", "domain", "web"]),
     ("afd", &["auth", "auth-api", "auth-client", "backend", "domain", "limiter", "store", "telemetry", "web"]),
     ("testkit", &["afd", "auth", "auth-api", "auth-client", "backend", "domain", "limiter", "store", "web"]),
+    ("bench", &["domain", "testkit"]),
     ("example-axum", &["auth-client"]),
     ("xtask", &[]),
 ];

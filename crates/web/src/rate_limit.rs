@@ -35,15 +35,21 @@ impl Window {
     pub fn write(&self, headers: &mut HeaderMap, now: Timestamp) {
         let Self { limit, remaining, reset_at, length } = *self;
         let wait = reset_at.since(now).as_millis().div_ceil(1000);
-        let mut set = |name: &'static str, value: String| {
+        headers.insert(LIMIT, limit.into());
+        headers.insert(REMAINING, remaining.into());
+        let mut set = |name: HeaderName, value: String| {
             if let Ok(value) = HeaderValue::try_from(value) {
-                headers.insert(HeaderName::from_static(name), value);
+                headers.insert(name, value);
             }
         };
-        set("x-ratelimit-limit", limit.to_string());
-        set("x-ratelimit-remaining", remaining.to_string());
-        set("x-ratelimit-reset", reset_at.to_string());
-        set("ratelimit", format!("\"default\";r={remaining};t={wait}"));
-        set("ratelimit-policy", format!("\"default\";q={limit};w={}", length.as_secs()));
+        set(RESET, reset_at.to_string());
+        set(STATE, format!("\"default\";r={remaining};t={wait}"));
+        set(POLICY, format!("\"default\";q={limit};w={}", length.as_secs()));
     }
 }
+
+const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+const STATE: HeaderName = HeaderName::from_static("ratelimit");
+const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");

@@ -3,19 +3,18 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::task::Poll;
+use std::thread;
 use std::time::Duration;
 
-use axum::Router;
-use axum::routing::future::RouteFuture;
+use axum::response::Response;
 use futures_util::FutureExt as _;
 use http::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, oneshot};
 use tower::Service;
 
 use crate::Draining;
@@ -40,13 +39,51 @@ pub struct Drain {
     pub delay: Duration,
 }
 
-/// Serves `router` on `listener` (HTTP/1.1 and h2 with prior knowledge) until `stop` completes and `drain.delay` is
+/// What answers requests: a router, or something that looks at requests before a router does.
+pub trait App:
+    Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static
+{
+}
+
+impl<S> App for S where
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static
+{
+}
+
+/// The threads that answered requests. Connections to databases and the like that were opened on them live until this
+/// is dropped, so drop it after those are closed.
+#[derive(Debug)]
+#[must_use = "dropping it ends what answering requests has started"]
+pub struct Served {
+    _workers: Vec<Worker>,
+}
+
+/// Where requests are answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Threads {
+    /// On one thread a processor, each with a runtime and connections of its own, which are handed to them in turn. A
+    /// request is read, answered and written by one thread; to wake another for it would cost more than a validation.
+    OnePerProcessor,
+    /// In the runtime of whoever serves: for what is asked seldom, and for tests that move the time.
+    Here,
+}
+
+/// Serves `app` on `listener` (HTTP/1.1 and h2 with prior knowledge) until `stop` completes and `drain.delay` is
 /// over; then accepts nothing more, lets what is in flight finish, at most ten seconds, and returns.
-pub async fn serve(listener: TcpListener, router: Router, drain: Drain, stop: impl Future<Output = ()>) {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-    builder.http2().timer(TokioTimer::new()).keep_alive_interval(HEAD_TIMEOUT);
-    let connections = GracefulShutdown::new();
+pub async fn serve(
+    listener: TcpListener,
+    app: impl App,
+    threads: Threads,
+    drain: Drain,
+    stop: impl Future<Output = ()>,
+) -> Served {
+    let mut workers: Vec<Worker> = match threads {
+        Threads::OnePerProcessor => {
+            let processors = thread::available_parallelism().map_or(1, Into::into);
+            (0..processors).map(|_| Worker::thread(app.clone())).collect()
+        }
+        Threads::Here => vec![Worker::here(app)],
+    };
     let Drain { draining, delay } = drain;
     let mut end = pin!(async {
         stop.await;
@@ -54,18 +91,11 @@ pub async fn serve(listener: TcpListener, router: Router, drain: Drain, stop: im
         tokio::time::sleep(delay).await;
     });
 
-    let attend = |stream: TcpStream, peer| {
-        // Replies are small and written whole; waiting for more to send only delays them.
-        let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(WithPeer { router: router.clone(), peer: Peer(peer) });
-        let connection = connections.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned());
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection ended early");
-            }
-        });
+    let mut turn = 0;
+    let mut hand_over = |stream: TcpStream, peer| {
+        turn = (turn + 1) % workers.len();
+        workers[turn].take(stream, Peer(peer));
     };
-
     loop {
         let (stream, peer) = tokio::select! {
             () = &mut end => break,
@@ -80,37 +110,122 @@ pub async fn serve(listener: TcpListener, router: Router, drain: Drain, stop: im
                 }
             },
         };
-        attend(stream, peer);
+        hand_over(stream, peer);
     }
 
     // Connections that the system has already made in our name carry requests that nobody would dare to send again.
     while let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
-        attend(stream, peer);
+        hand_over(stream, peer);
     }
     drop(listener);
+    for worker in &mut workers {
+        worker.finish();
+    }
+    for worker in &mut workers {
+        worker.finished().await;
+    }
+    Served { _workers: workers }
+}
+
+/// Answers on the connections that are handed to it.
+#[derive(Debug)]
+struct Worker {
+    /// `None` once it is to finish.
+    connections: Option<mpsc::UnboundedSender<(std::net::TcpStream, Peer)>>,
+    drained: Option<oneshot::Receiver<()>>,
+    /// The thread's runtime ends when this is dropped.
+    _alive: oneshot::Sender<Infallible>,
+}
+
+impl Worker {
+    fn here(app: impl App) -> Self {
+        let (connections, taken) = mpsc::unbounded_channel();
+        let (done, drained) = oneshot::channel();
+        let (alive, _) = oneshot::channel();
+        tokio::spawn(async move {
+            attend(taken, app).await;
+            let _ = done.send(());
+        });
+        Self { connections: Some(connections), drained: Some(drained), _alive: alive }
+    }
+
+    fn thread(app: impl App) -> Self {
+        let (connections, taken) = mpsc::unbounded_channel();
+        let (done, drained) = oneshot::channel();
+        let (alive, ended) = oneshot::channel::<Infallible>();
+        // Logs and traces of tests have a subscriber of their thread.
+        let dispatch = tracing::dispatcher::get_default(Clone::clone);
+        let work = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.expect("a thread can have a runtime while there are file descriptors");
+            tracing::dispatcher::with_default(&dispatch, || {
+                runtime.block_on(async {
+                    attend(taken, app).await;
+                    let _ = done.send(());
+                    let _ = ended.await;
+                });
+            });
+            // Not waiting: what still runs has been given its time.
+            runtime.shutdown_background();
+        };
+        thread::Builder::new().name("http".to_owned()).spawn(work).expect("a process may have a few threads");
+        Self { connections: Some(connections), drained: Some(drained), _alive: alive }
+    }
+
+    fn take(&self, stream: TcpStream, peer: Peer) {
+        // Replies are small and written whole; waiting for more to send only delays them.
+        let _ = stream.set_nodelay(true);
+        // A stream belongs to the runtime that polls it, so it is taken out of the one that accepted it.
+        match stream.into_std() {
+            Ok(stream) => {
+                let sent = self.connections.as_ref().map(|connections| connections.send((stream, peer)));
+                if !matches!(sent, Some(Ok(()))) {
+                    tracing::error!("a thread that answers requests is gone");
+                }
+            }
+            Err(error) => tracing::error!(%error, "cannot hand a connection over"),
+        }
+    }
+
+    fn finish(&mut self) {
+        self.connections = None;
+    }
+
+    async fn finished(&mut self) {
+        if let Some(drained) = self.drained.take() {
+            let _ = drained.await;
+        }
+    }
+}
+
+/// Answers on all connections that come, and returns when no more come and those that came have ended.
+async fn attend(mut taken: mpsc::UnboundedReceiver<(std::net::TcpStream, Peer)>, app: impl App) {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    // One buffer, one write: replies are small.
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).writev(false);
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(HEAD_TIMEOUT);
+    let connections = GracefulShutdown::new();
+    while let Some((stream, peer)) = taken.recv().await {
+        let stream = match TcpStream::from_std(stream) {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::error!(%error, "cannot take a connection over");
+                continue;
+            }
+        };
+        let app = app.clone();
+        let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            app.clone().call(request)
+        });
+        let connection = connections.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned());
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "connection ended early");
+            }
+        });
+    }
     if tokio::time::timeout(DRAIN_TIMEOUT, connections.shutdown()).await.is_err() {
         tracing::warn!("requests were still in flight after {} s and are cut off", DRAIN_TIMEOUT.as_secs());
-    }
-}
-
-/// The router, told who is at the other end of its connection.
-#[derive(Clone)]
-struct WithPeer {
-    router: Router,
-    peer: Peer,
-}
-
-impl Service<Request<Incoming>> for WithPeer {
-    type Response = <Router as Service<Request<Incoming>>>::Response;
-    type Error = Infallible;
-    type Future = RouteFuture<Infallible>;
-
-    fn poll_ready(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Result<(), Infallible>> {
-        Service::<Request<Incoming>>::poll_ready(&mut self.router, cx)
-    }
-
-    fn call(&mut self, mut request: Request<Incoming>) -> Self::Future {
-        request.extensions_mut().insert(self.peer);
-        self.router.call(request)
     }
 }

@@ -12,13 +12,13 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use web::{Drain, Envelope, Operations, RequestContext, TrustedProxies};
+use web::{Drain, Envelope, Operations, RequestContext, Served, Threads, TrustedProxies};
 
 struct Service {
     address: std::net::SocketAddr,
     operations: Operations,
     stop: oneshot::Sender<()>,
-    ended: JoinHandle<()>,
+    ended: JoinHandle<Served>,
 }
 
 async fn start(delay: Duration) -> Service {
@@ -40,7 +40,7 @@ async fn start(delay: Duration) -> Service {
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
     let drain = Drain { draining: operations.draining.clone(), delay };
-    let ended = tokio::spawn(web::serve(listener, router, drain, async move {
+    let ended = tokio::spawn(web::serve(listener, router, Threads::Here, drain, async move {
         let _ = stopped.await;
     }));
     Service { address, operations, stop, ended }
@@ -93,7 +93,7 @@ async fn connections_that_came_before_the_end_are_answered() {
             connection.read_to_string(&mut reply).await.unwrap();
             assert!(reply.starts_with("HTTP/1.1 200 ") && reply.ends_with("hi"), "{reply:?}");
         }
-        service.ended.await.unwrap();
+        drop(service.ended.await.unwrap());
         assert!(TcpStream::connect(service.address).await.is_err(), "nobody listens any more");
     }
 }

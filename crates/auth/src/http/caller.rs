@@ -89,14 +89,11 @@ impl FromRequestParts<Arc<AuthService>> for Validating {
                 Ok(Self)
             }
             // Only a service JWT is looked at: a user's credential is neither validated nor counted here.
-            Ok(jwt) => match auth.service_keys.verify(jwt, auth.clock.now()) {
-                Some(_) => {
-                    context.note_caller("service");
-                    Ok(Self)
-                }
-                None => Err(ApiError::unauthorized()),
-            },
-            Err(_) => Err(ApiError::unauthorized()),
+            Ok(jwt) if auth.service_keys.vouches(jwt, auth.clock.now()) => {
+                context.note_caller("service");
+                Ok(Self)
+            }
+            Ok(_) | Err(_) => Err(ApiError::unauthorized()),
         }
     }
 }

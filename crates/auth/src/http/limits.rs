@@ -16,7 +16,7 @@ pub(crate) struct Route(String);
 
 impl Route {
     pub(crate) fn of(parts: &Parts) -> Self {
-        let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+        let path = parts.extensions.get::<MatchedPath>().map_or(parts.uri.path(), MatchedPath::as_str);
         Self(format!("{} {path}", parts.method))
     }
 

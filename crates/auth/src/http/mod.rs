@@ -3,6 +3,7 @@
 //! one function of the room whose name its path begins with.
 
 mod account;
+mod app;
 mod caller;
 mod cli;
 mod dev;
@@ -41,6 +42,7 @@ use web::Envelope;
 
 use self::public::BearerScheme;
 use crate::AuthService;
+pub use app::{App, app};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -109,15 +111,21 @@ pub fn openapi() -> String {
     api().into_openapi().to_pretty_json().expect("the document is plain data")
 }
 
-/// The service's routes.
-pub fn router(auth: Arc<AuthService>) -> Router {
-    let envelope = Envelope {
+/// What is around every answer.
+fn envelope(auth: &AuthService) -> Envelope {
+    Envelope {
         clock: Arc::clone(&auth.clock),
-        chance: auth.chance.clone(),
+        // Ids of requests are no secrets.
+        chance: auth.chance.seeded(),
         trusted_proxies: Arc::new(auth.config.trusted_proxies.clone()),
         service: auth_api::AUTH_SERVICE,
         operations: auth.operations.clone(),
-    };
+    }
+}
+
+/// The service's routes.
+fn router(auth: Arc<AuthService>) -> Router {
+    let envelope = envelope(&auth);
     let (api, _) = api().split_for_parts();
     let mut router = api.route("/", get(public::index)).route("/openapi.json", get(public::openapi_json));
     router = router.route("/login/email/{token}", get(email_link::page).post(email_link::confirm));

@@ -3,13 +3,23 @@
 use auth_api::{AUTH_SERVICE, BACKEND_SERVICE, MAX_SERVICE_JWT_SECONDS, SERVICE_TO_SERVICE, ServiceClaims};
 use domain::{ClientInfo, Scopes, SessionId, Timestamp, TokenId, UserId};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use quick_cache::sync::Cache;
 use secrecy::{ExposeSecret, SecretString};
 
 /// The clocks of two machines may differ by this much before a fresh JWT looks as if it came from the future.
 const CLOCK_SKEW_SECONDS: i64 = 30;
 
 /// The secrets under which a service JWT is accepted.
-pub(crate) struct ServiceKeys(Vec<DecodingKey>);
+pub(crate) struct ServiceKeys {
+    keys: Vec<DecodingKey>,
+    /// JWTs for no user, whose signature and claims were good, and when they end: a service shows the same one with
+    /// every validation for minutes. They are found by a hash under random keys, so how long a look takes tells
+    /// nothing about a JWT that is not there.
+    known: Cache<Box<str>, i64>,
+}
+
+/// JWTs that are remembered at most; each instance of a backend shows one at a time.
+const KNOWN: usize = 1_024;
 
 /// A call by a trusted service.
 #[derive(Debug, Clone)]
@@ -28,19 +38,38 @@ pub(crate) struct ServiceCall {
 
 impl ServiceKeys {
     pub(crate) fn new(secrets: &[SecretString]) -> Self {
-        Self(secrets.iter().map(|secret| DecodingKey::from_secret(secret.expose_secret().as_bytes())).collect())
+        let keys = secrets.iter().map(|secret| DecodingKey::from_secret(secret.expose_secret().as_bytes())).collect();
+        Self { keys, known: Cache::new(KNOWN) }
+    }
+
+    /// Whether [`verify`](Self::verify) accepts the JWT, where on whose behalf does not matter.
+    pub(crate) fn vouches(&self, jwt: &str, now: Timestamp) -> bool {
+        if let Some(end) = self.known.get(jwt) {
+            return now.as_seconds() < end;
+        }
+        let Some((call, end)) = self.examine(jwt, now) else { return false };
+        // One for a user is for that one call.
+        if call.user_id.is_none() {
+            self.known.insert(jwt.into(), end);
+        }
+        true
     }
 
     /// The call that the JWT vouches for. `None` for everything else, without saying why: whoever forges one learns
     /// nothing from the answer.
     pub(crate) fn verify(&self, jwt: &str, now: Timestamp) -> Option<ServiceCall> {
+        self.examine(jwt, now).map(|(call, _)| call)
+    }
+
+    /// The call, and when the JWT ends, in seconds since the epoch.
+    fn examine(&self, jwt: &str, now: Timestamp) -> Option<(ServiceCall, i64)> {
         // The times are checked below, against our clock; the library would ask the machine's.
         let mut validation = Validation::new(Algorithm::HS256);
         validation.validate_exp = false;
         validation.validate_aud = false;
         validation.set_required_spec_claims(&["exp"]);
         let claims =
-            self.0.iter().find_map(|key| jsonwebtoken::decode::<ServiceClaims>(jwt, key, &validation).ok())?.claims;
+            self.keys.iter().find_map(|key| jsonwebtoken::decode::<ServiceClaims>(jwt, key, &validation).ok())?.claims;
 
         let now = now.as_seconds();
         let lives = claims.exp.checked_sub(claims.iat)?;
@@ -58,14 +87,15 @@ impl ServiceKeys {
             user_agent: meta.user_agent.as_deref().and_then(ClientInfo::clean_user_agent),
             request_id: meta.request_id.filter(|id| ClientInfo::is_sane_request_id(id)),
         });
-        Some(ServiceCall {
+        let call = ServiceCall {
             service: claims.service,
             user_id: claims.user_id,
             token_id: claims.token_id,
             scopes: claims.scopes,
             session_id: claims.session_id,
             client,
-        })
+        };
+        Some((call, claims.exp))
     }
 }
 
@@ -103,6 +133,25 @@ mod tests {
 
         let next = sign(Algorithm::HS256, "the next example secret, 32 bytes long", &claims());
         assert!(keys().verify(&next, Timestamp::from_seconds(NOW)).is_some());
+    }
+
+    #[test]
+    fn what_is_remembered_ends_on_time_and_is_what_was_verified() {
+        let keys = keys();
+        let at = |seconds| Timestamp::from_seconds(NOW + seconds);
+        let mut for_nobody = claims();
+        for_nobody.as_object_mut().unwrap().remove("userId");
+        let good = sign(Algorithm::HS256, SECRET, &for_nobody);
+        for _ in 0..3 {
+            assert!(keys.vouches(&good, at(0)) && keys.vouches(&good, at(299)));
+            assert!(!keys.vouches(&good, at(300)));
+            assert!(!keys.vouches(&good[..good.len() - 1], at(0)) && !keys.vouches(&format!("{good}A"), at(0)));
+        }
+        assert_eq!(keys.known.len(), 1, "what was refused is not remembered");
+
+        let for_a_user = sign(Algorithm::HS256, SECRET, &claims());
+        assert!(keys.vouches(&for_a_user, at(0)) && !keys.vouches(&for_a_user, at(300)));
+        assert_eq!(keys.known.len(), 1, "nor what is for one call");
     }
 
     #[test]

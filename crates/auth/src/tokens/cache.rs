@@ -1,6 +1,6 @@
 //! What a validation has learned, for the next one.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use auth_api::CredentialKind;
@@ -40,6 +40,8 @@ pub(crate) struct Credential {
     /// What the limiter wants to see before it trusts this copy.
     pub(crate) evidence: Evidence,
     pub(crate) last_use: Use,
+    /// What the validate route says of it, once it has been asked: JSON without the state of its window.
+    pub(crate) description: OnceLock<Box<[u8]>>,
 }
 
 /// Which credential it is.

@@ -1,6 +1,7 @@
 //! When and from where credentials were last used: merged in memory, written in batches. A validation never waits for
 //! a write; a crash loses the last few seconds of it and nothing else.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use domain::audit::{Actor, EventType};
@@ -28,9 +29,13 @@ impl Use {
     }
 }
 
-/// Credentials used since the last flush, each once.
+/// Credentials used since they were last written down, each once, those that wait longest first.
 #[derive(Default)]
-pub(super) struct UsageLog(Mutex<Vec<Arc<Credential>>>);
+pub(super) struct UsageLog(Mutex<VecDeque<Arc<Credential>>>);
+
+/// Credentials that are written down in one transaction. While more are in use, each is written down the less often:
+/// otherwise the database, and with it everybody who waits for it, would have to keep up with the validations.
+const BATCH: usize = 2_000;
 
 impl UsageLog {
     /// Notes a request that was admitted.
@@ -56,13 +61,23 @@ impl UsageLog {
         let mut state = credential.last_use.lock();
         change(&mut state);
         if !std::mem::replace(&mut state.queued, true) {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(credential));
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push_back(Arc::clone(credential));
         }
     }
 
-    /// Writes down what has been noted since the last time. What cannot be written stays noted for the next time.
+    /// Whether nothing waits to be written down.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// Writes down what has been noted of those credentials that have waited longest. What cannot be written stays
+    /// noted for the next time.
     pub(super) async fn flush(&self, store: &Store, chance: &Chance) -> Result<(), StoreError> {
-        let credentials = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let credentials: Vec<_> = {
+            let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let batch = waiting.len().min(BATCH);
+            waiting.drain(..batch).collect()
+        };
         let mut uses = Vec::new();
         let mut seen = Vec::new();
         let mut limited = Vec::new();

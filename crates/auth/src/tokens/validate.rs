@@ -1,7 +1,7 @@
 //! Is this credential good? The one place that answers, for the validate route, for the service's own bearer
 //! extractor and for whatever comes later.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use domain::{Chance, ClientInfo, Clock, Digest, DigestKey, Limit, Scopes, Timestamp, UserId, token};
 use limiter::{CopyVerdict, Evidence, Limiter, Quota, Verdict};
@@ -307,6 +307,7 @@ impl Validator {
             loaded_at: now,
             evidence: Evidence::default(),
             last_use: Use::default(),
+            description: OnceLock::new(),
         })
     }
 
@@ -335,9 +336,17 @@ impl Validator {
         self.cache.clear();
     }
 
-    /// Writes down when and from where credentials were used since the last time.
-    pub(crate) async fn flush_usage(&self, chance: &Chance) -> Result<(), StoreError> {
+    /// Writes down when and from where those credentials were used that have waited longest for it.
+    pub(crate) async fn flush_some_usage(&self, chance: &Chance) -> Result<(), StoreError> {
         self.usage.flush(&self.store, chance).await
+    }
+
+    /// The same for all of them.
+    pub(crate) async fn flush_usage(&self, chance: &Chance) -> Result<(), StoreError> {
+        while !self.usage.is_empty() {
+            self.flush_some_usage(chance).await?;
+        }
+        Ok(())
     }
 }
 
@@ -366,6 +375,7 @@ fn token_credential(found: FoundToken, loaded_at: Timestamp) -> Result<Credentia
         loaded_at,
         evidence: Evidence::default(),
         last_use: Use::default(),
+        description: OnceLock::new(),
     })
 }
 

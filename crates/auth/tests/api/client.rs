@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 
-use axum::Router;
+use auth::App;
 use axum::body::Body;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
@@ -21,17 +21,17 @@ pub(crate) const PROGRAM: &str = "test/1.0";
 /// A call in the making; await it.
 #[must_use]
 pub(crate) struct Call {
-    router: Router,
+    app: App,
     request: Request<Body>,
 }
 
 impl Call {
-    pub(crate) fn new(router: Router, method: Method, path: &str) -> Self {
+    pub(crate) fn new(app: App, method: Method, path: &str) -> Self {
         let mut request = Request::new(Body::empty());
         *request.method_mut() = method;
         *request.uri_mut() = path.parse().unwrap();
         request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(PROGRAM));
-        Self { router, request }.from(ADDRESS)
+        Self { app, request }.from(ADDRESS)
     }
 
     /// With this bearer credential.
@@ -68,7 +68,7 @@ impl IntoFuture for Call {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let Ok(response) = self.router.oneshot(self.request).await;
+            let Ok(response) = self.app.oneshot(self.request).await;
             let (parts, body) = response.into_parts();
             let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
             let text = String::from_utf8_lossy(&bytes).into_owned();

@@ -4,11 +4,11 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
+use auth::App;
 use auth::{
     AllowedRedirects, AuthService, Config, LeakPolicy, Limits, Mailer, OAuth, Outbox, Parts, Secrets, SmsSender,
     Templates,
 };
-use axum::Router;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use domain::{Clock as _, Limit, Timestamp};
@@ -52,7 +52,7 @@ pub(crate) struct World {
     pub(crate) clock: TestClock,
     pub(crate) outbox: Outbox,
     pub(crate) store: Store,
-    router: Router,
+    app: App,
     folder: Arc<TempDir>,
     starts: u64,
 }
@@ -120,12 +120,12 @@ impl World {
             operations: setup.operations,
         };
         let auth = AuthService::start(setup.config, parts).await.unwrap();
-        let router = auth::router(Arc::clone(&auth));
-        Self { auth, clock, outbox, store, router, folder, starts }
+        let app = auth::app(Arc::clone(&auth));
+        Self { auth, clock, outbox, store, app, folder, starts }
     }
 
     pub(crate) fn call(&self, method: Method, path: &str) -> Call {
-        Call::new(self.router.clone(), method, path)
+        Call::new(self.app.clone(), method, path)
     }
 
     pub(crate) fn get(&self, path: &str) -> Call {

@@ -194,8 +194,13 @@ async fn over_a_real_socket_the_peer_is_the_client() {
     let service = Service::start().await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/graphql", listener.local_addr().unwrap());
-    let server =
-        tokio::spawn(web::serve(listener, service.router.clone(), web::Drain::default(), std::future::pending()));
+    let server = tokio::spawn(web::serve(
+        listener,
+        service.router.clone(),
+        web::Threads::Here,
+        web::Drain::default(),
+        std::future::pending(),
+    ));
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let reply = client.post(url).bearer_auth("good").json(&json!({"query": ME})).send().await.unwrap();
     assert_eq!(reply.json::<Value>().await.unwrap(), json!({"data": {"me": {"id": "u1"}}}));

@@ -81,9 +81,11 @@ fn serve(listener: TcpListener, known: Arc<Known>) -> (oneshot::Sender<()>, Join
         .layer(middleware::from_fn_with_state(known, check))
         .route("/health", get(async || "{}"));
     let (stop, stopped) = oneshot::channel();
-    let task = tokio::spawn(web::serve(listener, router, web::Drain::default(), async {
+    let stopped = async {
         let _ = stopped.await;
-    }));
+    };
+    let serving = web::serve(listener, router, web::Threads::Here, web::Drain::default(), stopped);
+    let task = tokio::spawn(async { drop(serving.await) });
     (stop, task)
 }
 
