@@ -10,7 +10,8 @@ mod end_user;
 mod fake;
 #[cfg(feature = "axum")]
 mod layer;
-#[cfg(all(test, feature = "axum"))]
+#[cfg(feature = "axum")]
+#[cfg(test)]
 mod layer_tests;
 mod metrics;
 mod operations;
