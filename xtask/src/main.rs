@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it talks to a terminal")]
 
+mod bench;
 mod docs;
 mod packages;
 mod step;
@@ -13,6 +14,8 @@ use std::process::ExitCode;
 const HELP: &str = "\
 cargo xtask test            install the Debian packages that tests need, where missing, and run all tests
 cargo xtask rolling-upgrade replace two auth services and two backends one after the other under load, show what failed
+cargo xtask bench           build for speed, measure beside a bare server, write docs/benchmarks.md
+cargo xtask bench --quick   the same in short, only shown; other options: cargo xtask bench --help
 cargo xtask docs            write openapi.json and schema.graphql anew from the code
 cargo xtask docs --check    fail, showing the difference, when they are not what the code says
 cargo xtask help            this text
@@ -24,6 +27,7 @@ fn main() -> ExitCode {
     let outcome = match arguments[..] {
         ["test"] => test::run(),
         ["rolling-upgrade"] => test::rolling_upgrade(),
+        ["bench", ref options @ ..] => bench::run(options),
         ["docs"] => docs::write(),
         ["docs", "--check"] => docs::check(),
         ["help" | "--help" | "-h"] => {

@@ -17,13 +17,12 @@ const NEEDED: &[Package] = &[
     // The tour of the README and the lines of docs/ways-in.md are run as pasted.
     Package { name: "curl", program: "curl" },
     Package { name: "jq", program: "jq" },
+    // Certificates for servers with TLS, too.
     Package { name: "openssl", program: "openssl" },
     Package { name: "sqlite3", program: "sqlite3" },
     // The wallets' libraries and the browser's driver of `test-clients`.
     Package { name: "nodejs", program: "node" },
     Package { name: "npm", program: "npm" },
-    // The other side of the public keys, in an environment of its own.
-    Package { name: "python3-venv", program: "python3" },
     // The proxies of docs/guard.
     Package { name: "nginx", program: "nginx" },
     Package { name: "caddy", program: "caddy" },
@@ -36,9 +35,17 @@ const NEEDED: &[Package] = &[
     // The rolling upgrade: a load balancer that asks /ready, and load.
     Package { name: "haproxy", program: "haproxy" },
     Package { name: "wrk", program: "wrk" },
-    // Certificates for servers with TLS.
-    Package { name: "openssl", program: "openssl" },
 ];
+
+/// The other side of the public keys, and an example, in environments of their own.
+const PYTHON: &str = "python3-venv";
+
+/// Debian's python3 comes without what makes environments, and no program of its own shows it.
+fn can_make_environments() -> bool {
+    let mut python = std::process::Command::new("python3");
+    python.args(["-c", "import ensurepip, venv"]).stderr(std::process::Stdio::null());
+    python.status().is_ok_and(|status| status.success())
+}
 
 /// Debian keeps a server's programs in a folder for each of its versions, outside `PATH`.
 const POSTGRESQL: &str = "/usr/lib/postgresql";
@@ -53,8 +60,11 @@ pub(crate) fn install_missing() -> Result<()> {
     path.push("/usr/sbin".into());
     let is_there = |program: &str| path.iter().any(|folder| folder.join(program).is_file());
 
-    let missing: Vec<&str> =
+    let mut missing: Vec<&str> =
         NEEDED.iter().filter(|package| !is_there(package.program)).map(|package| package.name).collect();
+    if !can_make_environments() {
+        missing.push(PYTHON);
+    }
     if missing.is_empty() {
         return Ok(());
     }
