@@ -17,6 +17,7 @@ mod oauth;
 mod operations;
 mod operators;
 mod pages;
+mod redis_tls;
 mod rolling;
 mod tour;
 mod traces;
