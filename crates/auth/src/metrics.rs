@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use telemetry::{Gauge, HistogramVec, Outcomes, Registry};
+use limiter::LimiterState;
+use telemetry::{Gauge, HistogramVec, Outcomes, Registry, State};
 use tokio::time::{Instant, timeout};
 
 use crate::AuthService;
@@ -19,6 +20,7 @@ pub(crate) struct Metrics {
     validations: Outcomes<7>,
     cache: Outcomes<3>,
     refusals: Outcomes<2>,
+    limiter_state: State<3>,
     database_seconds: HistogramVec<2>,
     database_up: Gauge,
     audit_unsealed: Gauge,
@@ -62,6 +64,7 @@ impl Metrics {
             validations: Outcomes::new("outcome", outcomes),
             cache: Outcomes::new("result", ["hit", "stale", "miss"]),
             refusals: Outcomes::new("window", ["credential", "caller"]),
+            limiter_state: State::new("state", ["in_process", "in_redis", "fallback"]),
             database_seconds: HistogramVec::new("for", ["validation", "ping"]),
             database_up: Gauge::default(),
             audit_unsealed: Gauge::default(),
@@ -94,6 +97,14 @@ impl Metrics {
         self.refusals.at(whose as usize).inc();
     }
 
+    fn limiter_is(&self, state: LimiterState) {
+        self.limiter_state.set(match state {
+            LimiterState::InProcess => 0,
+            LimiterState::InRedis => 1,
+            LimiterState::Fallback => 2,
+        });
+    }
+
     /// Counts how long the database takes from now until the answer.
     pub(crate) async fn time<T>(&self, what: Asked, asking: impl Future<Output = T>) -> T {
         let started = Instant::now();
@@ -106,6 +117,7 @@ impl Metrics {
         registry.add("validations", "Credentials put to the service, by what it said", self.validations.clone());
         registry.add("credential_cache", "Looks into the cache of verified credentials", self.cache.clone());
         registry.add("limiter_refusals", "Requests refused by a window", self.refusals.clone());
+        registry.add("limiter_state", "1 for where windows are counted, else 0", self.limiter_state.clone());
         registry.add("database_seconds", "How long the database took to answer", self.database_seconds.clone());
         registry.add("database_up", "1 if the database answered when this was asked, else 0", self.database_up.clone());
         registry.add("audit_unsealed_events", "Audit events not in the chain yet", self.audit_unsealed.clone());
@@ -122,11 +134,13 @@ impl AuthService {
     /// Shows the service's metrics in `registry`.
     pub fn register_metrics(&self, registry: &mut Registry) {
         self.metrics.register(registry);
+        self.limiter.register_metrics(registry);
     }
 
-    /// Brings those up to date that are only looked at when somebody asks: the state of the database and of the audit
-    /// chain. Takes two seconds at most.
+    /// Brings those up to date that are only looked at when somebody asks: the state of the limiter, the database and the
+    /// audit chain. Takes two seconds at most.
     pub async fn look_at_itself(self: &Arc<Self>) {
+        self.metrics.limiter_is(self.limiter.state());
         let looking = async {
             let answer = self.metrics.time(Asked::Ping, self.store.ping()).await;
             answer?;

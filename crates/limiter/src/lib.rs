@@ -17,8 +17,9 @@ mod redis;
 use std::time::Duration;
 
 use domain::{Limit, Timestamp};
+use telemetry::Registry;
 
-use crate::redis::SharedLimiter;
+use crate::redis::{CallTimes, SharedLimiter};
 use memory::MemoryLimiter;
 
 pub use crate::redis::{Redis, RedisOptions, RedisUrlError, TRUST, Timekeeper};
@@ -213,5 +214,15 @@ impl Limiter {
             Place::Memory(_) => LimiterState::InProcess,
             Place::Redis(redis) => redis.state(),
         }
+    }
+
+    /// Shows in `registry` how long Redis takes; once for all limiters of one Redis, which time their calls together.
+    /// In memory there are no calls and nothing is timed: the series are there, and stay 0.
+    pub fn register_metrics(&self, registry: &mut Registry) {
+        let times = match &self.0 {
+            Place::Memory(_) => CallTimes::default(),
+            Place::Redis(redis) => redis.call_times(),
+        };
+        times.register(registry);
     }
 }

@@ -5,6 +5,7 @@
 mod counter;
 mod histogram;
 mod registry;
+mod state;
 mod stripe;
 pub mod trace;
 
@@ -12,3 +13,4 @@ pub use counter::{Counter, Outcomes};
 pub use histogram::{BOUNDS, Histogram, HistogramVec};
 pub use prometheus_client::metrics::gauge::Gauge;
 pub use registry::{CONTENT_TYPE, Registry};
+pub use state::State;

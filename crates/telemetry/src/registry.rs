@@ -52,7 +52,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{Counter, Gauge, Histogram, HistogramVec, Outcomes};
+    use crate::{Counter, Gauge, Histogram, HistogramVec, Outcomes, State};
 
     #[test]
     fn the_text_is_what_prometheus_reads() {
@@ -66,6 +66,9 @@ mod tests {
         let gauge: Gauge = Gauge::default();
         gauge.set(-1);
         registry.add("level", "A level", gauge);
+        let state = State::new("state", ["new", "old"]);
+        state.set(1);
+        registry.add("age", "An age", state);
         let times = Histogram::default();
         for millis in [1, 2, 40_000] {
             times.observe(Duration::from_millis(millis));
@@ -81,6 +84,9 @@ mod tests {
             "afd_verdicts_total{outcome=\"good\"} 0",
             "afd_verdicts_total{outcome=\"bad\"} 1",
             "afd_level -1",
+            "# TYPE afd_age gauge",
+            "afd_age{state=\"new\"} 0",
+            "afd_age{state=\"old\"} 1",
             "# TYPE afd_seconds histogram",
             "afd_seconds_bucket{le=\"0.001\"} 1",
             "afd_seconds_bucket{le=\"0.0025\"} 2",

@@ -9,7 +9,7 @@ use serde_json::Value;
 const ROOMS: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("store", &["domain"]),
-    ("limiter", &["domain"]),
+    ("limiter", &["domain", "telemetry"]),
     ("auth-api", &["domain"]),
     ("telemetry", &[]),
     ("web", &["auth-api", "domain", "telemetry"]),

@@ -19,6 +19,7 @@ mod oauth;
 mod operations;
 mod operators;
 mod pages;
+mod redis_tls;
 mod rolling;
 mod tour;
 mod traces;

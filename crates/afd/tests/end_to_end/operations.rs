@@ -73,6 +73,9 @@ async fn metrics_count_what_happened_and_are_not_on_the_services_own_port() {
         r#"afd_http_request_seconds_count{method="POST",route="/tokens",status="201"} 1"#,
         r#"afd_database_seconds_count{for="validation"} 2"#,
         r#"afd_database_seconds_count{for="ping"} 1"#,
+        r#"afd_limiter_state{state="in_process"} 1"#,
+        r#"afd_limiter_state{state="fallback"} 0"#,
+        r#"afd_redis_seconds_count{outcome="answered"} 0"#,
         "afd_database_up 1",
         "afd_bcrypt_waiting 0",
     ] {

@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::script::{Answer, Question};
-use super::{RedisOptions, Timekeeper};
+use super::{CallTimes, RedisOptions, Timekeeper};
 
 /// Requests share these; what several ask at once goes out together.
 const CONNECTIONS: usize = 2;
@@ -52,6 +52,7 @@ struct Link {
     connection: AtomicU64,
     /// Questions in a row that were not answered.
     failures: AtomicU32,
+    times: CallTimes,
     /// What Redis told when it was first seen.
     era: Mutex<Option<String>>,
     /// Wakes whoever makes a new connection.
@@ -95,6 +96,7 @@ impl Redis {
             up: RwLock::default(),
             connection: AtomicU64::new(0),
             failures: AtomicU32::new(0),
+            times: CallTimes::default(),
             era: Mutex::default(),
             lost: Arc::default(),
         });
@@ -145,6 +147,10 @@ impl Redis {
         nonce
     }
 
+    pub(super) fn call_times(&self) -> CallTimes {
+        self.0.times.clone()
+    }
+
     pub(super) fn timekeeper(&self) -> Timekeeper {
         self.0.options.timekeeper
     }
@@ -193,10 +199,12 @@ impl Link {
 
     async fn ask(&self, question: &Question, limit: Limit, now: Timestamp) -> Option<Answer> {
         let up = self.up()?;
+        let started = Instant::now();
         let asked = timeout(self.options.timeout, up.run(question)).await;
         let answer = asked
             .map_err(|_| None)
             .and_then(|reply| reply.and_then(|reply| Answer::read(reply, limit, now)).map_err(Some));
+        self.times.count(started, answer.is_ok());
         match answer {
             Ok(answer) => {
                 self.failures.store(0, Ordering::Release);

@@ -1,5 +1,6 @@
 //! The limiter of many processes, and what each of them does while Redis cannot be reached.
 
+mod call_times;
 mod link;
 mod script;
 
@@ -14,6 +15,7 @@ use crate::memory::MemoryLimiter;
 use crate::{CopyVerdict, Evidence, LimiterState, Marked, Quota, Verdict};
 use script::{Answer, Proof, Question};
 
+pub(crate) use call_times::CallTimes;
 pub use link::{Redis, RedisUrlError};
 
 /// For how long copies are trusted after the last look at the marks that are owed in the database. Whoever has written
@@ -152,6 +154,10 @@ impl SharedLimiter {
 
     pub(crate) fn state(&self) -> LimiterState {
         if self.redis.is_up() { LimiterState::InRedis } else { LimiterState::Fallback }
+    }
+
+    pub(crate) fn call_times(&self) -> CallTimes {
+        self.redis.call_times()
     }
 
     /// By a monotonic clock: a process that was frozen finds its trust gone when it goes on.
