@@ -103,7 +103,7 @@ impl Storm {
                 let status = self.validate(instance, &token).await;
                 assert!(matches!(status, Some(200) | None), "lane {lane}, round {round}: {status:?}");
             }
-            if round / 2 % 2 == 0 {
+            if (round / 2).is_multiple_of(2) {
                 acknowledged.alive.push((id, token));
             } else if self.delete(there, &id).await.is_some() {
                 let status = self.validate(here, &token).await;
