@@ -1,7 +1,5 @@
 //! What was acknowledged survives, and what was tampered with is found.
 
-use std::collections::BTreeSet;
-
 use domain::{Clock, SystemClock};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -45,17 +43,7 @@ async fn a_kill_amid_a_thousand_creates_loses_nothing_that_was_acknowledged(data
         let token = created.pointer("/token/token").and_then(Value::as_str).unwrap();
         assert_eq!(installation.validate(token).await.status, 200, "{created}");
     }
-    let mut recorded = BTreeSet::new();
-    let mut cursor = String::new();
-    loop {
-        let page = installation.get(&format!("/audit?limit=100&type=token.created{cursor}"), &session).await;
-        let events = page.body["events"].as_array().unwrap();
-        recorded.extend(events.iter().map(|event| event["metadata"]["tokenId"].as_str().unwrap().to_owned()));
-        match page.body["nextCursor"].as_str() {
-            Some(next) => cursor = format!("&cursor={next}"),
-            None => break,
-        }
-    }
+    let recorded = installation.audited("token.created", &session).await;
     for created in &acknowledged {
         let id = created.pointer("/token/id").and_then(Value::as_str).unwrap();
         assert!(recorded.contains(id), "{id} has no audit event");

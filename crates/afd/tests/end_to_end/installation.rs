@@ -1,5 +1,7 @@
 //! An installation: `afd auth` and `afd backend` as processes of their own, a mail server, and people who use them.
 
+use std::collections::BTreeSet;
+
 use domain::{Clock, SystemClock};
 use reqwest::{Client, Response};
 use serde_json::{Value, json};
@@ -95,6 +97,21 @@ impl Installation {
     pub(crate) async fn get(&self, path: &str, bearer: &str) -> Reply {
         let request = self.http.get(format!("{}{path}", self.auth_url)).bearer_auth(bearer);
         Reply::of(request.send().await.expect("the auth service answers")).await
+    }
+
+    /// The tokens that the user's audit events of this type are about.
+    pub(crate) async fn audited(&self, event: &str, session: &str) -> BTreeSet<String> {
+        let mut tokens = BTreeSet::new();
+        let mut cursor = String::new();
+        loop {
+            let page = self.get(&format!("/audit?limit=100&type={event}{cursor}"), session).await;
+            let events = page.body["events"].as_array().unwrap_or_else(|| panic!("{page:?}"));
+            tokens.extend(events.iter().map(|event| event["metadata"]["tokenId"].as_str().unwrap().to_owned()));
+            match page.body["nextCursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return tokens,
+            }
+        }
     }
 
     pub(crate) async fn graphql(&self, bearer: Option<&str>, query: &str, variables: Value) -> Reply {

@@ -5,6 +5,7 @@
 mod backup;
 mod configuration;
 mod copying;
+mod crashes;
 mod databases;
 mod durability;
 mod examples;
