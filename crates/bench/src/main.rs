@@ -129,6 +129,16 @@ fn rows(embedded: &Stage, limited: &Stage, shared: &Stage, bare: &str, many: &Bo
             validate(embedded, token(&embedded.token), Expected::Success),
         ),
         (
+            // With the body of the row above, which it does not read, so that the load costs the same.
+            row("forward-auth, embedded", Some(BARE), Some(0.80)),
+            Load {
+                url: format!("{}/forward-auth", embedded.auth_url),
+                authorization: Some(format!("Bearer {}", embedded.token)),
+                bodies: token(&embedded.token),
+                expected: Expected::Success,
+            },
+        ),
+        (
             row("validate, embedded, 100,000 tokens in turn", Some(BARE_MANY), Some(0.85)),
             validate(embedded, many.clone(), Expected::Success),
         ),

@@ -170,13 +170,14 @@ mod tests {
 
     #[test]
     fn every_moment_is_written_as_a_general_formatter_writes_it() {
-        // Leap days, centuries, ends of years, and strides that no calendar repeats.
-        let days = (0..2_932_897).step_by(97).chain([58, 59, 60, 10_956, 10_957, 11_016, 2_932_896]);
+        // Leap days, centuries, ends of years, and strides that no calendar repeats. (jiff ends a day before the year does.)
+        let days = (0..2_932_895).step_by(97).chain([58, 59, 60, 10_956, 10_957, 11_016, 2_932_894]);
         for millis in days.flat_map(|day| [0, 1, 86_399_999, 45_296_789].map(|part| day * 86_400_000 + part)) {
             let expected = format!("{:.3}", jiff::Timestamp::from_millisecond(millis).unwrap());
             assert_eq!(Timestamp::from_millis(millis).to_string(), expected);
         }
         assert_eq!(Timestamp::from_millis(-1).to_string(), "1969-12-31T23:59:59.999Z");
+        assert_eq!(Timestamp::from_millis(YEAR_10000 - 1).to_string(), "9999-12-31T23:59:59.999Z");
         assert_eq!(Timestamp::from_millis(YEAR_10000).iso_8601(), None);
     }
 

@@ -16,7 +16,8 @@ use tempfile::TempDir;
 use crate::free_port;
 
 /// Looks until then; a server that takes longer has failed.
-const LOOKS: u32 = 3_000;
+/// After a crash PostgreSQL brings all its files to the disk first, which takes its time on one that builds keep busy.
+const LOOKS: u32 = 12_000;
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Starts the server and outlives everybody: when whoever started this goes away, by whatever way, its standard input

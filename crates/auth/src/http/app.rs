@@ -1,4 +1,4 @@
-//! The service as connections see it: its router, and a shorter way for the one question that is asked all the time.
+//! The service as connections see it: its router, and a shorter way for the two questions that are asked all the time.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -16,13 +16,13 @@ use http_body::Body;
 use tower::Service;
 use web::{Envelope, Lines};
 
-use super::{envelope, router, validate};
+use super::{envelope, forward_auth, router, validate};
 use crate::AuthService;
 
 /// Answers every request of the auth service.
 ///
-/// `POST /tokens/validate` does not go through the router, whose layers and tables cost more than the answer: its
-/// handler and its envelope are called directly. They are the same ones, so nothing else differs.
+/// `POST /tokens/validate` and `/forward-auth` do not go through the router, whose layers and tables cost more than the
+/// answer: their handlers and the envelope are called directly. They are the same ones, so nothing else differs.
 #[derive(Clone)]
 pub struct App {
     router: Router,
@@ -40,12 +40,39 @@ pub fn app(auth: Arc<AuthService>) -> App {
     App { router: router(auth), direct }
 }
 
-impl App {
-    /// A page of another origin needs the answers that only the router's CORS layer gives.
-    fn is_validation<B>(request: &http::Request<B>) -> bool {
-        request.uri().path() == validate::PATH
-            && request.method() == Method::POST
-            && !request.headers().contains_key(header::ORIGIN)
+/// What is answered directly.
+#[derive(Clone, Copy)]
+enum Question {
+    Validation,
+    ForwardAuth,
+}
+
+impl Question {
+    fn of<B>(request: &http::Request<B>) -> Option<Self> {
+        match request.uri().path() {
+            // A page of another origin needs the answers that only the router's CORS layer gives.
+            validate::PATH if request.method() == Method::POST && !request.headers().contains_key(header::ORIGIN) => {
+                Some(Self::Validation)
+            }
+            // Every method, and never by that layer, which answers every OPTIONS request by itself: a proxy would take
+            // that for leave.
+            forward_auth::PATH => Some(Self::ForwardAuth),
+            _ => None,
+        }
+    }
+
+    fn path(self) -> &'static str {
+        match self {
+            Self::Validation => validate::PATH,
+            Self::ForwardAuth => forward_auth::PATH,
+        }
+    }
+
+    async fn answer(self, request: Request, auth: Arc<AuthService>) -> Response {
+        match self {
+            Self::Validation => validate::validate.call(request, auth).await,
+            Self::ForwardAuth => forward_auth::forward_auth.call(request, auth).await,
+        }
     }
 }
 
@@ -63,15 +90,21 @@ where
     }
 
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
-        if !Self::is_validation(&request) {
+        let Some(question) = Question::of(&request) else {
             return Either::Right(self.router.call(request));
-        }
+        };
         let direct = Arc::clone(&self.direct);
         Either::Left(Box::pin(async move {
             let Direct { auth, envelope } = &*direct;
-            let answer = |request: Request| validate::validate.call(request, Arc::clone(auth));
+            let is_head = request.method() == Method::HEAD;
+            let answer = |request: Request| question.answer(request, Arc::clone(auth));
             let request = request.map(axum::body::Body::new);
-            Ok(envelope.put_around(request, validate::PATH, Lines::OfFailures, answer).await)
+            let mut response = envelope.put_around(request, question.path(), Lines::OfFailures, answer).await;
+            if is_head {
+                // HTTP/2 would send it.
+                *response.body_mut() = axum::body::Body::empty();
+            }
+            Ok(response)
         }))
     }
 }

@@ -17,6 +17,9 @@ use super::limits::{self, Route};
 use crate::AuthService;
 use crate::tokens::{Audience, Credential, Rejection, Validated};
 
+/// The route's path.
+pub(super) const PATH: &str = "/forward-auth";
+
 const USER_ID: HeaderName = HeaderName::from_static("x-auth-user-id");
 const TOKEN_ID: HeaderName = HeaderName::from_static("x-auth-token-id");
 const KIND: HeaderName = HeaderName::from_static("x-auth-kind");
@@ -137,8 +140,7 @@ async fn decide(
 
 /// An attempt that failed, held to the standard limit by the end user's address.
 async fn failed(auth: &AuthService, context: &Context, error: ApiError, reason: Option<&'static str>) -> Refusal {
-    let counted =
-        limits::admit_address(auth, context, &Route::named("/forward-auth"), auth.config.limits.standard).await;
+    let counted = limits::admit_address(auth, context, &Route::named(PATH), auth.config.limits.standard).await;
     counted.map_or_else(Refusal::from, |()| Refusal { error, reason })
 }
 

@@ -34,7 +34,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{any, get};
+use axum::routing::get;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -47,7 +47,7 @@ pub use app::{App, app};
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Auth service", description = "Sign-in, sessions and personal access tokens."),
-    // For every method, so it is not among the routes below.
+    // For every method, and answered before the router: see `app`.
     paths(forward_auth::forward_auth),
     modifiers(&BearerScheme),
     security(("bearer" = []))
@@ -123,7 +123,7 @@ fn envelope(auth: &AuthService) -> Envelope {
     }
 }
 
-/// The service's routes.
+/// The service's routes, without `/forward-auth`: see [`app`].
 fn router(auth: Arc<AuthService>) -> Router {
     let envelope = envelope(&auth);
     let (api, _) = api().split_for_parts();
@@ -138,8 +138,6 @@ fn router(auth: Arc<AuthService>) -> Router {
         .fallback(web::not_found)
         .method_not_allowed_fallback(web::method_not_allowed)
         .layer(web::cors(&auth.config.cors_origins))
-        // Below the layer above, which answers every OPTIONS request by itself: a proxy would take that for leave.
-        .route("/forward-auth", any(forward_auth::forward_auth))
         .layer(from_fn_with_state(envelope, web::envelope))
         .with_state(auth)
 }

@@ -12,6 +12,7 @@ mod recovery;
 mod rotate;
 mod usage;
 mod validate;
+mod validate_jwt;
 
 pub(crate) use cache::{Credential, CredentialId, MARK_LIFETIME};
 pub(crate) use create::{

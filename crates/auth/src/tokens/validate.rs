@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use domain::{Chance, ClientInfo, Clock, Digest, DigestKey, Limit, Scopes, Timestamp, UserId, token};
+use domain::{Chance, ClientInfo, Clock, Digest, DigestKey, Limit, Timestamp, UserId, token};
 use limiter::{CopyVerdict, Evidence, Limiter, Quota, Verdict};
 use store::{FoundToken, Store, StoreError};
 
@@ -11,7 +11,7 @@ use super::cache::{Credential, CredentialCache, CredentialId};
 use super::older::OlderTokens;
 use super::recovery::Recovery;
 use super::usage::{UsageLog, Use};
-use crate::keys::{AccessClaims, Claims, JwtError, KeyRing, NarrowedClaims};
+use crate::keys::{JwtError, KeyRing, NarrowedClaims};
 use crate::metrics::{Asked, Look, Metrics};
 
 /// Longer texts are no credential of ours and are not looked at.
@@ -263,74 +263,6 @@ impl Validator {
         Ok(None)
     }
 
-    /// `copy` is what an earlier validation of this very text learned, if it did: the signature was checked then, and
-    /// stays right as long as its key does.
-    async fn load_jwt(&self, jwt: &str, copy: Option<&Credential>, now: Timestamp) -> Result<Credential, Rejection> {
-        let known = copy.and_then(|copy| copy.signed.clone()).filter(|signed| self.keys.accepts(&signed.kid, now));
-        let signed = match known {
-            Some(signed) => signed,
-            None => Arc::new(self.keys.verify(jwt, now).await?),
-        };
-        let mut credential = match &signed.claims {
-            Claims::Access(claims) => self.load_session(claims, now).await?,
-            Claims::Narrowed(claims) => self.load_narrowed(claims, now).await?,
-        };
-        credential.signed = Some(signed);
-        Ok(credential)
-    }
-
-    async fn load_session(&self, claims: &AccessClaims, now: Timestamp) -> Result<Credential, Rejection> {
-        let found = self.store.find_session(&claims.session_id).await?;
-        let (session, user) = found.ok_or(Rejection::SessionEnded)?;
-        if user.id != claims.user_id || user.disabled_at.is_some() {
-            return Err(Rejection::Invalid);
-        }
-        if session.absolute_expires_at <= now {
-            return Err(Rejection::Expired);
-        }
-        let id = CredentialId::Session(session.id);
-        Ok(Credential {
-            window_key: id.window_key(),
-            id,
-            version: 0,
-            user_id: user.id,
-            name: None,
-            scopes: Scopes::all(),
-            allowed_ips: None,
-            secret_id: None,
-            signed: None,
-            issued_at: claims.issued_at(),
-            email: user.email,
-            display_name: user.display_name,
-            avatar_url: user.avatar_url,
-            expires_at: Some(claims.expires_at()),
-            loaded_at: now,
-            evidence: Evidence::default(),
-            last_use: Use::default(),
-            description: OnceLock::new(),
-        })
-    }
-
-    /// A narrowed JWT is its parent, for a while and within some of its scopes: it lives while the secret works that it
-    /// was got with, and has the parent's owner, networks and window.
-    async fn load_narrowed(&self, claims: &NarrowedClaims, now: Timestamp) -> Result<Credential, Rejection> {
-        let found = self.store.find_token_by_secret(&claims.parent_secret_id).await?.ok_or(Rejection::Invalid)?;
-        let parent = token_credential(found, now)?;
-        if parent.id != CredentialId::Pat(claims.parent.clone())
-            || parent.user_id != claims.sub
-            || !parent.scopes.contain(&claims.scope)
-        {
-            return Err(Rejection::Invalid);
-        }
-        let ends = [Some(claims.expires_at()), parent.expires_at];
-        Ok(Credential {
-            scopes: claims.scope.clone(),
-            issued_at: claims.issued_at(),
-            expires_at: ends.into_iter().flatten().min(),
-            ..parent
-        })
-    }
-
     /// Forgets every copy: something changed the database behind this process's back.
     pub(crate) fn forget_all(&self) {
         self.cache.clear();
@@ -350,7 +282,7 @@ impl Validator {
     }
 }
 
-fn token_credential(found: FoundToken, loaded_at: Timestamp) -> Result<Credential, Rejection> {
+pub(super) fn token_credential(found: FoundToken, loaded_at: Timestamp) -> Result<Credential, Rejection> {
     if found.owner.disabled_at.is_some() {
         return Err(Rejection::Invalid);
     }

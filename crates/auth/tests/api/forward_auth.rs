@@ -54,6 +54,8 @@ async fn without_a_good_credential_nothing_passes_not_even_what_looks_like_a_pre
     let nobody = world.get("/forward-auth").await;
     assert_eq!(nobody.header("www-authenticate"), r#"Bearer realm="alternatefutures""#);
     nobody.fails(401, "UNAUTHORIZED");
+    let head = world.call(Method::HEAD, "/forward-auth").await;
+    assert_eq!((head.status, head.text.as_str()), (401, ""));
     let preflight = world.call(Method::OPTIONS, "/forward-auth").header("origin", ORIGIN);
     preflight.header("access-control-request-method", "POST").await.fails(401, "UNAUTHORIZED");
     for path in ["/forward-auth/", "/forward-auth/x", "/forward-auth/?nginx=1"] {

@@ -1,0 +1,86 @@
+//! What a JWT of ours stands for: a session, or a part of a token for a while.
+
+use std::sync::{Arc, OnceLock};
+
+use domain::{Scopes, Timestamp};
+use limiter::Evidence;
+
+use super::cache::{Credential, CredentialId};
+use super::usage::Use;
+use super::validate::{Rejection, Validator, token_credential};
+use crate::keys::{AccessClaims, Claims, NarrowedClaims};
+
+impl Validator {
+    /// `copy` is what an earlier validation of this very text learned, if it did: the signature was checked then, and
+    /// stays right as long as its key does.
+    pub(super) async fn load_jwt(
+        &self,
+        jwt: &str,
+        copy: Option<&Credential>,
+        now: Timestamp,
+    ) -> Result<Credential, Rejection> {
+        let known = copy.and_then(|copy| copy.signed.clone()).filter(|signed| self.keys.accepts(&signed.kid, now));
+        let signed = match known {
+            Some(signed) => signed,
+            None => Arc::new(self.keys.verify(jwt, now).await?),
+        };
+        let mut credential = match &signed.claims {
+            Claims::Access(claims) => self.load_session(claims, now).await?,
+            Claims::Narrowed(claims) => self.load_narrowed(claims, now).await?,
+        };
+        credential.signed = Some(signed);
+        Ok(credential)
+    }
+
+    async fn load_session(&self, claims: &AccessClaims, now: Timestamp) -> Result<Credential, Rejection> {
+        let found = self.store.find_session(&claims.session_id).await?;
+        let (session, user) = found.ok_or(Rejection::SessionEnded)?;
+        if user.id != claims.user_id || user.disabled_at.is_some() {
+            return Err(Rejection::Invalid);
+        }
+        if session.absolute_expires_at <= now {
+            return Err(Rejection::Expired);
+        }
+        let id = CredentialId::Session(session.id);
+        Ok(Credential {
+            window_key: id.window_key(),
+            id,
+            version: 0,
+            user_id: user.id,
+            name: None,
+            scopes: Scopes::all(),
+            allowed_ips: None,
+            secret_id: None,
+            signed: None,
+            issued_at: claims.issued_at(),
+            email: user.email,
+            display_name: user.display_name,
+            avatar_url: user.avatar_url,
+            expires_at: Some(claims.expires_at()),
+            loaded_at: now,
+            evidence: Evidence::default(),
+            last_use: Use::default(),
+            description: OnceLock::new(),
+        })
+    }
+
+    /// A narrowed JWT is its parent, for a while and within some of its scopes: it lives while the secret works that it
+    /// was got with, and has the parent's owner, networks and window.
+    async fn load_narrowed(&self, claims: &NarrowedClaims, now: Timestamp) -> Result<Credential, Rejection> {
+        let found = self.store.find_token_by_secret(&claims.parent_secret_id).await?.ok_or(Rejection::Invalid)?;
+        let parent = token_credential(found, now)?;
+        if parent.id != CredentialId::Pat(claims.parent.clone())
+            || parent.user_id != claims.sub
+            || !parent.scopes.contain(&claims.scope)
+        {
+            return Err(Rejection::Invalid);
+        }
+        let ends = [Some(claims.expires_at()), parent.expires_at];
+        Ok(Credential {
+            scopes: claims.scope.clone(),
+            issued_at: claims.issued_at(),
+            expires_at: ends.into_iter().flatten().min(),
+            ..parent
+        })
+    }
+}
