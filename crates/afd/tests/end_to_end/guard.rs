@@ -149,7 +149,8 @@ impl Guarded {
 
 #[tokio::test]
 async fn nginx() {
-    let args = ["-p", "FOLDER/", "-c", "FOLDER/nginx.conf"];
+    // One process: when the test ends it, no worker of it is left behind.
+    let args = ["-p", "FOLDER/", "-c", "FOLDER/nginx.conf", "-g", "master_process off;"];
     Guarded::start("/usr/sbin/nginx", &args, "nginx.conf").await.keeps_its_promises(503).await;
 }
 
