@@ -22,7 +22,7 @@ fn expressions() -> Vec<Regex> {
         between("after it `", "`")
     );
     let all = [between("**Regular expression.** `", "`"), between("regex = '''", "'''"), &github];
-    all.iter().map(|expression| Regex::new(expression).unwrap()).collect()
+    all.iter().map(|expression| Regex::new(expression).expect("the page has an expression that can be read")).collect()
 }
 
 fn tokens() -> impl Iterator<Item = String> {
@@ -79,7 +79,7 @@ fn the_expressions_find_no_near_miss() {
             token.replacen("af_", "ag_", 1),
             token.replacen("af_", "AF_", 1),
             token.replacen("live_", "prod_", 1).replacen("test_", "prod_", 1),
-            token.replacen("_", "-", 1),
+            token.replacen('_', "-", 1),
         ];
         for text in near {
             assert!(expressions.iter().all(|expression| !expression.is_match(&text)), "{text:?}");
