@@ -9,3 +9,4 @@ mod evidence;
 mod failures;
 mod server;
 mod subject;
+mod turns;
