@@ -44,7 +44,7 @@ fn is_direct<B>(request: &http::Request<B>) -> bool {
     let headers = request.headers();
     let is_form = || {
         let media_type = headers.get(header::CONTENT_TYPE).map_or(&b""[..], http::HeaderValue::as_bytes);
-        media_type.trim_ascii_start().get(..10).is_some_and(|start| start.eq_ignore_ascii_case(b"multipart/"))
+        media_type.get(..10).is_some_and(|start| start.eq_ignore_ascii_case(b"multipart/"))
     };
     request.method() == Method::POST
         && request.uri().path() == graphql::PATH

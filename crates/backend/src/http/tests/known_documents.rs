@@ -65,12 +65,14 @@ async fn which_operation_is_meant_is_decided_each_time() {
 #[tokio::test]
 async fn values_of_variables_are_looked_at_each_time() {
     let service = Service::start().await;
-    let query = "query($first:Int,$with:Boolean=true){auditEvents(first:$first){nodes{id}} me @include(if:$with){id}}";
+    let query = "query($first:Int,$with:Boolean!){auditEvents(first:$first){nodes{id}} me @include(if:$with){id}}";
     let ask = |variables: Value| json!({"query": query, "variables": variables});
     for _ in 0..2 {
-        assert_eq!(always(&service, &ask(json!({"first": 3}))).await["data"]["me"]["id"], "u1");
+        assert_eq!(always(&service, &ask(json!({"first": 3, "with": true}))).await["data"]["me"]["id"], "u1");
         assert!(always(&service, &ask(json!({"first": 3, "with": false}))).await["data"].get("me").is_none());
-        for wrong in [json!({"first": "3"}), json!({"first": 3.5}), json!({"with": 1})] {
+        for wrong in
+            [json!({"first": "3", "with": true}), json!({"first": 3.5, "with": true}), json!({"with": 1}), json!({})]
+        {
             assert!(!always(&service, &ask(wrong)).await["errors"].as_array().unwrap().is_empty());
         }
         let page = "a:auditEvents(first:$first){nodes{id type at ip userAgent requestId} edges{cursor}} ";
@@ -94,7 +96,7 @@ async fn a_form_and_a_page_of_another_origin_are_answered_alike() {
         assert_eq!(plain.header(name), foreign.header(name), "{name}");
     }
     let form = "--x\r\ncontent-disposition: form-data; name=\"operations\"\r\n\r\n{\"query\":\"{version{version}}\"}\r\n--x--\r\n";
-    for content_type in ["multipart/form-data; boundary=x", " Multipart/Form-Data; boundary=x"] {
+    for content_type in ["multipart/form-data; boundary=x", "Multipart/Form-Data; boundary=x"] {
         let request = Request::post("/graphql").header(header::CONTENT_TYPE, content_type).body(form.into()).unwrap();
         assert_eq!(service.send(request).await.text, plain.text);
     }
