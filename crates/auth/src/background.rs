@@ -160,6 +160,7 @@ impl AuthService {
             // The keys first: a copy that is made in between must not rest on one that has just been ended.
             let reloaded = self.validator.keys.reload().await;
             self.validator.forget_all();
+            self.descriptions.forget_all();
             return reloaded;
         }
         Ok(())

@@ -10,6 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use store::{ForeignWrites, MarkedCredential, Store, StoreError};
 use web::ApiError;
 
+use crate::account::Descriptions;
 use crate::config::Config;
 use crate::hashing::Hasher;
 use crate::keys::{KeyRing, RefreshKey, Seal, ServiceKeys, reseal};
@@ -63,6 +64,8 @@ pub struct AuthService {
     pub(crate) outbox: Option<Outbox>,
     /// What other processes had written when we last looked.
     pub(crate) foreign_writes: Mutex<Option<ForeignWrites>>,
+    /// What users see of themselves, by user.
+    pub(crate) descriptions: Descriptions,
     /// Names this process among several, in the lease of the audit chain's sealer.
     pub(crate) instance: String,
     pub(crate) metrics: Arc<Metrics>,
@@ -116,6 +119,7 @@ impl AuthService {
             refresh_key: RefreshKey::new(&config.secrets.refresh_jwt),
             code_digests: derive(&config.secrets.refresh_jwt, "codes"),
             foreign_writes: Mutex::default(),
+            descriptions: Descriptions::default(),
             instance: chance.with(|rng| EventId::generate(rng)).to_string(),
             oauth_requests: oauth::Requests::new(config.oauth.timeout),
             seals: sealing_with(&config),

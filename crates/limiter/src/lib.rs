@@ -190,6 +190,16 @@ impl Limiter {
         }
     }
 
+    /// Whether a copy of what `id` names can be trusted without asking anybody: it was not marked, and nobody but this
+    /// process marks it. With Redis others do, so there it never can.
+    #[must_use]
+    pub fn is_unmarked(&self, id: &str, version: i64, now: Timestamp) -> bool {
+        match &self.0 {
+            Place::Memory(memory) => !memory.is_stale(id, version, now),
+            Place::Redis(_) => false,
+        }
+    }
+
     /// All marks that were owed in the database at this moment have been made known by
     /// [`mark_stale_here`](Self::mark_stale_here). With Redis, copies are trusted for [`TRUST`] from then on, and no
     /// longer: an instance that does not hear of marks must not rely on there being none.

@@ -8,6 +8,7 @@ use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
 use crate::audit::{NewEvent, record};
+use crate::owed_marks::{MarkedCredential, owe};
 use crate::rows::{Columns, app};
 use crate::sign_in::{MethodType, WayIn};
 use crate::transaction::transaction;
@@ -139,6 +140,8 @@ pub(crate) async fn release_unproved(
     let method = Found::from_row(&row)?;
     users::lock(tx, &user_id).await?;
     remove(tx, &user_id, &id, &method, at).await?;
+    // Nobody who is told of this call knows whose account it was.
+    owe(tx, &MarkedCredential::User(user_id.clone()), at).await?;
     let event = NewEvent {
         id: event_id.clone(),
         at,

@@ -11,7 +11,7 @@ use http::{HeaderValue, StatusCode, header};
 use limiter::Quota;
 use web::Context;
 
-use super::caller::Validating;
+use super::caller::{ProfileRead, RequiredScope as _, Validating};
 use super::limits;
 use crate::tokens::{Audience, Credential, Rejection, Validated};
 use crate::{AuthService, internal};
@@ -49,7 +49,11 @@ pub(super) async fn validate(
     match outcome {
         Ok(Validated { credential, quota }) => {
             limits::show_credential(&auth, &context, quota);
-            ([(header::CONTENT_TYPE, JSON)], valid_reply(&credential, quota)).into_response()
+            let mut reply = valid_reply(&credential, quota);
+            if request.with_user {
+                add_user(&auth, &credential, &mut reply).await;
+            }
+            ([(header::CONTENT_TYPE, JSON)], reply).into_response()
         }
         Err(Rejection::Invalid) => invalid("This token is not valid", ErrorCode::InvalidToken),
         Err(Rejection::Expired) => invalid("This token has expired", ErrorCode::InvalidToken),
@@ -91,6 +95,7 @@ fn valid_reply(credential: &Credential, quota: Quota) -> Vec<u8> {
             avatar_url: credential.avatar_url.clone(),
             expires_at: credential.expires_at,
             rate_limit: rate_limit(quota),
+            user: None,
         };
         let mut json = serde_json::to_vec(&reply).expect("texts, numbers and lists are JSON");
         let last = json.windows(LAST_FIELD.len()).rposition(|text| text == LAST_FIELD).expect("it is the last field");
@@ -102,6 +107,24 @@ fn valid_reply(credential: &Credential, quota: Quota) -> Vec<u8> {
     serde_json::to_writer(&mut json, &rate_limit(quota)).expect("memory takes what is written");
     json.push(b'}');
     json
+}
+
+/// Adds what `GET /auth/me` would say to the credential's holder. Where that would be a refusal or fails, it adds
+/// nothing: the asker asks there, and is told.
+async fn add_user(auth: &AuthService, credential: &Credential, reply: &mut Vec<u8>) {
+    if !credential.scopes.allow(ProfileRead::SCOPE) {
+        return;
+    }
+    let described = match auth.description(&credential.user_id) {
+        Some(kept) => Some(kept),
+        None => Box::pin(auth.describe(&credential.user_id)).await.ok().flatten(),
+    };
+    if let Some(described) = described {
+        reply.pop();
+        reply.extend_from_slice(br#","user":"#);
+        reply.extend_from_slice(&described.json);
+        reply.push(b'}');
+    }
 }
 
 /// The end user's side, as far as the asking service tells; its own address is not the end user's.

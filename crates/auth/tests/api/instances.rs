@@ -75,6 +75,24 @@ async fn copies_are_trusted_without_the_database_and_only_until_it_is_missed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_is_changed_by_one_instance_shows_at_once_on_all() {
+    let redis = Redis::start().await;
+    let worlds = instances(&[&redis, &redis]).await;
+    let ann = worlds[0].ann().await;
+    let token = warm_token(&worlds, &ann).await;
+    for (round, world) in [0, 1, 0, 1, 0].into_iter().enumerate() {
+        let name = format!("name {round}");
+        let patch = worlds[world].call(http::Method::PATCH, "/account/profile").by(&ann.access);
+        patch.json(&serde_json::json!({ "displayName": name })).await.ok(200);
+        for world in &worlds {
+            let body = serde_json::json!({ "token": token.secret, "withUser": true });
+            let validation = world.post("/tokens/validate").by(&world.service_jwt().sign()).json(&body);
+            assert_eq!(validation.await.ok(200)["user"]["displayName"], name);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_one_instance_ends_is_dead_on_all() {
     let redis = Redis::start().await;
     let worlds = instances(&[&redis, &redis, &redis]).await;

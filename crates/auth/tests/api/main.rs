@@ -18,6 +18,7 @@ mod code_sign_in;
 mod code_sign_in_hostile;
 mod contract_wallets;
 mod creation_limits;
+mod described;
 mod documents;
 mod email_link;
 mod forward_auth;

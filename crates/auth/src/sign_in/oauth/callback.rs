@@ -109,6 +109,7 @@ async fn link(
         client: client.clone(),
         metadata: BTreeMap::new(),
     };
+    auth.changing_user(&link.user_id);
     match auth.store.finish_oauth_link(state, &link, &event).await.map_err(internal)? {
         Some(LinkOutcome::Linked | LinkOutcome::AlreadyLinked) => {
             Ok(with_parameter(redirect_url, "linked", provider.name.as_str()))
