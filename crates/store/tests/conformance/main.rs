@@ -106,6 +106,7 @@ conformance! {
         deleting_leaves_the_events,
         parallel_deletions_delete_once,
         uses_are_merged,
+        uses_of_many_tokens_are_noted_at_once,
         a_new_address_is_written_down,
     }
     token_limits {
