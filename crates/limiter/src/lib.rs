@@ -149,8 +149,8 @@ impl Limiter {
         }
     }
 
-    /// Where the window and the mark of the credential `id` are, which is being counted, if that is in the memory of this
-    /// process; `None` with Redis, and where there is no room.
+    /// Where the window and the mark of the credential `id` are in the memory of this process; `None` if they are in
+    /// Redis, or if it has none of its own.
     #[must_use]
     pub fn place_of(&self, id: &str) -> Option<WindowPlace> {
         match &self.0 {

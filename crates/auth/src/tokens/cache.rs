@@ -254,7 +254,7 @@ mod tests {
         let now = Timestamp::from_seconds(0);
         Arc::new(Credential {
             window_key: id.window_key(),
-            last_use: UsageLog::default().of(&id, &user_id),
+            last_use: UsageLog::default().of(&id),
             id,
             version: 1,
             user_id,

@@ -51,7 +51,7 @@ impl Validator {
                     let renewed = Credential {
                         // Known before the reading, and looked at by the limiter at every use.
                         evidence: copy.evidence,
-                        window: copy.window.clone(),
+                        window: self.limiter.place_of(&copy.window_key),
                         ..renewed
                     };
                     self.cache.put(key, Arc::new(renewed), generation);

@@ -1,7 +1,9 @@
 //! When and from where credentials were last used: merged in memory, written in batches. A validation never waits for
 //! a write; a crash loses the last few seconds of it and nothing else.
 
-use std::collections::{HashMap, VecDeque};
+use std::borrow::Borrow;
+use std::collections::{HashSet, VecDeque};
+use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use domain::audit::{Actor, EventType};
@@ -13,7 +15,6 @@ use super::cache::CredentialId;
 /// How a credential is used; what changes with every request. All copies of a credential share it.
 pub(crate) struct Use {
     id: CredentialId,
-    user_id: UserId,
     state: Mutex<State>,
 }
 
@@ -21,16 +22,18 @@ pub(crate) struct Use {
 struct State {
     at: Option<Timestamp>,
     client: ClientInfo,
-    /// Refused for being over its limit since the last flush: the first such request.
-    limited: Option<(Timestamp, ClientInfo)>,
+    /// Refused for being over its limit since the last flush: the first such request. In a box, for it is rare.
+    limited: Option<Box<Limited>>,
     queued: bool,
 }
 
-impl Use {
-    fn new(id: &CredentialId, user_id: &UserId) -> Arc<Self> {
-        Arc::new(Self { id: id.clone(), user_id: user_id.clone(), state: Mutex::default() })
-    }
+struct Limited {
+    user_id: UserId,
+    at: Timestamp,
+    client: ClientInfo,
+}
 
+impl Use {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -43,8 +46,31 @@ pub(super) struct UsageLog(Mutex<Waiting>);
 #[derive(Default)]
 struct Waiting {
     in_order: VecDeque<Arc<Use>>,
-    by_id: HashMap<CredentialId, Arc<Use>>,
+    by_id: HashSet<ById>,
 }
+
+/// Found by the credential's id.
+struct ById(Arc<Use>);
+
+impl Borrow<CredentialId> for ById {
+    fn borrow(&self) -> &CredentialId {
+        &self.0.id
+    }
+}
+
+impl Hash for ById {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.id.hash(state);
+    }
+}
+
+impl PartialEq for ById {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id == other.0.id
+    }
+}
+
+impl Eq for ById {}
 
 /// Credentials that are written down in one transaction. While more are in use, each is written down the less often:
 /// otherwise the database, and with it everybody who waits for it, would have to keep up with the validations.
@@ -53,8 +79,9 @@ const BATCH: usize = 2_000;
 impl UsageLog {
     /// For a copy that has just been made. If the credential waits to be written down, it goes on waiting once: copies
     /// are made faster than they are written down, and would fill the memory.
-    pub(super) fn of(&self, id: &CredentialId, user_id: &UserId) -> Arc<Use> {
-        self.lock().by_id.get(id).cloned().unwrap_or_else(|| Use::new(id, user_id))
+    pub(super) fn of(&self, id: &CredentialId) -> Arc<Use> {
+        let waiting = self.lock().by_id.get(id).map(|ById(waiting)| Arc::clone(waiting));
+        waiting.unwrap_or_else(|| Arc::new(Use { id: id.clone(), state: Mutex::default() }))
     }
 
     /// Notes a request that was admitted.
@@ -70,9 +97,10 @@ impl UsageLog {
     }
 
     /// Notes a request that was refused for being one too many.
-    pub(super) fn limited(&self, used: &Arc<Use>, client: &ClientInfo, now: Timestamp) {
+    pub(super) fn limited(&self, used: &Arc<Use>, user_id: &UserId, client: &ClientInfo, now: Timestamp) {
         self.note(used, |state| {
-            state.limited.get_or_insert_with(|| (now, client.clone()));
+            let limited = || Limited { user_id: user_id.clone(), at: now, client: client.clone() };
+            state.limited.get_or_insert_with(|| limited().into());
         });
     }
 
@@ -82,7 +110,7 @@ impl UsageLog {
         if !std::mem::replace(&mut state.queued, true) {
             let mut waiting = self.lock();
             waiting.in_order.push_back(Arc::clone(used));
-            waiting.by_id.insert(used.id.clone(), Arc::clone(used));
+            waiting.by_id.insert(ById(Arc::clone(used)));
         }
     }
 
@@ -127,10 +155,11 @@ impl UsageLog {
                         client,
                         event_id: event_id(),
                     }));
-                    if let Some((at, client)) = state.limited.take() {
+                    if let Some(first) = state.limited.take() {
+                        let Limited { user_id, at, client } = *first;
                         let actor = Actor { token_id: Some(token_id.clone()), ..Actor::default() };
                         let metadata = [("tokenId".to_owned(), token_id.to_string())].into();
-                        limited.push((credential, NewEvent { id: event_id(), at, actor, client, metadata }));
+                        limited.push((credential, user_id, NewEvent { id: event_id(), at, actor, client, metadata }));
                     }
                 }
             }
@@ -140,8 +169,8 @@ impl UsageLog {
         let written = async {
             store.record_token_uses(&uses).await?;
             store.touch_sessions(&seen).await?;
-            while let [(credential, event), rest @ ..] = unwritten {
-                store.append_event(EventType::TokenLimited, Some(&credential.user_id), event).await?;
+            while let [(_, user_id, event), rest @ ..] = unwritten {
+                store.append_event(EventType::TokenLimited, Some(user_id), event).await?;
                 unwritten = rest;
             }
             Ok(())
@@ -149,8 +178,8 @@ impl UsageLog {
         let outcome = written.await;
         if outcome.is_err() {
             self.note_again(&credentials, &uses, &seen);
-            for (credential, event) in unwritten {
-                self.limited(credential, &event.client, event.at);
+            for (credential, user_id, event) in unwritten {
+                self.limited(credential, user_id, &event.client, event.at);
             }
         }
         outcome
@@ -176,16 +205,16 @@ mod tests {
     #[test]
     fn however_many_copies_are_made_a_credential_waits_once() {
         let log = UsageLog::default();
-        let (id, user_id) = (CredentialId::Pat("token".parse().unwrap()), "ann".parse().unwrap());
+        let id = CredentialId::Pat("token".parse().unwrap());
         let now = Timestamp::from_seconds(0);
         for _ in 0..10 {
-            log.used(&log.of(&id, &user_id), &ClientInfo::default(), now);
+            log.used(&log.of(&id), &ClientInfo::default(), now);
         }
-        let waiting = log.of(&id, &user_id);
+        let waiting = log.of(&id);
         assert!(waiting.lock().queued);
         let taken = log.take();
         assert!(matches!(taken.as_slice(), [taken] if Arc::ptr_eq(taken, &waiting)));
         assert!(log.is_empty());
-        assert!(!Arc::ptr_eq(&log.of(&id, &user_id), &waiting));
+        assert!(!Arc::ptr_eq(&log.of(&id), &waiting));
     }
 }

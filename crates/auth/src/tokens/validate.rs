@@ -226,7 +226,7 @@ impl Validator {
                 Ok(Validated { credential: Arc::clone(credential), quota })
             }
             Verdict::Refused { quota, retry_at } => {
-                self.usage.limited(&credential.last_use, client, now);
+                self.usage.limited(&credential.last_use, &credential.user_id, client, now);
                 Err(Rejection::Limited { quota, retry_at })
             }
         }
@@ -311,7 +311,7 @@ impl Validator {
         let ends = [found.token.expires_at, found.secret.valid_until];
         Ok(Credential {
             window_key: id.window_key(),
-            last_use: self.usage.of(&id, &user_id),
+            last_use: self.usage.of(&id),
             id,
             version: found.token.version,
             user_id,

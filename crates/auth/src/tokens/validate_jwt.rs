@@ -44,7 +44,7 @@ impl Validator {
         let id = CredentialId::Session(session.id);
         Ok(Credential {
             window_key: id.window_key(),
-            last_use: self.usage.of(&id, &user.id),
+            last_use: self.usage.of(&id),
             id,
             version: 0,
             user_id: user.id,
