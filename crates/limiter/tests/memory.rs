@@ -55,7 +55,7 @@ async fn a_window_counts_exactly_however_it_is_reached() {
         let admitted: u32 = thread::scope(|scope| {
             let asking: Vec<_> = (0..THREADS)
                 .map(|number| {
-                    let (limiter, id, place, start) = (&limiter, &id, place.clone(), &start);
+                    let (limiter, id, place, start) = (&limiter, &id, &place, &start);
                     scope.spawn(move || {
                         start.wait();
                         let by_place = || place.admit_copy(1, limit, NOW).unwrap();
@@ -64,7 +64,7 @@ async fn a_window_counts_exactly_however_it_is_reached() {
                             asking.now_or_never().expect("in memory nobody waits")
                         };
                         (0..250)
-                            .map(|turn| if (turn + number) % 2 == 0 { by_place() } else { by_name() })
+                            .map(|turn| if (turn + number).is_multiple_of(2) { by_place() } else { by_name() })
                             .filter(|verdict| matches!(verdict, CopyVerdict::Counted(Verdict::Admitted(_))))
                             .count()
                     })
@@ -91,7 +91,7 @@ async fn once_marked_no_older_copy_is_counted_at_its_place() {
         let marked = AtomicBool::new(false);
         thread::scope(|scope| {
             for _ in 0..THREADS {
-                let (place, start, marked) = (place.clone(), &start, &marked);
+                let (place, start, marked) = (&place, &start, &marked);
                 scope.spawn(move || {
                     start.wait();
                     loop {

@@ -297,7 +297,7 @@ mod tests {
         let cache = CredentialCache::new(&[7; 32]);
         let copy = cache.key("a token");
         cache.put(&copy, credential(), cache.generation());
-        let at = |millis| Timestamp::from_millis(60_000 + millis);
+        let at = |millis: i64| Timestamp::from_millis(60_000 + millis);
         for number in 0..2 * UNKNOWN_CAPACITY {
             cache.put_unknown(&cache.key(&number.to_string()), at(0));
         }

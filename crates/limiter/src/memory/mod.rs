@@ -97,12 +97,12 @@ impl MemoryLimiter {
 
 /// Where a credential's window and mark are in this process's memory, so that they need not be looked for at every
 /// request. It stays right for as long as the window counts anything.
-#[derive(Clone)]
 pub struct WindowPlace(Arc<Entry>);
 
 impl WindowPlace {
     /// What [`Limiter::admit_copy`](crate::Limiter::admit_copy) says; `None` when it has to be asked, because window or
     /// mark are not here any more.
+    #[must_use]
     pub fn admit_copy(&self, version: i64, limit: Limit, now: Timestamp) -> Option<CopyVerdict> {
         self.0.admit_copy(version, limit, now)
     }
