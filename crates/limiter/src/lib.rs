@@ -22,6 +22,7 @@ use telemetry::Registry;
 use crate::redis::{CallTimes, SharedLimiter};
 use memory::MemoryLimiter;
 
+pub use crate::memory::WindowPlace;
 pub use crate::redis::{Redis, RedisOptions, RedisUrlError, TRUST, Timekeeper};
 
 /// The state of a key's window.
@@ -145,6 +146,16 @@ impl Limiter {
         match &self.0 {
             Place::Memory(memory) => memory.admit_copy(id, version, limit, now),
             Place::Redis(redis) => Box::pin(redis.admit_copy(id, version, evidence, limit, now)).await,
+        }
+    }
+
+    /// Where the window and the mark of the credential `id` are in the memory of this process; `None` if they are in
+    /// Redis, or if it has none of its own.
+    #[must_use]
+    pub fn place_of(&self, id: &str) -> Option<WindowPlace> {
+        match &self.0 {
+            Place::Memory(memory) => memory.place_of(id),
+            Place::Redis(_) => None,
         }
     }
 

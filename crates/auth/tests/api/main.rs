@@ -40,6 +40,7 @@ mod oauth_link;
 mod pairing;
 mod pairing_device;
 mod recovery;
+mod renewal;
 mod revocation;
 mod rotation;
 mod scopes;

@@ -24,6 +24,7 @@ mod sessions;
 mod signing_keys;
 mod sms;
 mod token_limits;
+mod token_lookups;
 mod token_secrets;
 mod tokens;
 mod wallets;
@@ -105,6 +106,7 @@ conformance! {
         deleting_leaves_the_events,
         parallel_deletions_delete_once,
         uses_are_merged,
+        uses_of_many_tokens_are_noted_at_once,
         a_new_address_is_written_down,
     }
     token_limits {
@@ -114,6 +116,13 @@ conformance! {
         unknown_and_disabled_users_create_nothing,
         of_parallel_creations_at_the_daily_limit_one_succeeds,
         of_parallel_creations_at_the_active_limit_one_succeeds,
+    }
+    token_lookups {
+        those_who_ask_at_once_are_each_answered,
+        secrets_lead_to_their_tokens_many_at_once,
+        callers_that_go_away_are_nobody_elses_loss,
+        a_row_that_cannot_be_read_is_nobody_elses_failure,
+        whoever_asks_after_a_deletion_finds_nothing,
     }
     token_secrets {
         a_secret_leads_to_its_token_and_owner,
