@@ -117,7 +117,10 @@ fn siwes_signatures() {
     for (name, fields) in wrong.as_object().expect("by name") {
         assert_ne!(signer_of(fields).map(|signer| signer.to_string()).as_deref(), fields["address"].as_str(), "{name}");
     }
-    assert_eq!((right.as_object().map(|all| all.len()), wrong.as_object().map(|all| all.len())), (Some(4), Some(2)));
+    assert_eq!(
+        (right.as_object().map(serde_json::Map::len), wrong.as_object().map(serde_json::Map::len)),
+        (Some(4), Some(2))
+    );
 }
 
 /// What we ask wallets to sign is, for the same fields, the very text that theirs signed.
