@@ -38,6 +38,7 @@ mod oauth_hostile;
 mod oauth_link;
 mod pairing;
 mod pairing_device;
+mod published;
 mod recovery;
 mod revocation;
 mod rotation;
