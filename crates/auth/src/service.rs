@@ -76,8 +76,9 @@ pub struct AuthService {
 /// with many addresses can fill the other one, and must not crowd out customers' tokens with it.
 const LIMITER_CAPACITY: usize = 1_000_000;
 
-/// What is added to [`limiter::TRUST`], for requests that asked just before its end and are being answered.
-const HURRY: Duration = Duration::from_millis(500);
+/// After so long every instance has looked at the marks that are owed, or trusts no copy: [`limiter::TRUST`], and half a
+/// second for requests that asked just before its end and are being answered.
+pub(crate) const KNOWN_WITHIN: Duration = limiter::TRUST.saturating_add(Duration::from_millis(500));
 
 impl AuthService {
     /// Puts the parts together; makes the signing key where there is none yet.
@@ -173,7 +174,7 @@ impl AuthService {
     /// instance may go without looking there.
     pub(crate) async fn make_known(&self, credentials: &[MarkedCredential]) {
         if self.mark(credentials).await == Marked::HereOnly {
-            tokio::time::sleep(limiter::TRUST + HURRY).await;
+            tokio::time::sleep(KNOWN_WITHIN).await;
         }
     }
 }

@@ -51,8 +51,10 @@ impl Store {
 
     /// Deletes at most `limit` marks that were owed until before `over_before`, and returns how many.
     pub async fn purge_owed_marks(&self, over_before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        // Twice: what was found may be owed again meanwhile.
         self.purge(
-            "DELETE FROM owed_marks WHERE credential IN (SELECT credential FROM owed_marks WHERE ends < $1 LIMIT $2)",
+            "DELETE FROM owed_marks WHERE ends < $1 \
+             AND credential IN (SELECT credential FROM owed_marks WHERE ends < $1 LIMIT $2)",
             over_before,
             limit,
         )

@@ -76,6 +76,7 @@ pub(crate) fn concluded(outcome: &LinkOutcome) -> Result<(), ApiError> {
     match outcome {
         LinkOutcome::Linked | LinkOutcome::AlreadyLinked => Ok(()),
         LinkOutcome::Taken => Err(ApiError::new(ErrorCode::Conflict, "This belongs to another account")),
+        LinkOutcome::NoAccount => Err(ApiError::new(ErrorCode::SessionRevoked, "This session has been ended")),
     }
 }
 

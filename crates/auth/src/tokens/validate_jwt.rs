@@ -8,7 +8,7 @@ use limiter::Evidence;
 
 use super::cache::{Credential, CredentialId};
 use super::validate::{Rejection, Validator};
-use crate::keys::{AccessClaims, Claims, NarrowedClaims};
+use crate::keys::{Claims, NarrowedClaims, SessionClaims};
 
 impl Validator {
     /// `copy` is what an earlier validation of this very text learned, if it did: the signature was checked then, and
@@ -32,7 +32,7 @@ impl Validator {
         Ok(credential)
     }
 
-    async fn load_session(&self, claims: &AccessClaims, now: Timestamp) -> Result<Credential, Rejection> {
+    async fn load_session(&self, claims: &SessionClaims, now: Timestamp) -> Result<Credential, Rejection> {
         let found = self.store.find_session(&claims.session_id).await?;
         let (session, user) = found.ok_or(Rejection::SessionEnded)?;
         if user.id != claims.user_id || user.disabled_at.is_some() {

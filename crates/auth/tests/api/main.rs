@@ -39,6 +39,7 @@ mod oauth_hostile;
 mod oauth_link;
 mod pairing;
 mod pairing_device;
+mod published;
 mod recovery;
 mod renewal;
 mod revocation;

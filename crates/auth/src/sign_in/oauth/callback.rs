@@ -115,7 +115,7 @@ async fn link(
             Ok(with_parameter(redirect_url, "linked", provider.name.as_str()))
         }
         Some(LinkOutcome::Taken) => Ok(with_parameter(redirect_url, "error", "conflict")),
-        None => Err(invalid_state()),
+        Some(LinkOutcome::NoAccount) | None => Err(invalid_state()),
     }
 }
 
