@@ -161,7 +161,8 @@ impl Validator {
         }
 
         self.metrics.looked(if copy.is_some() { Look::Stale } else { Look::Miss });
-        let loading = self.load(presented, copy.as_deref(), client, now);
+        // Boxed, so that a request that is answered from memory does not carry the database's state about.
+        let loading = Box::pin(self.load(presented, copy.as_deref(), client, now));
         let loaded = match self.metrics.time(Asked::Validation, loading).await {
             Ok(credential) => credential,
             Err(rejection) => {

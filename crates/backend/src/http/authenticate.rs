@@ -27,7 +27,7 @@ impl Backend {
     /// request is rejected.
     pub(super) async fn authenticate(&self, headers: &HeaderMap, context: &Context) -> Result<Caller, Box<Rejection>> {
         let Some(token) = credential(headers)? else { return Ok(Caller::Anonymous) };
-        match self.auth.validate(&token, &context.client).await {
+        match self.auth.validate(&token, context.client()).await {
             Ok(Validation::Valid(valid)) => {
                 let Valid { credential, reply } = *valid;
                 context.note_window((&reply.rate_limit).into());
@@ -35,7 +35,7 @@ impl Backend {
                     auth_client::Credential::Token(_) | auth_client::Credential::Narrowed { .. } => "pat",
                     auth_client::Credential::Session(_) => "session",
                 });
-                let client = context.client.clone();
+                let client = context.client().clone();
                 Ok(Caller::User(Arc::new(EndUser { id: reply.user_id, credential, client })))
             }
             Ok(Validation::Invalid { error, .. }) => Err(invalid(error)),
