@@ -15,7 +15,7 @@ mod request_id;
 mod serve;
 
 pub use address::TrustedProxies;
-pub use bearer::{NoBearer, bearer};
+pub use bearer::{NoBearer, bearer, bearer_bytes};
 pub use body::{AnyJson, Form, Json, JsonOrDefault, MAX_BODY_BYTES, Path, Query, read_json};
 pub use context::{Context, client_info};
 pub use cors::cors;

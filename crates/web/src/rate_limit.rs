@@ -116,7 +116,8 @@ mod tests {
     #[test]
     fn the_longest_values_have_room() {
         let reset_at = Timestamp::from_millis(i64::MAX);
-        let written = written(Window { limit: u32::MAX, remaining: u32::MAX, reset_at, length: Duration::MAX }, i64::MIN);
+        let written =
+            written(Window { limit: u32::MAX, remaining: u32::MAX, reset_at, length: Duration::MAX }, i64::MIN);
         assert_eq!(written[2], format!("x-ratelimit-reset: {reset_at}"));
         assert_eq!(written[3], r#"ratelimit: "default";r=4294967295;t=9223372036854776"#);
         assert_eq!(written[4], r#"ratelimit-policy: "default";q=4294967295;w=18446744073709551615"#);

@@ -55,10 +55,14 @@ impl RequestId {
         Self { text, length: GENERATED_LENGTH as u8 }
     }
 
+    fn as_ascii(&self) -> &[u8] {
+        &self.text[..usize::from(self.length)]
+    }
+
     /// As a header's value.
     #[must_use]
     pub fn to_header(&self) -> HeaderValue {
-        HeaderValue::from_str(self).expect("its characters are good for a header")
+        HeaderValue::from_bytes(self.as_ascii()).expect("its characters are good for a header")
     }
 }
 
@@ -66,7 +70,7 @@ impl Deref for RequestId {
     type Target = str;
 
     fn deref(&self) -> &str {
-        str::from_utf8(&self.text[..usize::from(self.length)]).expect("it is ASCII")
+        str::from_utf8(self.as_ascii()).expect("it is ASCII")
     }
 }
 
@@ -101,9 +105,8 @@ impl RequestIds {
     /// The id of a request: the caller's where it is sane, else a new one.
     #[must_use]
     pub fn of(&self, headers: &HeaderMap) -> RequestId {
-        RequestId::told(headers).unwrap_or_else(|| {
-            RequestId::random(&mut *self.0.mine().lock().unwrap_or_else(PoisonError::into_inner))
-        })
+        RequestId::told(headers)
+            .unwrap_or_else(|| RequestId::random(&mut *self.0.mine().lock().unwrap_or_else(PoisonError::into_inner)))
     }
 }
 

@@ -10,7 +10,7 @@ use domain::{ClientInfo, Scopes, token};
 use http::HeaderMap;
 use http::request::Parts;
 use jsonwebtoken::Algorithm;
-use web::{ApiError, Context, NoBearer, bearer};
+use web::{ApiError, Context, NoBearer, bearer, bearer_bytes};
 
 use super::limits::{self, Route};
 use crate::keys::ServiceCall;
@@ -79,7 +79,7 @@ impl FromRequestParts<Arc<AuthService>> for Session {
 /// Lets a trusted service ask for validation, or, where the installation allows it, anybody. A function rather than an
 /// extractor, since that route is also answered without a router.
 pub(super) async fn may_validate(auth: &AuthService, context: &Context, headers: &HeaderMap) -> Result<(), ApiError> {
-    match bearer(headers) {
+    match bearer_bytes(headers) {
         Err(NoBearer::Absent) if auth.config.validate_allow_anonymous => {
             let route = Route::named("POST /tokens/validate");
             limits::admit_address(auth, context, &route, auth.config.limits.standard).await

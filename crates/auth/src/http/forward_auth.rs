@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use auth_api::{CredentialKind, ErrorBody, ErrorCode};
-use axum::response::{IntoResponse, Response};
 use axum::Json;
+use axum::response::{IntoResponse, Response};
 use domain::{Scope, Scopes};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};

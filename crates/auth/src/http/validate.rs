@@ -46,18 +46,21 @@ pub(super) async fn answer<B: Body<Data = Bytes>>(
         Ok(request) => request,
         Err(error) => return error.into_response(),
     };
+    // They have been read, and there is room for the reply's.
+    let mut headers = parts.headers;
+    headers.clear();
     let client = client(request.client, context);
     let audience = request.audience.as_deref().map_or(Audience::General, Audience::Named);
     match auth.validator.validate(&request.token, audience, &client).await {
         Ok(Validated { credential, quota }) => {
             limits::show_credential(auth, context, quota);
-            respond(StatusCode::OK, reply::valid(&credential, quota))
+            respond(StatusCode::OK, headers, reply::valid(&credential, quota))
         }
-        Err(rejection) => refuse(auth, context, rejection),
+        Err(rejection) => refuse(auth, context, headers, rejection),
     }
 }
 
-fn refuse(auth: &AuthService, context: &Context, rejection: Rejection) -> Response {
+fn refuse(auth: &AuthService, context: &Context, headers: HeaderMap, rejection: Rejection) -> Response {
     let id = &context.request_id;
     let (message, code) = match rejection {
         Rejection::Invalid => ("This token is not valid", ErrorCode::InvalidToken),
@@ -70,13 +73,13 @@ fn refuse(auth: &AuthService, context: &Context, rejection: Rejection) -> Respon
             let limited = Limited { retry_after, reset_at: retry_at, quota };
             let message = "This token has made too many requests";
             let json = reply::invalid(message, ErrorCode::RateLimitExceeded, id, Some(&limited));
-            let mut response = respond(StatusCode::TOO_MANY_REQUESTS, json);
+            let mut response = respond(StatusCode::TOO_MANY_REQUESTS, headers, json);
             response.headers_mut().insert(header::RETRY_AFTER, retry_after.into());
             return response;
         }
         Rejection::Unavailable(error) => return internal(error).into_response(),
     };
-    let mut response = respond(StatusCode::UNAUTHORIZED, reply::invalid(message, code, id, None));
+    let mut response = respond(StatusCode::UNAUTHORIZED, headers, reply::invalid(message, code, id, None));
     let challenge = HeaderValue::from_static(r#"Bearer realm="alternatefutures", error="invalid_token""#);
     response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
     response
@@ -84,13 +87,9 @@ fn refuse(auth: &AuthService, context: &Context, rejection: Rejection) -> Respon
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// Headers that a reply has in the end, so that there is room for all of them from the start.
-const HEADERS: usize = 10;
-
-fn respond(status: StatusCode, json: Vec<u8>) -> Response {
+fn respond(status: StatusCode, mut headers: HeaderMap, json: Vec<u8>) -> Response {
     let mut response = Response::new(axum::body::Body::from(json));
     *response.status_mut() = status;
-    let mut headers = HeaderMap::with_capacity(HEADERS);
     headers.insert(header::CONTENT_TYPE, JSON);
     *response.headers_mut() = headers;
     response
