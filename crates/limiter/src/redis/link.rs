@@ -38,10 +38,19 @@ const ERA: &str = "afd:era";
 #[derive(Clone)]
 pub struct Redis(Arc<Link>);
 
-/// A text that names no Redis. It may hold a password, so it is not repeated.
+/// A text that names no Redis that we would talk to. It may hold a password, so it is not repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("must be redis://HOST:PORT or rediss://HOST:PORT, or several of a cluster's, separated by commas")]
-pub struct RedisUrlError;
+pub enum RedisUrlError {
+    /// Not of the form that it should have.
+    #[error("must be redis://HOST:PORT or rediss://HOST:PORT, or several of a cluster's, separated by commas")]
+    Malformed,
+    /// The library takes `#insecure` for the wish that nobody looks at the server's certificate.
+    #[error(
+        "must not have a fragment: the server's certificate is checked always (SSL_CERT_FILE names an authority of \
+         your own), so there is no #insecure; in a password, # is written %23"
+    )]
+    Fragment,
+}
 
 struct Link {
     target: Target,
@@ -172,10 +181,13 @@ impl Target {
     fn parse(url: &str) -> Result<Self, RedisUrlError> {
         let urls: Vec<&str> = url.split(',').map(str::trim).filter(|url| !url.is_empty()).collect();
         if urls.is_empty() || !urls.iter().all(|url| url.starts_with("redis://") || url.starts_with("rediss://")) {
-            return Err(RedisUrlError);
+            return Err(RedisUrlError::Malformed);
+        }
+        if url.contains('#') {
+            return Err(RedisUrlError::Fragment);
         }
         let infos: RedisResult<Vec<_>> = urls.iter().map(|&url| url.into_connection_info()).collect();
-        let infos = infos.map_err(|_| RedisUrlError)?;
+        let infos = infos.map_err(|_| RedisUrlError::Malformed)?;
         if urls.iter().any(|url| url.starts_with("rediss://")) {
             // As everywhere else in the program; an error says that somebody was here before.
             let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -188,7 +200,7 @@ impl Target {
                 builder.connection_timeout(CONNECT_TIMEOUT / 2).build().map(|client| Self::Cluster(Box::new(client)))
             }
         };
-        target.map_err(|_| RedisUrlError)
+        target.map_err(|_| RedisUrlError::Malformed)
     }
 }
 
