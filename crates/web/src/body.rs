@@ -231,3 +231,43 @@ impl<S: Send + Sync> FromRequestParts<S> for Path {
         path.map(|axum::extract::Path(text)| Self(text)).map_err(|_| ApiError::not_found())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+
+    use super::*;
+
+    async fn read_pieces(pieces: &[Option<usize>]) -> Result<usize, ErrorCode> {
+        let piece = |length: &Option<usize>| match length {
+            Some(length) => Ok(Bytes::from(vec![b'x'; *length])),
+            None => Err("the connection broke"),
+        };
+        let body = axum::body::Body::from_stream(stream::iter(pieces.iter().map(piece).collect::<Vec<_>>()));
+        read(body).await.map(|whole| whole.len()).map_err(|error| error.code())
+    }
+
+    #[tokio::test]
+    async fn a_body_is_read_whole_in_however_many_pieces_it_comes() {
+        for (pieces, expected) in [
+            (&[][..], 0),
+            (&[Some(5)], 5),
+            (&[Some(0), Some(3), Some(0), Some(4)], 7),
+            (&[Some(MAX_BODY_BYTES)], MAX_BODY_BYTES),
+            (&[Some(1), Some(MAX_BODY_BYTES - 1)], MAX_BODY_BYTES),
+        ] {
+            assert_eq!(read_pieces(pieces).await, Ok(expected), "{pieces:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn neither_a_long_body_nor_a_broken_one_is_read() {
+        for pieces in
+            [&[Some(MAX_BODY_BYTES + 1)][..], &[Some(MAX_BODY_BYTES), Some(1)], &[Some(1); MAX_BODY_BYTES + 1]]
+        {
+            assert_eq!(read_pieces(pieces).await, Err(ErrorCode::PayloadTooLarge));
+        }
+        assert_eq!(read_pieces(&[None]).await, Err(ErrorCode::InvalidJson));
+        assert_eq!(read_pieces(&[Some(1), None]).await, Err(ErrorCode::InvalidJson));
+    }
+}
