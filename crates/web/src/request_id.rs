@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use domain::{Chance, ClientInfo};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use rand::rngs::StdRng;
-use rand::{CryptoRng, SeedableRng as _};
+use rand::{CryptoRng, Rng as _, SeedableRng as _};
 use telemetry::Striped;
 
 /// `X-Request-Id`.
@@ -95,9 +95,11 @@ impl RequestIds {
     /// Seeded by `chance`.
     #[must_use]
     pub fn new(chance: &Chance) -> Self {
+        let mut seed = [0; 32];
+        chance.with(|rng| rng.fill_bytes(&mut seed));
+        let mut seeds = StdRng::from_seed(seed);
         Self(Arc::new(Striped::new(|| {
-            let mut seed = [0; 32];
-            chance.with(|rng| rng.fill_bytes(&mut seed));
+            seeds.fill_bytes(&mut seed);
             Mutex::new(StdRng::from_seed(seed))
         })))
     }
