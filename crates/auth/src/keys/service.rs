@@ -17,7 +17,7 @@ pub(crate) struct ServiceKeys {
     /// JWTs for no user, whose signature and claims were good, and when they end: a service shows the same one with
     /// every validation for minutes. They are found by a hash under random keys, so how long a look takes tells
     /// nothing about a JWT that is not there.
-    known: Cache<Box<str>, i64>,
+    known: Cache<Box<[u8]>, i64>,
 }
 
 /// JWTs that are remembered at most; each instance of a backend shows one at a time.
@@ -45,14 +45,15 @@ impl ServiceKeys {
     }
 
     /// Whether [`verify`](Self::verify) accepts the JWT, where on whose behalf does not matter.
-    pub(crate) fn vouches(&self, jwt: &str, now: Timestamp) -> bool {
-        if let Some(end) = self.known.get(jwt) {
+    pub(crate) fn vouches(&self, presented: &[u8], now: Timestamp) -> bool {
+        if let Some(end) = self.known.get(presented) {
             return now.as_seconds() < end;
         }
+        let jwt = str::from_utf8(presented).unwrap_or_default();
         let Some((call, end)) = self.examine(jwt, now) else { return false };
         // One for a user is for that one call.
         if call.user_id.is_none() {
-            self.known.insert(jwt.into(), end);
+            self.known.insert(presented.into(), end);
         }
         true
     }
@@ -141,14 +142,18 @@ mod tests {
         for_nobody.as_object_mut().unwrap().remove("userId");
         let good = sign(Algorithm::HS256, SECRET, &for_nobody);
         for _ in 0..3 {
-            assert!(keys.vouches(&good, at(0)) && keys.vouches(&good, at(299)));
-            assert!(!keys.vouches(&good, at(300)));
-            assert!(!keys.vouches(&good[..good.len() - 1], at(0)) && !keys.vouches(&format!("{good}A"), at(0)));
+            assert!(keys.vouches(good.as_bytes(), at(0)) && keys.vouches(good.as_bytes(), at(299)));
+            assert!(!keys.vouches(good.as_bytes(), at(300)));
+            for wrong in [&good[..good.len() - 1], &format!("{good}A"), ""] {
+                assert!(!keys.vouches(wrong.as_bytes(), at(0)), "{wrong}");
+            }
+            assert!(!keys.vouches(b"\xff", at(0)));
         }
         assert_eq!(keys.known.len(), 1, "what was refused is not remembered");
 
         let for_a_user = sign(Algorithm::HS256, SECRET, &claims());
-        assert!(keys.vouches(&for_a_user, at(0)) && !keys.vouches(&for_a_user, at(300)));
+        let for_a_user = for_a_user.as_bytes();
+        assert!(keys.vouches(for_a_user, at(0)) && !keys.vouches(for_a_user, at(300)));
         assert_eq!(keys.known.len(), 1, "nor what is for one call");
     }
 

@@ -43,9 +43,9 @@ impl Backend {
     ) -> Result<Caller, Box<Rejection>> {
         let Some(token) = shown.0? else { return Ok(Caller::Anonymous) };
         let validation = if wants_me {
-            self.auth.validate_and_describe(&token, &context.client).await
+            self.auth.validate_and_describe(&token, context.client()).await
         } else {
-            self.auth.validate(&token, &context.client).await
+            self.auth.validate(&token, context.client()).await
         };
         match validation {
             Ok(Validation::Valid(valid)) => {
@@ -55,7 +55,7 @@ impl Backend {
                     auth_client::Credential::Token(_) | auth_client::Credential::Narrowed { .. } => "pat",
                     auth_client::Credential::Session(_) => "session",
                 });
-                let end_user = EndUser { id: reply.user_id, credential, client: context.client.clone() };
+                let end_user = EndUser { id: reply.user_id, credential, client: context.client().clone() };
                 Ok(Caller::User(Arc::new(Known { end_user, me: reply.user })))
             }
             Ok(Validation::Invalid { error, .. }) => Err(invalid(error)),

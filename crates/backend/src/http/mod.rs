@@ -20,7 +20,7 @@ use axum::routing::get;
 use axum::{Router, middleware};
 use domain::{Chance, Clock};
 use http::HeaderValue;
-use web::{Envelope, MAX_BODY_BYTES, Operations, TrustedProxies};
+use web::{Envelope, MAX_BODY_BYTES, Operations, RequestIds, TrustedProxies};
 
 use crate::document::Documents;
 use crate::schema::{Schemas, Version};
@@ -71,7 +71,7 @@ pub fn app(config: Config) -> App {
     });
     let envelope = Envelope {
         clock: config.clock,
-        chance: config.chance,
+        request_ids: RequestIds::new(&config.chance),
         trusted_proxies: Arc::new(config.trusted_proxies),
         service: BACKEND_SERVICE,
         operations: config.operations,
