@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it talks to a terminal")]
 
 mod bench;
+mod counts;
 mod docs;
 mod packages;
 mod step;
@@ -16,6 +17,8 @@ cargo xtask test            install the Debian packages that tests need, where m
 cargo xtask rolling-upgrade replace two auth services and two backends one after the other under load, show what failed
 cargo xtask bench           build for speed, measure beside a bare server, write docs/benchmarks.md
 cargo xtask bench --quick   the same in short, only shown; other options: cargo xtask bench --help
+cargo xtask counts          count the instructions of the hot paths under callgrind, write crates/counts/counts.txt anew
+cargo xtask counts --check  fail, saying which and by how much, when one has grown by more than 5 %
 cargo xtask docs            write openapi.json and schema.graphql anew from the code
 cargo xtask docs --check    fail, showing the difference, when they are not what the code says
 cargo xtask help            this text
@@ -28,6 +31,8 @@ fn main() -> ExitCode {
         ["test"] => test::run(),
         ["rolling-upgrade"] => test::rolling_upgrade(),
         ["bench", ref options @ ..] => bench::run(options),
+        ["counts"] => counts::write(),
+        ["counts", "--check"] => counts::check(),
         ["docs"] => docs::write(),
         ["docs", "--check"] => docs::check(),
         ["help" | "--help" | "-h"] => {

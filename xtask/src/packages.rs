@@ -1,4 +1,4 @@
-//! Programs that tests start and that a fresh Debian lacks.
+//! Programs that the chores start and that a fresh Debian lacks.
 
 use std::path::PathBuf;
 
@@ -9,11 +9,11 @@ use crate::step;
 struct Package {
     /// Its name in Debian.
     name: &'static str,
-    /// The program of it that tests start.
+    /// The program of it that is started.
     program: &'static str,
 }
 
-const NEEDED: &[Package] = &[
+const FOR_TESTS: &[Package] = &[
     // The tour of the README and the lines of docs/ways-in.md are run as pasted.
     Package { name: "curl", program: "curl" },
     Package { name: "jq", program: "jq" },
@@ -37,6 +37,8 @@ const NEEDED: &[Package] = &[
     Package { name: "wrk", program: "wrk" },
 ];
 
+const FOR_COUNTS: &[Package] = &[Package { name: "valgrind", program: "valgrind" }];
+
 /// The other side of the public keys, and an example, in environments of their own.
 const PYTHON: &str = "python3-venv";
 
@@ -50,34 +52,51 @@ fn can_make_environments() -> bool {
 /// Debian keeps a server's programs in a folder for each of its versions, outside `PATH`.
 const POSTGRESQL: &str = "/usr/lib/postgresql";
 
-/// Installs what is missing. Where everything is there, no package manager is needed or asked.
+/// Installs what tests need, where it is missing.
 pub(crate) fn install_missing() -> Result<()> {
+    let mut missing = missing(FOR_TESTS);
+    if !can_make_environments() {
+        missing.push(PYTHON);
+    }
+    provide("tests need", &missing)
+}
+
+/// Installs what counting instructions needs, where it is missing.
+pub(crate) fn install_for_counts() -> Result<()> {
+    provide("counting needs", &missing(FOR_COUNTS))
+}
+
+/// Those of the packages whose programs are not there.
+fn missing(packages: &[Package]) -> Vec<&'static str> {
+    packages.iter().filter(|package| !is_there(package.program)).map(|package| package.name).collect()
+}
+
+fn is_there(program: &str) -> bool {
     let mut path: Vec<PathBuf> =
         std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default();
     let versions = std::fs::read_dir(POSTGRESQL).into_iter().flatten().flatten();
     path.extend(versions.map(|version| version.path().join("bin")));
     // Not everybody has it in `PATH`.
     path.push("/usr/sbin".into());
-    let is_there = |program: &str| path.iter().any(|folder| folder.join(program).is_file());
+    path.iter().any(|folder| folder.join(program).is_file())
+}
 
-    let mut missing: Vec<&str> =
-        NEEDED.iter().filter(|package| !is_there(package.program)).map(|package| package.name).collect();
-    if !can_make_environments() {
-        missing.push(PYTHON);
-    }
+/// Installs these packages. Where none is missing, no package manager is needed or asked.
+fn provide(who_needs: &str, missing: &[&str]) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
+    let names = missing.join(" and ");
     if !is_there("apt-get") {
-        bail!("tests need {}, and there is no apt-get to install it: please do so yourself", missing.join(" and "));
+        bail!("{who_needs} {names}, and there is no apt-get to install it: please do so yourself");
     }
-    eprintln!("xtask: tests need {}: installing", missing.join(" and "));
+    eprintln!("xtask: {who_needs} {names}: installing");
     apt_get(&["update", "--quiet"])?;
     if missing.contains(&"postgresql") {
         forbid_main_cluster()?;
     }
-    install_unstarted(&missing)?;
-    eprintln!("xtask: installed {}", missing.join(" and "));
+    install_unstarted(missing)?;
+    eprintln!("xtask: installed {names}");
     Ok(())
 }
 

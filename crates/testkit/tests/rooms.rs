@@ -19,6 +19,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("afd", &["auth", "auth-api", "auth-client", "backend", "domain", "limiter", "store", "telemetry", "web"]),
     ("testkit", &["afd", "auth", "auth-api", "auth-client", "backend", "domain", "limiter", "store", "web"]),
     ("bench", &["domain", "testkit"]),
+    ("counts", &["auth", "auth-client", "backend", "domain", "limiter", "store", "testkit", "web"]),
     ("example-axum", &["auth-client"]),
     ("xtask", &[]),
 ];
