@@ -1,19 +1,20 @@
 //! The service as connections see it: its router, and a shorter way for what is asked all the time.
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::future::RouteFuture;
-use axum::{Extension, Router};
 use futures_util::future::{BoxFuture, Either};
 use http::{Method, header};
 use http_body::Body;
+use hyper::body::Incoming;
 use tower::Service;
-use web::{Envelope, Lines};
+use web::{Envelope, Lines, Peer};
 
 use super::{Backend, graphql};
 
@@ -52,6 +53,43 @@ fn is_direct<B>(request: &http::Request<B>) -> bool {
         && !is_form()
 }
 
+impl App {
+    fn answer<B>(&self, mut request: http::Request<B>, peer: Option<Peer>) -> Answer
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<axum::BoxError>,
+    {
+        if !is_direct(&request) {
+            if let Some(peer) = peer {
+                request.extensions_mut().insert(peer);
+            }
+            return Either::Right(self.router.clone().call(request));
+        }
+        let direct = Arc::clone(&self.direct);
+        Either::Left(Box::pin(async move {
+            let Direct { backend, envelope } = &*direct;
+            let arrival = envelope.receive(&request, peer, graphql::PATH);
+            let context = arrival.context();
+            let answer = pin!(async {
+                let answer = graphql::answer(backend, context, request.map(axum::body::Body::new)).await;
+                answer.into_response()
+            });
+            Ok(envelope.reply(&arrival, Lines::Each, answer).await)
+        }))
+    }
+}
+
+type Answer = Either<BoxFuture<'static, Result<Response, Infallible>>, RouteFuture<Infallible>>;
+
+impl web::App for App {
+    type Answer = Answer;
+
+    fn answer(&self, request: http::Request<Incoming>, peer: Peer) -> Answer {
+        self.answer(request, Some(peer))
+    }
+}
+
+/// For programs that hold the service within themselves; a [`Peer`] in a request's extensions says where it comes from.
 impl<B> Service<http::Request<B>> for App
 where
     B: Body<Data = Bytes> + Send + 'static,
@@ -59,27 +97,14 @@ where
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = Either<BoxFuture<'static, Result<Response, Infallible>>, RouteFuture<Infallible>>;
+    type Future = Answer;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: http::Request<B>) -> Self::Future {
-        if !is_direct(&request) {
-            return Either::Right(self.router.call(request));
-        }
-        let direct = Arc::clone(&self.direct);
-        Either::Left(Box::pin(async move {
-            let Direct { backend, envelope } = &*direct;
-            let answer = |request: Request| {
-                let context = request.extensions().get::<Arc<web::Context>>().map(Arc::clone);
-                let context = context.expect("the envelope has just put it there");
-                let answer = graphql::post(State(Arc::clone(backend)), Extension(context), request);
-                async { answer.await.into_response() }
-            };
-            let request = request.map(axum::body::Body::new);
-            Ok(envelope.put_around(request, graphql::PATH, Lines::Each, answer).await)
-        }))
+    fn call(&mut self, request: http::Request<B>) -> Answer {
+        let peer = request.extensions().get::<Peer>().copied();
+        self.answer(request, peer)
     }
 }

@@ -30,17 +30,22 @@ pub(super) async fn post(
     Extension(context): RequestContext,
     request: Request,
 ) -> Result<Response, ApiError> {
+    answer(&backend, &context, request).await
+}
+
+/// What [`post`] answers, for whoever calls it without a router.
+pub(super) async fn answer(backend: &Backend, context: &Context, request: Request) -> Result<Response, ApiError> {
     let shown = Shown::by(request.headers());
     let writer = Writer { media_type: MediaType::accepted(request.headers()), request_id: &context.request_id };
     let mut budget = Budget::default();
     Ok(match Body::read(request).await? {
         Body::One(operation) => {
-            let answer = backend.answer(backend.prepare(operation, &mut budget), shown, &context).await;
+            let answer = backend.answer(backend.prepare(operation, &mut budget), shown, context).await;
             answer.map_or_else(|rejection| writer.rejected(*rejection), |answer| writer.one(answer))
         }
         Body::Batch(operations) => {
             let prepare = |operation| backend.prepare(operation, &mut budget);
-            let answers = backend.answer_all(operations.into_iter().map(prepare).collect(), shown, &context).await;
+            let answers = backend.answer_all(operations.into_iter().map(prepare).collect(), shown, context).await;
             answers.map_or_else(|rejection| writer.rejected(*rejection), |answers| writer.batch(answers))
         }
     })
