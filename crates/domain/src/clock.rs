@@ -103,7 +103,6 @@ impl Timestamp {
 }
 
 /// The last digit of a number.
-#[expect(clippy::cast_possible_truncation, reason = "a digit is below 10")]
 const fn digit(number: u32) -> u8 {
     b'0' + (number % 10) as u8
 }
