@@ -156,8 +156,9 @@ struct Fields<'l, 'w> {
 impl Fields<'_, '_> {
     fn put(&mut self, field: &Field, value: impl FnOnce(&mut Writer<'_>) -> fmt::Result) {
         let put = || {
+            // Names are of the program's own text and hold nothing that JSON minds.
             self.line.write_str(",\"")?;
-            Escaping(&mut *self.line).write_str(field.name())?;
+            self.line.write_str(field.name())?;
             self.line.write_str("\":")?;
             value(self.line)
         };
@@ -166,22 +167,22 @@ impl Fields<'_, '_> {
         }
     }
 
-    fn put_text(&mut self, field: &Field, text: fmt::Arguments<'_>) {
+    fn put_text(&mut self, field: &Field, write: impl FnOnce(&mut Escaping<'_, '_>) -> fmt::Result) {
         self.put(field, |line| {
-            line.write_char('"')?;
-            Escaping(line).write_fmt(text)?;
-            line.write_char('"')
+            line.write_str("\"")?;
+            write(&mut Escaping(line))?;
+            line.write_str("\"")
         });
     }
 }
 
 impl Visit for Fields<'_, '_> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.put_text(field, format_args!("{value:?}"));
+        self.put_text(field, |text| write!(text, "{value:?}"));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.put_text(field, format_args!("{value}"));
+        self.put_text(field, |text| text.write_str(value));
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {

@@ -160,22 +160,22 @@ impl Connections {
 
     /// The connection that was used last, if it can be used again: the others may grow old.
     fn take(&self) -> Option<SendRequest<Full<Bytes>>> {
-        let mut shelf = self.shelf();
-        while let Some(idle) = shelf.pop() {
-            if idle.is_good() {
-                return Some(idle.sender);
+        let mut idle = self.shelf();
+        while let Some(last) = idle.pop() {
+            if last.is_good() {
+                return Some(last.sender);
             }
         }
         None
     }
 
     fn keep(&self, sender: SendRequest<Full<Bytes>>) {
-        let mut shelf = self.shelf();
+        let mut idle = self.shelf();
         // The first has waited longest.
-        if shelf.first().is_some_and(|idle| !idle.is_good()) {
-            shelf.retain(Idle::is_good);
+        if idle.first().is_some_and(|first| !first.is_good()) {
+            idle.retain(Idle::is_good);
         }
-        shelf.push(Idle { sender, since: Instant::now() });
+        idle.push(Idle { sender, since: Instant::now() });
     }
 
     /// This thread's.

@@ -1,6 +1,7 @@
 //! Test vectors that others have published, run against what wallets' signatures are checked with. Where they come from
 //! is in `published/README.md`.
 
+use std::fmt::Write as _;
 use domain::wallet::ethereum::{from_hex, personal_message_hash, recover_signer, to_hex};
 use domain::wallet::{Chain, ChainId, EthereumAddress, SignInMessage, SolanaAddress, WalletAddress};
 use k256::ecdsa::Signature;
@@ -97,7 +98,7 @@ fn message(fields: &Value) -> String {
     );
     for (name, field) in [("Expiration Time", "expirationTime"), ("Not Before", "notBefore")] {
         if let Some(time) = fields[field].as_str() {
-            message.push_str(&format!("\n{name}: {time}"));
+            write!(message, "\n{name}: {time}").unwrap();
         }
     }
     message

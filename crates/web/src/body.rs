@@ -262,9 +262,8 @@ mod tests {
 
     #[tokio::test]
     async fn neither_a_long_body_nor_a_broken_one_is_read() {
-        for pieces in
-            [&[Some(MAX_BODY_BYTES + 1)][..], &[Some(MAX_BODY_BYTES), Some(1)], &[Some(1); MAX_BODY_BYTES + 1]]
-        {
+        let many = vec![Some(1); MAX_BODY_BYTES + 1];
+        for pieces in [&[Some(MAX_BODY_BYTES + 1)][..], &[Some(MAX_BODY_BYTES), Some(1)], &many] {
             assert_eq!(read_pieces(pieces).await, Err(ErrorCode::PayloadTooLarge));
         }
         assert_eq!(read_pieces(&[None]).await, Err(ErrorCode::InvalidJson));

@@ -96,7 +96,7 @@ mod tests {
         assert_eq!(time::Instant::now(), begin + Duration::from_secs(110));
 
         // An earlier end than that for which the alarm is set.
-        let mut late = timer.sleep(Duration::from_secs(60));
+        let mut late = timer.sleep(Duration::from_mins(1));
         assert!(time::timeout(Duration::from_secs(1), &mut late).await.is_err());
         timer.sleep(Duration::from_secs(1)).await;
         assert_eq!(time::Instant::now(), begin + Duration::from_secs(112));

@@ -60,6 +60,9 @@ impl RequestId {
     }
 
     /// As a header's value.
+    ///
+    /// # Panics
+    /// Never: its characters are those of a header.
     #[must_use]
     pub fn to_header(&self) -> HeaderValue {
         HeaderValue::from_bytes(self.as_ascii()).expect("its characters are good for a header")

@@ -42,12 +42,15 @@ impl Backend {
         context: &Context,
     ) -> Result<Caller, Box<Rejection>> {
         let Some(token) = shown.0? else { return Ok(Caller::Anonymous) };
-        let validation = if wants_me {
-            self.auth.validate_and_describe(&token, context.client()).await
-        } else {
-            self.auth.validate(&token, context.client()).await
-        };
-        match validation {
+        // On its own, as executing is.
+        let validation = Box::pin(async {
+            if wants_me {
+                self.auth.validate_and_describe(&token, context.client()).await
+            } else {
+                self.auth.validate(&token, context.client()).await
+            }
+        });
+        match validation.await {
             Ok(Validation::Valid(valid)) => {
                 let Valid { credential, reply } = *valid;
                 context.note_window((&reply.rate_limit).into());

@@ -146,7 +146,8 @@ impl Backend {
         }
         request.operation_name.clone_from(&name);
         request.set_parsed_query(document.parsed.clone());
-        let executed = schema.execute(request).await;
+        // On its own: it is some kilobytes long, and each layer around would move it about.
+        let executed = Box::pin(schema.execute(request)).await;
         let answer = Answer::executed(executed, || document.root_keys(name.as_deref()));
         if !is_known && !answer.is_refusal() {
             self.documents.keep(query, document);
