@@ -1,13 +1,13 @@
 //! Test vectors that others have published, run against what wallets' signatures are checked with. Where they come from
 //! is in `published/README.md`.
 
-use std::fmt::Write as _;
 use domain::wallet::ethereum::{from_hex, personal_message_hash, recover_signer, to_hex};
 use domain::wallet::{Chain, ChainId, EthereumAddress, SignInMessage, SolanaAddress, WalletAddress};
 use k256::ecdsa::Signature;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use sha3::Keccak256;
+use std::fmt::Write as _;
 
 fn read(json: &str) -> Value {
     serde_json::from_str(json).expect("the file is JSON")
@@ -98,7 +98,7 @@ fn message(fields: &Value) -> String {
     );
     for (name, field) in [("Expiration Time", "expirationTime"), ("Not Before", "notBefore")] {
         if let Some(time) = fields[field].as_str() {
-            write!(message, "\n{name}: {time}").unwrap();
+            write!(message, "\n{name}: {time}").expect("memory takes what is written");
         }
     }
     message

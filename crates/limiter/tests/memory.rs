@@ -3,6 +3,7 @@
 
 mod conformance;
 
+use std::future::{Ready, ready};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
@@ -19,8 +20,8 @@ async fn random_arrivals_agree_with_brute_force() {
 }
 
 /// A fresh limiter, and no server that it needs.
-async fn fresh() -> (Arc<Limiter>, ()) {
-    (Arc::new(Limiter::in_memory(10_000)), ())
+fn fresh() -> Ready<(Arc<Limiter>, ())> {
+    ready((Arc::new(Limiter::in_memory(10_000)), ()))
 }
 
 conformance::conforms!(fresh(), 100, 300);

@@ -256,15 +256,13 @@ impl Validator {
     ) -> Result<Credential, Rejection> {
         // Before the database is asked. While it is needed, a text that no digest matches may be a token all the same.
         let digests_tell = !self.recovery.is_needed();
-        match self.find_token(presented, client, now).await? {
-            Some(found) => self.token_credential(found, now),
-            None => {
-                if digests_tell {
-                    self.cache.put_unknown(key, now);
-                }
-                Err(Rejection::Invalid)
+        let Some(found) = self.find_token(presented, client, now).await? else {
+            if digests_tell {
+                self.cache.put_unknown(key, now);
             }
-        }
+            return Err(Rejection::Invalid);
+        };
+        self.token_credential(found, now)
     }
 
     /// The token that this well-formed text is a secret of, without a word about whether it is good.

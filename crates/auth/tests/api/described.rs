@@ -61,7 +61,7 @@ async fn every_change_shows_in_the_next_description() {
     let token = world.token(&ann).await.secret;
     let second = "ann@second.example";
 
-    let patch = json!({ "displayName": "Ann", "avatarUrl": "https://example.com/a.png" });
+    let changes = json!({ "displayName": "Ann", "avatarUrl": "https://example.com/a.png" });
     let request = json!({ "type": "email", "email": second });
     let verify = |code: String| json!({ "type": "email", "email": second, "code": code });
     let link = "/account/methods/link";
@@ -80,7 +80,7 @@ async fn every_change_shows_in_the_next_description() {
         assert_eq!(described(&world, &token).await, Some(before.clone()));
         match step {
             "profile" => {
-                world.call(Method::PATCH, "/account/profile").by(&ann.access).json(&patch).await.ok(200);
+                world.call(Method::PATCH, "/account/profile").by(&ann.access).json(&changes).await.ok(200);
             }
             "link" => {
                 // Without an address of one's own the one that is linked becomes it.
@@ -157,10 +157,10 @@ async fn a_change_is_seen_by_whoever_asks_after_its_reply_however_many_ask_meanw
         // So that descriptions are kept again.
         world.clock.advance(65 * SECOND);
         described(&world, &token).await;
-        let patch = json!({ "displayName": format!("name {round}") });
-        world.call(Method::PATCH, "/account/profile").by(&ann.access).json(&patch).await.ok(200);
+        let changes = json!({ "displayName": format!("name {round}") });
+        world.call(Method::PATCH, "/account/profile").by(&ann.access).json(&changes).await.ok(200);
         for _ in 0..20 {
-            assert_eq!(described(&world, &token).await.unwrap()["displayName"], patch["displayName"]);
+            assert_eq!(described(&world, &token).await.unwrap()["displayName"], changes["displayName"]);
         }
     }
     for other in others {

@@ -35,8 +35,9 @@ async fn the_owner_is_asked_for_where_a_root_selects_me_and_nowhere_else() {
         let reply = service.send(with(post(&body), header::AUTHORIZATION, "described")).await;
         assert_eq!(reply.status, StatusCode::OK);
         assert!(!reply.text.contains("errors"), "{body}: {}", reply.text);
-        let validations = service.auth.asked().into_iter().filter(|asked| asked.line == "POST /tokens/validate");
-        assert_eq!(validations.last().unwrap().body["withUser"], expected, "{body}");
+        let asked = service.auth.asked();
+        let validation = asked.iter().rfind(|asked| asked.line == "POST /tokens/validate");
+        assert_eq!(validation.unwrap().body["withUser"], expected, "{body}");
     }
 }
 
