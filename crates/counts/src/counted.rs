@@ -48,8 +48,9 @@ impl Counter {
         said(name);
     }
 
-    /// Counts [`CALLS`] requests in turn, made by `request` beforehand, up to the response's head. All have to be answered
-    /// with this status and a body that holds this text; the same requests were answered once before, uncounted.
+    /// Counts [`CALLS`] requests in turn, up to the response, which holds its body. They are made beforehand by `request`,
+    /// which is told how many came before; the first [`CALLS`] of them are answered uncounted. All that are counted have
+    /// to be answered with this status and a body that holds this text.
     pub(crate) fn count_requests<S>(
         &self,
         name: &str,
@@ -61,8 +62,8 @@ impl Counter {
         S: Service<WholeRequest, Response = Response, Error = std::convert::Infallible>,
     {
         let mut responses = Vec::with_capacity(CALLS);
-        for is_counted in [false, true] {
-            let requests = (0..CALLS).map(&request).collect::<Result<Vec<_>>>()?;
+        for (is_counted, before) in [(false, 0), (true, CALLS)] {
+            let requests = (before..before + CALLS).map(&request).collect::<Result<Vec<_>>>()?;
             responses.clear();
             let mut requests = requests.into_iter();
             let mut calls = || {
