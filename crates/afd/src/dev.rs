@@ -85,7 +85,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     let mut registry = Registry::default();
     registry.add_collector(operations.requests.clone());
     auth.auth.register_metrics(&mut registry);
-    let backend = services::backend_router(backend_settings, operations, &mut registry)?;
+    let backend = services::backend_app(backend_settings, operations, &mut registry)?;
     metrics::serve(metrics, registry, Some(Arc::clone(&auth.auth)));
     welcome(auth_port, backend_port, &options.data);
 

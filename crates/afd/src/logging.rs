@@ -13,6 +13,7 @@ use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt};
 use url::Url;
 
 use crate::config::{Problems, Source};
+use crate::log_lines::{Json, Lines};
 use crate::traces;
 
 /// How log lines look.
@@ -51,18 +52,29 @@ impl Settings {
     }
 }
 
-/// Traces that may not have been sent yet.
-#[must_use = "the last spans are sent when it is told to finish"]
-pub(crate) struct Unsent(Option<SdkTracerProvider>);
+/// Lines that may not have been written, and traces that may not have been sent yet.
+#[must_use = "the last lines are written when it is dropped, the last spans sent when it is told to finish"]
+pub(crate) struct Unsent {
+    lines: Option<Lines>,
+    traces: Option<SdkTracerProvider>,
+}
 
 impl Unsent {
-    /// Sends what is left.
-    pub(crate) async fn finish(self) {
-        let Some(provider) = self.0 else { return };
+    /// Sends and writes what is left.
+    pub(crate) async fn finish(mut self) {
+        let Some(provider) = self.traces.take() else { return };
         // It waits for its own thread.
         let finished = tokio::task::spawn_blocking(move || provider.shutdown()).await;
         if let Ok(Err(error)) = finished {
             tracing::warn!(%error, "the last traces could not be sent");
+        }
+    }
+}
+
+impl Drop for Unsent {
+    fn drop(&mut self) {
+        if let Some(lines) = &self.lines {
+            lines.write_out();
         }
     }
 }
@@ -73,14 +85,17 @@ pub(crate) fn start(settings: &Settings, service: &'static str) -> anyhow::Resul
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     // Spans are not for the log; and where nobody else wants them either, they cost nothing.
     let filter = filter.add_directive(format!("{TARGET}=off").parse()?);
-    let lines = match settings.format {
-        Format::Json => fmt::layer().json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
-        Format::Pretty => fmt::layer().compact().with_ansi(std::io::stdout().is_terminal()).boxed(),
+    let (lines, written) = match settings.format {
+        Format::Json => {
+            let lines = Lines::start(std::io::stdout())?;
+            (fmt::layer().event_format(Json).with_ansi(false).with_writer(lines.clone()).boxed(), Some(lines))
+        }
+        Format::Pretty => (fmt::layer().compact().with_ansi(std::io::stdout().is_terminal()).boxed(), None),
     };
     let registry = Registry::default();
     let Some(endpoint) = &settings.traces else {
         registry.with(lines.with_filter(filter)).try_init()?;
-        return Ok(Unsent(None));
+        return Ok(Unsent { lines: written, traces: None });
     };
     let provider = traces::provider(endpoint, service)?;
     let ours = Targets::new().with_target(TARGET, Level::INFO);
@@ -90,5 +105,5 @@ pub(crate) fn start(settings: &Settings, service: &'static str) -> anyhow::Resul
         .with(traces::layer(&provider).with_filter(ours))
         .with(traces::Statements::new(&provider).with_filter(statements))
         .try_init()?;
-    Ok(Unsent(Some(provider)))
+    Ok(Unsent { lines: written, traces: Some(provider) })
 }

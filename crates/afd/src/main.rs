@@ -6,6 +6,7 @@ mod dev;
 mod documents;
 mod healthcheck;
 mod keys;
+mod log_lines;
 mod logging;
 mod metrics;
 mod operator;

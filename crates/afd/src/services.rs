@@ -48,12 +48,12 @@ pub(crate) async fn run_backend(settings: BackendSettings) -> anyhow::Result<()>
     let metrics = metrics::bind(&listen).await?;
     let operations = Operations::default();
     let mut registry = Registry::default();
-    let router = backend_router(settings, operations.clone(), &mut registry)?;
+    let app = backend_app(settings, operations.clone(), &mut registry)?;
     registry.add_collector(operations.requests);
     metrics::serve(metrics, registry, None);
     tracing::info!(address = %listener.local_addr()?, "the backend is listening");
     let drain = Drain { draining: operations.draining, delay: listen.drain_delay };
-    drop(web::serve(listener, router, Threads::OnePerProcessor, drain, told_to_stop()?).await);
+    drop(web::serve(listener, app, Threads::OnePerProcessor, drain, told_to_stop()?).await);
     tracing::info!("the backend has stopped");
     Ok(())
 }
@@ -152,18 +152,18 @@ fn sms_sender(sms: Option<Sms>) -> anyhow::Result<Option<Arc<dyn SmsSender>>> {
     })
 }
 
-/// The backend's routes; what it counts is shown in `registry`.
-pub(crate) fn backend_router(
+/// The backend, ready to be served; what it counts is shown in `registry`.
+pub(crate) fn backend_app(
     settings: BackendSettings,
     operations: Operations,
     registry: &mut Registry,
-) -> anyhow::Result<axum::Router> {
+) -> anyhow::Result<backend::App> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let chance = Chance::of_the_system();
     let config = AuthClientConfig::new(settings.auth_service_url, settings.jwt_secret);
     let client = AuthClient::new(&config, Arc::clone(&clock), chance.clone())?;
     client.register_metrics(registry);
-    Ok(backend::router(backend::Config {
+    Ok(backend::app(backend::Config {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         commit_hash: env!("AFD_COMMIT").to_owned(),
         cors_origins: settings.cors_origins,

@@ -24,6 +24,9 @@ pub struct ServiceClaims {
     pub iat: i64,
     /// Seconds since the epoch, at most [`MAX_SERVICE_JWT_SECONDS`] after `iat`.
     pub exp: i64,
+    /// Seconds since the epoch, from when on it is good; checked when present.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nbf: Option<i64>,
     /// The user on whose behalf the call is made; absent for validation.
     #[serde(rename = "userId", default, skip_serializing_if = "Option::is_none")]
     pub user_id: Option<UserId>,

@@ -3,7 +3,7 @@
 use domain::{Scopes, Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 
-use crate::{ErrorCode, RateLimit};
+use crate::{ErrorCode, Me, RateLimit};
 
 /// What to validate, and who presented it.
 #[derive(Clone, Serialize, Deserialize)]
@@ -18,6 +18,9 @@ pub struct ValidateRequest {
     /// For whom the asker takes credentials: one that was narrowed to an audience is good only where that is named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audience: Option<String>,
+    /// Whether the reply is to say of the owner what `GET /auth/me` does, so that it need not be asked as well.
+    #[serde(default, rename = "withUser", skip_serializing_if = "std::ops::Not::not")]
+    pub with_user: bool,
 }
 
 /// The end user's call as the asking service saw it.
@@ -81,6 +84,10 @@ pub struct ValidReply {
     pub expires_at: Option<Timestamp>,
     /// The credential's own window, this call counted.
     pub rate_limit: RateLimit,
+    /// The owner as `GET /auth/me` describes them, if the request had `withUser` and the credential may see it (scope
+    /// `profile:read`). Where it is absent all the same, that route says why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<Me>,
 }
 
 /// 401 and 429: the credential is not good, or not now.

@@ -5,17 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::{Chance, Clock};
-use reqwest::Url;
-use reqwest::redirect::Policy;
+use http::{HeaderValue, Uri};
 use secrecy::SecretString;
+use url::{Position, Url};
 
 use crate::breaker::Breaker;
+use crate::connections::{self, Connections};
 use crate::metrics::Metrics;
 use crate::service_jwt::ServiceJwts;
-
-/// Far sooner than the auth service, or a load balancer before it, closes idle connections: one that we leave earlier
-/// is never found closed.
-const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where the auth service is, and how we talk to it.
 #[derive(Debug, Clone)]
@@ -47,10 +44,15 @@ impl AuthClientConfig {
     }
 }
 
-/// The auth service. One value serves a whole program: connections are kept and shared.
+/// The auth service. One value serves a whole program: connections are kept and used again.
 pub struct AuthClient {
-    pub(crate) http: reqwest::Client,
-    pub(crate) base_url: Url,
+    pub(crate) connections: Connections,
+    base_url: Url,
+    /// The service's name, as each request tells it.
+    pub(crate) host: HeaderValue,
+    /// The path of `POST /tokens/validate`.
+    pub(crate) validation: Uri,
+    pub(crate) total_timeout: Duration,
     pub(crate) audience: Option<String>,
     #[cfg(feature = "axum")]
     pub(crate) chance: Chance,
@@ -72,9 +74,9 @@ pub enum SetupError {
     /// The base URL is none.
     #[error("the auth service's address must be an http:// or https:// URL without credentials, query or fragment")]
     BaseUrl,
-    /// The HTTP client does not come up, for want of TLS roots for example.
-    #[error("the HTTP client cannot be set up")]
-    Http(#[source] reqwest::Error),
+    /// The certificates that the system trusts cannot be read.
+    #[error("TLS cannot be set up")]
+    Tls(#[source] std::io::Error),
 }
 
 impl AuthClient {
@@ -82,22 +84,17 @@ impl AuthClient {
     ///
     /// # Errors
     ///
-    /// If the base URL is none, or the HTTP client does not come up.
+    /// If the base URL is none, or TLS does not come up.
     pub fn new(config: &AuthClientConfig, clock: Arc<dyn Clock>, chance: Chance) -> Result<Self, SetupError> {
-        let http = reqwest::Client::builder()
-            .user_agent(concat!("alternatefutures-backend/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(config.connect_timeout)
-            .timeout(config.total_timeout)
-            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-            .tcp_nodelay(true)
-            // Our JWTs go where the configuration says and nowhere else.
-            .redirect(Policy::none())
-            .no_proxy()
-            .build()
-            .map_err(SetupError::Http)?;
+        let base_url = base_url(&config.base_url)?;
+        let (address, host) = address(&base_url)?;
+        let connector = connections::connector(&address).map_err(SetupError::Tls)?;
         Ok(Self {
-            http,
-            base_url: base_url(&config.base_url)?,
+            connections: Connections::new(connector, address, config.connect_timeout),
+            validation: path_of(&under(&base_url, &["tokens", "validate"])),
+            base_url,
+            host,
+            total_timeout: config.total_timeout,
             audience: config.audience.clone(),
             #[cfg(feature = "axum")]
             chance: chance.clone(),
@@ -110,12 +107,29 @@ impl AuthClient {
 
     /// The URL of `segments` under the base URL, each escaped as needed.
     pub(crate) fn url(&self, segments: &[&str]) -> Url {
-        let mut url = self.base_url.clone();
-        if let Ok(mut path) = url.path_segments_mut() {
-            path.pop_if_empty().extend(segments);
-        }
-        url
+        under(&self.base_url, segments)
     }
+}
+
+fn under(base: &Url, segments: &[&str]) -> Url {
+    let mut url = base.clone();
+    if let Ok(mut path) = url.path_segments_mut() {
+        path.pop_if_empty().extend(segments);
+    }
+    url
+}
+
+/// What a request names of its URL: path and query.
+pub(crate) fn path_of(url: &Url) -> Uri {
+    url[Position::BeforePath..].parse().expect("a URL's path and query are escaped")
+}
+
+/// Where to connect to, and the service's name.
+fn address(base: &Url) -> Result<(Uri, HeaderValue), SetupError> {
+    let authority = &base[Position::BeforeHost..Position::AfterPort];
+    let host = HeaderValue::from_str(authority).map_err(|_| SetupError::BaseUrl)?;
+    let address = Uri::builder().scheme(base.scheme()).authority(authority).path_and_query("/").build();
+    Ok((address.map_err(|_| SetupError::BaseUrl)?, host))
 }
 
 fn base_url(text: &str) -> Result<Url, SetupError> {
@@ -148,6 +162,19 @@ mod tests {
             ("https://example.com/auth/", "https://example.com/auth/tokens/a%2Fb"),
         ] {
             assert_eq!(client(base).unwrap().url(&["tokens", "a/b"]).as_str(), expected);
+        }
+    }
+
+    #[test]
+    fn the_service_is_named_as_the_url_does_but_for_a_port_that_goes_without_saying() {
+        for (base, host, path) in [
+            ("http://auth:3001", "auth:3001", "/tokens/validate"),
+            ("http://auth:80/", "auth", "/tokens/validate"),
+            ("https://example.com:443/a%20b/", "example.com", "/a%20b/tokens/validate"),
+            ("http://[::1]:3001", "[::1]:3001", "/tokens/validate"),
+        ] {
+            let client = client(base).unwrap();
+            assert_eq!((client.host.to_str().unwrap(), client.validation.to_string().as_str()), (host, path));
         }
     }
 

@@ -15,7 +15,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, header};
 use secrecy::SecretString;
 use tower::{Layer, Service};
-use web::{ApiError, NoBearer, Peer, TrustedProxies, Window};
+use web::{ApiError, NoBearer, Peer, RequestId, TrustedProxies, Window};
 
 use crate::caller::Vouched;
 use crate::{AuthClient, AuthClientConfig, Caller, MAX_CREDENTIAL_LENGTH, SetupError, Validation};
@@ -175,13 +175,13 @@ where
         };
     }
 
-    let request_id = web::request_id(&parts.headers, &layer.client.chance);
+    let request_id = RequestId::of(&parts.headers, &layer.client.chance);
     let (outcome, window) = layer.ask(&parts, &request_id).await;
     let allowed = outcome.and_then(|caller| layer.missing(&caller).map(|()| caller));
     let mut response = match allowed {
         Ok(caller) => {
             let by = Arc::clone(&layer.client);
-            parts.extensions.insert(Vouched { caller, by, request_id: request_id.clone() });
+            parts.extensions.insert(Vouched { caller, by, request_id: request_id.to_string() });
             inner.call(Request::from_parts(parts, body)).await?
         }
         Err(error) => refusal(error, &request_id),

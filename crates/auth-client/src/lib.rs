@@ -5,6 +5,7 @@ mod breaker;
 #[cfg(feature = "axum")]
 mod caller;
 mod client;
+mod connections;
 mod end_user;
 #[cfg(test)]
 mod fake;
@@ -19,10 +20,11 @@ mod service_jwt;
 mod transport;
 mod validate;
 
-pub use auth_api::{CredentialKind, ErrorCode, RateLimit, ValidReply};
+pub use auth_api::{CredentialKind, ErrorCode, Me, RateLimit, ValidReply};
 #[cfg(feature = "axum")]
 pub use caller::Caller;
 pub use client::{AuthClient, AuthClientConfig, SetupError};
+pub use connections::TransportError;
 pub use domain::{Chance, ClientInfo, Clock, Scope, Scopes, SessionId, SystemClock, TokenId, UserId};
 pub use end_user::{Credential, EndUser};
 #[cfg(feature = "axum")]

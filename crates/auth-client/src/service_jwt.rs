@@ -62,6 +62,7 @@ impl ServiceJwts {
             service: BACKEND_SERVICE.to_owned(),
             iat,
             exp: iat.saturating_add(MAX_SERVICE_JWT_SECONDS),
+            nbf: None,
             user_id: user.map(|user| user.id.clone()),
             token_id,
             scopes,

@@ -3,16 +3,26 @@
 use std::time::Duration;
 
 use auth_api::{ErrorBody, ErrorCode};
-use http::{HeaderValue, Method, StatusCode, header};
-use reqwest::{Request, Response, Url};
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
+use http_body_util::Full;
+use hyper::body::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 use tracing::Instrument as _;
+use url::Url;
 
-use crate::{AuthClient, EndUser};
+use crate::client::path_of;
+use crate::connections::Failure;
+use crate::{AuthClient, EndUser, TransportError};
 
 /// No reply of the service has a reason to be longer; a page of 100 audit events has a tenth of it.
 const MAX_REPLY_BYTES: usize = 1024 * 1024;
+
+const USER_AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("alternatefutures-backend/", env!("CARGO_PKG_VERSION")));
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Whoever asks whether we are ready wants to know now.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
@@ -25,7 +35,7 @@ pub enum Unavailable {
     BreakerOpen,
     /// No connection, no reply in time, or half of one.
     #[error("the auth service cannot be reached")]
-    Transport(#[source] reqwest::Error),
+    Transport(#[source] TransportError),
     /// A reply that the contract does not know.
     #[error("the auth service sent a reply that cannot be understood (status {status})")]
     Nonsense {
@@ -54,7 +64,7 @@ pub enum CallError {
 /// A whole reply.
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
-    pub(crate) body: Vec<u8>,
+    pub(crate) body: Bytes,
 }
 
 impl Reply {
@@ -77,7 +87,8 @@ impl AuthClient {
         user: &EndUser,
     ) -> Result<T, CallError> {
         let authorization = self.jwts.on_behalf_of(user, self.clock.now());
-        let request = request(method, url, authorization, user.client.request_id.as_deref(), body);
+        let body = body.map(|body| serde_json::to_vec(body).expect("requests of strings and numbers are JSON"));
+        let request = self.request(method, path_of(&url), authorization, user.client.request_id.as_deref(), body);
         self.guarded(request, |reply| understand(reply)).await?
     }
 
@@ -87,14 +98,15 @@ impl AuthClient {
     /// its success.
     pub(crate) async fn guarded<T>(
         &self,
-        mut request: Request,
+        mut request: Request<Full<Bytes>>,
         understand: impl FnOnce(&Reply) -> Result<T, Unavailable>,
     ) -> Result<T, Unavailable> {
         let Some(permit) = self.breaker.admit(self.clock.now()) else {
             self.metrics.refused();
             return Err(Unavailable::BreakerOpen);
         };
-        let path = request.url().path().to_owned();
+        let uri = request.uri().clone();
+        let path = uri.path();
         #[expect(clippy::disallowed_methods, reason = "the duration is only counted")]
         let started = std::time::Instant::now();
         let span = tracing::info_span!(
@@ -117,55 +129,51 @@ impl AuthClient {
         outcome
     }
 
-    /// Sends `request`, once more if no connection came about: then nothing was sent, so nothing happens twice.
-    async fn send(&self, request: Request) -> Result<Reply, Unavailable> {
-        let again = request.try_clone();
-        let response = match (self.http.execute(request).await, again) {
-            (Err(error), Some(again)) if error.is_connect() => self.http.execute(again).await,
-            (outcome, _) => outcome,
-        };
-        read(response.map_err(transport)?).await
+    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Reply, Unavailable> {
+        match timeout(self.total_timeout, self.connections.exchange(request, MAX_REPLY_BYTES)).await {
+            Ok(Ok(reply)) => Ok(reply),
+            Ok(Err(Failure::TooLong(status))) => Err(Unavailable::Nonsense { status: status.as_u16() }),
+            Ok(Err(Failure::Transport(error))) => Err(Unavailable::Transport(error)),
+            Err(_) => Err(Unavailable::Transport(TransportError::Timeout)),
+        }
     }
 
     /// Whether the auth service says that it lives. Asks it whatever the breaker thinks.
     pub async fn is_healthy(&self) -> bool {
-        let response = self.http.get(self.url(&["health"])).timeout(HEALTH_TIMEOUT).send().await;
-        response.is_ok_and(|response| response.status() == StatusCode::OK)
+        let mut request = Request::new(Full::default());
+        *request.uri_mut() = path_of(&self.url(&["health"]));
+        request.headers_mut().insert(header::HOST, self.host.clone());
+        let reply = timeout(HEALTH_TIMEOUT, self.connections.exchange(request, MAX_REPLY_BYTES)).await;
+        reply.is_ok_and(|reply| reply.is_ok_and(|reply| reply.status == StatusCode::OK))
     }
-}
 
-pub(crate) fn request(
-    method: Method,
-    url: Url,
-    authorization: HeaderValue,
-    request_id: Option<&str>,
-    body: Option<&impl Serialize>,
-) -> Request {
-    let mut request = Request::new(method, url);
-    if let Some(body) = body {
-        let json = serde_json::to_vec(body).expect("requests of strings and numbers are JSON");
-        *request.body_mut() = Some(json.into());
-        request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    }
-    request.headers_mut().insert(header::AUTHORIZATION, authorization);
-    request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-    // Both services log the call under one id.
-    if let Some(id) = request_id.and_then(|id| HeaderValue::from_str(id).ok()) {
-        request.headers_mut().insert("x-request-id", id);
-    }
-    request
-}
-
-async fn read(mut response: Response) -> Result<Reply, Unavailable> {
-    let status = response.status();
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(transport)? {
-        if body.len() + chunk.len() > MAX_REPLY_BYTES {
-            return Err(Unavailable::Nonsense { status: status.as_u16() });
+    /// A request with what all calls have in common.
+    pub(crate) fn request(
+        &self,
+        method: Method,
+        path: Uri,
+        authorization: HeaderValue,
+        request_id: Option<&str>,
+        json: Option<Vec<u8>>,
+    ) -> Request<Full<Bytes>> {
+        let is_json = json.is_some();
+        let mut request = Request::new(json.map_or_else(Full::default, |json| Full::new(json.into())));
+        *request.method_mut() = method;
+        *request.uri_mut() = path;
+        let headers = request.headers_mut();
+        headers.insert(header::HOST, self.host.clone());
+        headers.insert(header::USER_AGENT, USER_AGENT);
+        headers.insert(header::ACCEPT, JSON);
+        headers.insert(header::AUTHORIZATION, authorization);
+        if is_json {
+            headers.insert(header::CONTENT_TYPE, JSON);
         }
-        body.extend_from_slice(&chunk);
+        // Both services log the call under one id.
+        if let Some(id) = request_id.and_then(|id| HeaderValue::from_str(id).ok()) {
+            headers.insert(REQUEST_ID, id);
+        }
+        request
     }
-    Ok(Reply { status, body })
 }
 
 /// The innermost reason, "connection refused" for example; the outer ones only repeat what was attempted.
@@ -174,11 +182,6 @@ fn cause(mut error: &dyn std::error::Error) -> &dyn std::error::Error {
         error = source;
     }
     error
-}
-
-fn transport(error: reqwest::Error) -> Unavailable {
-    // Where the service lives is nobody's business who might see the error.
-    Unavailable::Transport(error.without_url())
 }
 
 /// What a reply to a call for a user says.
@@ -212,51 +215,45 @@ pub(crate) fn error_body(reply: &Reply) -> Result<ErrorBody, Unavailable> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, Ipv4Addr, SocketAddr};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use tower::util::BoxCloneSyncService;
+    use tower::{BoxError, ServiceExt as _, service_fn};
+
     use super::*;
+    use crate::connections::{Connections, connector};
     use crate::fake::{Answer, FakeAuth, ManualClock, T0, somebody};
-    use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-    /// Sends the first `dead` connections to an address where nobody listens, and the others to the fake.
-    struct FirstDead {
-        dead: usize,
-        lookups: Arc<AtomicUsize>,
-    }
-
-    impl Resolve for FirstDead {
-        fn resolve(&self, _: Name) -> Resolving {
-            let is_dead = self.lookups.fetch_add(1, Ordering::SeqCst) < self.dead;
-            let address = Ipv4Addr::new(127, 0, 0, if is_dead { 2 } else { 1 });
-            let addresses: Addrs = Box::new(std::iter::once(SocketAddr::new(IpAddr::V4(address), 0)));
-            Box::pin(std::future::ready(Ok(addresses)))
-        }
-    }
-
+    /// The first `dead` attempts to connect lead to an address where nobody listens, the others to the fake.
     async fn client_whose_first_connections_fail(dead: usize) -> (FakeAuth, AuthClient, Arc<AtomicUsize>) {
         let fake = FakeAuth::start(Answer::Reply(200, r#"{"tokens":[]}"#.to_owned())).await;
-        let lookups = Arc::<AtomicUsize>::default();
+        let attempts = Arc::<AtomicUsize>::default();
         let mut client = fake.client(&ManualClock::at(T0));
-        let resolver = FirstDead { dead, lookups: lookups.clone() };
-        client.http = reqwest::Client::builder().no_proxy().dns_resolver(resolver).build().unwrap();
-        client.base_url = Url::parse(&format!("http://auth.test:{}", fake.address.port())).unwrap();
-        (fake, client, lookups)
+        let address: Uri = format!("http://{}/", fake.address).parse().unwrap();
+        let nowhere: Uri = format!("http://127.0.0.2:{}/", fake.address.port()).parse().unwrap();
+        let (real, counted) = (connector(&address).unwrap(), Arc::clone(&attempts));
+        let failing = service_fn(move |address: Uri| {
+            let is_dead = counted.fetch_add(1, Ordering::SeqCst) < dead;
+            real.clone().oneshot(if is_dead { nowhere.clone() } else { address })
+        });
+        let failing = BoxCloneSyncService::new(failing.map_err(BoxError::from));
+        client.connections = Connections::new(failing, address, Duration::from_secs(1));
+        (fake, client, attempts)
     }
 
     #[tokio::test]
     async fn a_connection_that_did_not_come_about_is_tried_once_more() {
-        let (fake, client, lookups) = client_whose_first_connections_fail(1).await;
+        let (fake, client, attempts) = client_whose_first_connections_fail(1).await;
         client.list_tokens(&somebody()).await.unwrap();
-        assert_eq!((lookups.load(Ordering::SeqCst), fake.asked().len()), (2, 1));
+        assert_eq!((attempts.load(Ordering::SeqCst), fake.asked().len()), (2, 1));
     }
 
     #[tokio::test]
     async fn and_only_once() {
-        let (fake, client, lookups) = client_whose_first_connections_fail(2).await;
+        let (fake, client, attempts) = client_whose_first_connections_fail(2).await;
         client.list_tokens(&somebody()).await.unwrap_err();
-        assert_eq!((lookups.load(Ordering::SeqCst), fake.asked().len()), (2, 0));
+        assert_eq!((attempts.load(Ordering::SeqCst), fake.asked().len()), (2, 0));
     }
 
     #[tokio::test]

@@ -1,11 +1,14 @@
 //! Is this credential good, and whose is it?
 
-use auth_api::{CredentialKind, ErrorCode, InvalidReply, RateLimit, ValidClient, ValidReply, ValidateRequest};
+use std::net::IpAddr;
+
+use auth_api::{CredentialKind, ErrorCode, InvalidReply, RateLimit, ValidReply};
 use domain::{ClientInfo, MalformedId, Timestamp};
 use http::{Method, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
 
-use crate::transport::{Reply, error_body, request};
+use crate::transport::{Reply, error_body};
 use crate::{AuthClient, Credential, Unavailable};
 
 /// Nothing longer is a credential; in bytes. Far above any of ours, and far below what the auth service takes as a body,
@@ -50,6 +53,30 @@ pub struct Limited {
     pub rate_limit: Option<RateLimit>,
 }
 
+/// A [`ValidateRequest`](auth_api::ValidateRequest) that is written and not kept.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Question<'a> {
+    token: &'a str,
+    client: Presenter<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audience: Option<&'a str>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    with_user: bool,
+}
+
+/// A [`ValidClient`](auth_api::ValidClient), likewise.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Presenter<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ip: Option<IpAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_agent: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a str>,
+}
+
 impl AuthClient {
     /// Asks whether `token`, a personal access token or an access JWT, is good. Every call asks the service; nothing
     /// is remembered.
@@ -58,18 +85,38 @@ impl AuthClient {
     ///
     /// Whenever there is no clear verdict. The credential must then be treated as one that was not validated.
     pub async fn validate(&self, token: &SecretString, client: &ClientInfo) -> Result<Validation, Unavailable> {
-        let body = ValidateRequest {
-            token: token.expose_secret().to_owned(),
-            client: Some(ValidClient {
-                ip: client.ip.map(|ip| ip.to_string()),
-                user_agent: client.user_agent.clone(),
-                request_id: client.request_id.clone(),
-            }),
-            audience: self.audience.clone(),
+        self.ask(token, client, false).await
+    }
+
+    /// The same, and asks for the owner as well: the reply's `user` is what [`me`](Self::me) would say, at no further
+    /// call. It is absent where the credential may not see it, and where the service does not know this question.
+    ///
+    /// # Errors
+    ///
+    /// As with [`validate`](Self::validate).
+    pub async fn validate_and_describe(
+        &self,
+        token: &SecretString,
+        client: &ClientInfo,
+    ) -> Result<Validation, Unavailable> {
+        self.ask(token, client, true).await
+    }
+
+    async fn ask(&self, token: &SecretString, client: &ClientInfo, with_user: bool) -> Result<Validation, Unavailable> {
+        let question = Question {
+            token: token.expose_secret(),
+            client: Presenter {
+                ip: client.ip,
+                user_agent: client.user_agent.as_deref(),
+                request_id: client.request_id.as_deref(),
+            },
+            audience: self.audience.as_deref(),
+            with_user,
         };
+        let json = serde_json::to_vec(&question).expect("texts and flags are JSON");
         let authorization = self.jwts.for_validation(self.clock.now());
-        let url = self.url(&["tokens", "validate"]);
-        let request = request(Method::POST, url, authorization, client.request_id.as_deref(), Some(&body));
+        let path = self.validation.clone();
+        let request = self.request(Method::POST, path, authorization, client.request_id.as_deref(), Some(json));
         self.guarded(request, verdict).await?
     }
 }
@@ -80,7 +127,9 @@ fn verdict(reply: &Reply) -> Result<Result<Validation, Unavailable>, Unavailable
         StatusCode::OK => {
             let valid: ValidReply = reply.json()?;
             let credential = credential(&valid).map_err(|_| reply.nonsense())?;
-            if !valid.valid {
+            // Somebody else's profile is the one answer that must never be passed on.
+            let is_of_another = valid.user.as_ref().is_some_and(|user| user.id != valid.user_id);
+            if !valid.valid || is_of_another {
                 return Err(reply.nonsense());
             }
             Validation::Valid(Box::new(Valid { credential, reply: valid }))
@@ -163,6 +212,32 @@ mod tests {
         assert_eq!(asked.body, json!({"token": "af_live_x", "client": client}));
         assert_eq!(asked.header("x-request-id"), Some("r1"));
         assert_eq!(asked.claims().user_id, None);
+    }
+
+    #[tokio::test]
+    async fn the_owner_is_asked_for_and_nobody_elses_profile_is_passed_on() {
+        let user = |id: &str| {
+            let at = "2025-11-08T12:00:00.000Z";
+            json!({"id": id, "email": "a@example.com", "phone": null, "displayName": "Ada", "avatarUrl": null,
+                   "emailVerified": true, "phoneVerified": false, "walletAddress": null, "createdAt": at,
+                   "updatedAt": at, "lastLoginAt": null})
+        };
+        for (body, expected) in [
+            (valid(), Some(None)),
+            (with(valid(), "user", user("u1")), Some(Some("Ada"))),
+            (with(valid(), "user", user("u2")), None),
+            (with(valid(), "user", json!({"id": "u1"})), None),
+        ] {
+            let fake = FakeAuth::start(Answer::json(200, &body)).await;
+            let client = fake.client(&ManualClock::at(T0));
+            let verdict = client.validate_and_describe(&"af_live_x".into(), &ClientInfo::default()).await;
+            let name = verdict.ok().map(|verdict| match verdict {
+                Validation::Valid(valid) => valid.reply.user.map(|user| user.display_name.unwrap()),
+                other => panic!("{other:?}"),
+            });
+            assert_eq!(name.as_ref().map(|name| name.as_deref()), expected, "{body}");
+            assert_eq!(fake.asked()[0].body, json!({"token": "af_live_x", "client": {}, "withUser": true}));
+        }
     }
 
     #[tokio::test]

@@ -16,6 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use crate::AuthService;
 use crate::tokens::MARK_LIFETIME;
 
+const RENEW_EVERY: Duration = Duration::from_millis(200);
 const FLUSH_EVERY: Duration = Duration::from_secs(2);
 /// What other processes wrote is noticed so soon; thrice within [`limiter::TRUST`].
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -51,7 +52,7 @@ struct Chore {
     work: for<'a> fn(&'a AuthService) -> BoxFuture<'a, Result<(), StoreError>>,
 }
 
-const CHORES: [Chore; 8] = [
+const CHORES: [Chore; 9] = [
     Chore {
         what: "looking at owed marks",
         first: Duration::ZERO,
@@ -70,6 +71,7 @@ const CHORES: [Chore; 8] = [
         every: LOOK_EVERY,
         work: |auth| auth.look_for_imports().boxed(),
     },
+    Chore { what: "renewing copies", first: RENEW_EVERY, every: RENEW_EVERY, work: |auth| auth.renew_copies().boxed() },
     Chore { what: "writing down uses", first: FLUSH_EVERY, every: FLUSH_EVERY, work: |auth| auth.flush_some().boxed() },
     Chore { what: "sealing the audit chain", first: SEAL_EVERY, every: SEAL_EVERY, work: |auth| auth.seal().boxed() },
     Chore { what: "sweeping the limiter", first: SWEEP_EVERY, every: SWEEP_EVERY, work: |auth| auth.sweep().boxed() },
@@ -160,6 +162,7 @@ impl AuthService {
             // The keys first: a copy that is made in between must not rest on one that has just been ended.
             let reloaded = self.validator.keys.reload().await;
             self.validator.forget_all();
+            self.descriptions.forget_all();
             return reloaded;
         }
         Ok(())
@@ -174,6 +177,11 @@ impl AuthService {
     /// Learns of tokens that another process has imported.
     pub async fn look_for_imports(&self) -> Result<(), StoreError> {
         self.validator.look_for_imports().await
+    }
+
+    /// Reads copies in use again before their time is over.
+    pub async fn renew_copies(&self) -> Result<(), StoreError> {
+        self.validator.renew_copies().await
     }
 
     /// Distrusts all copies of what the database says was ended or changed. Until this has been done, and whenever it

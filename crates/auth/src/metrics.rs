@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Metrics {
     validations: Outcomes<7>,
-    cache: Outcomes<3>,
+    cache: Outcomes<4>,
     refusals: Outcomes<2>,
     limiter_state: State<3>,
     database_seconds: HistogramVec<2>,
@@ -37,6 +37,8 @@ pub(crate) enum Look {
     Stale,
     /// It was not there.
     Miss,
+    /// The text was looked for in vain a moment ago.
+    Unknown,
 }
 
 /// Whose window refused a request.
@@ -62,7 +64,7 @@ impl Metrics {
         let outcomes = ["valid", "invalid", "expired", "session_ended", "limited", "unavailable", "ip_not_allowed"];
         Self {
             validations: Outcomes::new("outcome", outcomes),
-            cache: Outcomes::new("result", ["hit", "stale", "miss"]),
+            cache: Outcomes::new("result", ["hit", "stale", "miss", "unknown"]),
             refusals: Outcomes::new("window", ["credential", "caller"]),
             limiter_state: State::new("state", ["in_process", "in_redis", "fallback"]),
             database_seconds: HistogramVec::new("for", ["validation", "ping"]),

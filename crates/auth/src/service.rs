@@ -10,6 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use store::{ForeignWrites, MarkedCredential, Store, StoreError};
 use web::ApiError;
 
+use crate::account::Descriptions;
 use crate::config::Config;
 use crate::hashing::Hasher;
 use crate::keys::{KeyRing, RefreshKey, Seal, ServiceKeys, reseal};
@@ -63,6 +64,8 @@ pub struct AuthService {
     pub(crate) outbox: Option<Outbox>,
     /// What other processes had written when we last looked.
     pub(crate) foreign_writes: Mutex<Option<ForeignWrites>>,
+    /// What users see of themselves, by user.
+    pub(crate) descriptions: Descriptions,
     /// Names this process among several, in the lease of the audit chain's sealer.
     pub(crate) instance: String,
     pub(crate) metrics: Arc<Metrics>,
@@ -73,8 +76,9 @@ pub struct AuthService {
 /// with many addresses can fill the other one, and must not crowd out customers' tokens with it.
 const LIMITER_CAPACITY: usize = 1_000_000;
 
-/// What is added to [`limiter::TRUST`], for requests that asked just before its end and are being answered.
-const HURRY: Duration = Duration::from_millis(500);
+/// After so long every instance has looked at the marks that are owed, or trusts no copy: [`limiter::TRUST`], and half a
+/// second for requests that asked just before its end and are being answered.
+pub(crate) const KNOWN_WITHIN: Duration = limiter::TRUST.saturating_add(Duration::from_millis(500));
 
 impl AuthService {
     /// Puts the parts together; makes the signing key where there is none yet.
@@ -116,6 +120,7 @@ impl AuthService {
             refresh_key: RefreshKey::new(&config.secrets.refresh_jwt),
             code_digests: derive(&config.secrets.refresh_jwt, "codes"),
             foreign_writes: Mutex::default(),
+            descriptions: Descriptions::default(),
             instance: chance.with(|rng| EventId::generate(rng)).to_string(),
             oauth_requests: oauth::Requests::new(config.oauth.timeout),
             seals: sealing_with(&config),
@@ -169,7 +174,7 @@ impl AuthService {
     /// instance may go without looking there.
     pub(crate) async fn make_known(&self, credentials: &[MarkedCredential]) {
         if self.mark(credentials).await == Marked::HereOnly {
-            tokio::time::sleep(limiter::TRUST + HURRY).await;
+            tokio::time::sleep(KNOWN_WITHIN).await;
         }
     }
 }

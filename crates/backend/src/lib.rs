@@ -10,5 +10,5 @@ mod error;
 mod http;
 mod schema;
 
-pub use http::{Config, router};
+pub use http::{App, Config, app};
 pub use schema::sdl;

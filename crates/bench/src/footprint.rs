@@ -56,7 +56,7 @@ pub(crate) async fn measure(embedded: &Stage, redis: &Redis, lines: &Path, quick
 async fn rate(stage: &Stage, lines: &Path) -> Result<f64> {
     let load = wrk::Load {
         url: stage.validate_url(),
-        authorization: Some(Stage::service_authorization()),
+        authorization: Some(wrk::Authorization::Service),
         bodies: wrk::Bodies::Lines { file: lines.display().to_string(), prefix: r#"{"token":""#, suffix: r#""}"# },
         expected: wrk::Expected::Success,
     };

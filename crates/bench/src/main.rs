@@ -17,8 +17,8 @@ use serde_json::json;
 use testkit::{Afd, Launch, Postgres, Redis, free_port};
 
 use crate::stage::{Stage, program};
-use crate::table::Row;
-use crate::wrk::{Bodies, Effort, Expected, Load};
+use crate::table::{Round, Row};
+use crate::wrk::{Authorization, Bodies, Effort, Expected, Load};
 
 /// Speed as ratios to a bare server in the same run.
 #[derive(Parser)]
@@ -35,7 +35,7 @@ struct Options {
     /// Connections of the load.
     #[arg(long, default_value_t = 32)]
     connections: u32,
-    /// Only rows whose name contains this, and the bare servers.
+    /// Only rows whose name contains this.
     #[arg(long)]
     only: Option<String>,
     /// Write the tables into this file.
@@ -51,7 +51,7 @@ const UNLIMITED: (&str, &str) = ("RATE_LIMIT_TOKEN_PER_MINUTE", "10000000");
 #[tokio::main]
 async fn main() -> Result<()> {
     let options = Options::parse();
-    let rounds = options.rounds.unwrap_or(if options.quick { 2 } else { 7 });
+    let rounds = options.rounds.unwrap_or(if options.quick { 1 } else { 5 });
     let effort = Effort {
         connections: options.connections,
         seconds: options.seconds.unwrap_or(if options.quick { 1 } else { 3 }),
@@ -71,10 +71,11 @@ async fn main() -> Result<()> {
     eprintln!("bench: writing {MANY} tokens into the embedded database");
     let lines = folder.path().join("tokens.txt");
     seed::seed(&embedded.launch.folder().join("data/auth.db"), &embedded.user_id, MANY, &lines).await?;
-    let many = Bodies::Lines { file: lines.display().to_string(), prefix: r#"{"token":""#, suffix: r#""}"# };
-
-    let rows = rows(&embedded, &limited, &shared, &bare_url, &many);
-    let rows = measure(folder.path(), rows, options.only.as_deref(), rounds, effort).await?;
+    let strangers = folder.path().join("strangers.txt");
+    seed::strangers(MANY, &strangers)?;
+    let rows = rows(&embedded, &limited, &shared, in_turn(&lines), in_turn(&strangers));
+    let rows = rows.into_iter().filter(|row| options.only.as_deref().is_none_or(|only| row.name.contains(only)));
+    let rows = measure(folder.path(), &bare_url, rows.collect(), rounds, effort).await?;
     let mut report = table::render(&rows);
     if options.only.is_none() {
         report.push('\n');
@@ -94,109 +95,76 @@ async fn bare(reply: &str) -> Result<(Afd, String)> {
     Ok((launch.start().await, format!("http://127.0.0.1:{port}/tokens/validate")))
 }
 
-const BARE: usize = 0;
-const BARE_MANY: usize = 1;
+/// Requests with the tokens of a file in turn.
+fn in_turn(lines: &Path) -> Bodies {
+    Bodies::Lines { file: lines.display().to_string(), prefix: r#"{"token":""#, suffix: r#""}"# }
+}
 
-/// The rows in the order in which each round drives them. Bodies of the bare rows are those of what is compared.
-fn rows(embedded: &Stage, limited: &Stage, shared: &Stage, bare: &str, many: &Bodies) -> Vec<(Row, Load)> {
-    let row = |name, over, target| Row { name, over, target, rounds: Vec::new() };
-    let token = |token: &str| Bodies::One(json!({ "token": token }).to_string());
-    let validate = |stage: &Stage, bodies: Bodies, expected| Load {
-        url: stage.validate_url(),
-        authorization: Some("service".to_owned()),
-        bodies,
-        expected,
+/// The rows in the order in which each round drives them.
+fn rows(embedded: &Stage, limited: &Stage, shared: &Stage, many: Bodies, strangers: Bodies) -> Vec<Row> {
+    let one = |token: &str| Bodies::One(json!({ "token": token }).to_string());
+    let row = |name, target, load, bare| Row { name, target, load, bare, rounds: Vec::new() };
+    let validate = |name, target, stage: &Stage, bodies: Bodies, expected| {
+        let authorization = Some(Authorization::Service);
+        row(
+            name,
+            Some(target),
+            Load { url: stage.validate_url(), authorization, bodies: bodies.clone(), expected },
+            bodies,
+        )
     };
-    let to_bare = |bodies: Bodies| Load {
-        url: bare.to_owned(),
-        authorization: Some("service".to_owned()),
-        bodies,
-        expected: Expected::Success,
-    };
-    let graphql = |bearer: Option<&str>, query: &str| Load {
-        url: embedded.backend.as_ref().map(|(_, url)| url.clone()).unwrap_or_default(),
-        authorization: bearer.map(|bearer| format!("Bearer {bearer}")),
-        bodies: Bodies::One(json!({ "query": query }).to_string()),
-        expected: Expected::Success,
+    let other = |name, target, url: &str, bearer: Option<&str>, body: String| {
+        let authorization = bearer.map(|bearer| Authorization::Bearer(bearer.to_owned()));
+        let load = Load { url: url.to_owned(), authorization, bodies: Bodies::One(body), expected: Expected::Success };
+        row(name, target, load, one(&embedded.token))
     };
     let garbage = "af_live_0123456789012345678901234567890123456x";
     let unknown = "af_live_000000000000000000000000000000001Rwe4s";
+    let forward_auth = format!("{}/forward-auth", embedded.auth_url);
+    let creation = format!("{}/tokens", embedded.auth_url);
+    let graphql = embedded.backend.as_ref().map(|(_, url)| url.clone()).unwrap_or_default();
+    let query = |query: &str| json!({ "query": query }).to_string();
+    let token = Some(embedded.token.as_str());
     vec![
-        (row("bare server", None, None), to_bare(token(&embedded.token))),
-        (row("bare server, 100,000 bodies in turn", None, None), to_bare(many.clone())),
-        (
-            row("validate, embedded", Some(BARE), Some(0.85)),
-            validate(embedded, token(&embedded.token), Expected::Success),
-        ),
-        (
-            // With the body of the row above, which it does not read, so that the load costs the same.
-            row("forward-auth, embedded", Some(BARE), Some(0.80)),
-            Load {
-                url: format!("{}/forward-auth", embedded.auth_url),
-                authorization: Some(format!("Bearer {}", embedded.token)),
-                bodies: token(&embedded.token),
-                expected: Expected::Success,
-            },
-        ),
-        (
-            row("validate, embedded, 100,000 tokens in turn", Some(BARE_MANY), Some(0.85)),
-            validate(embedded, many.clone(), Expected::Success),
-        ),
-        (row("validate, garbage", Some(BARE), Some(0.80)), validate(embedded, token(garbage), Expected::Refusal)),
-        (
-            row("validate, well-formed unknown", Some(BARE), Some(0.80)),
-            validate(embedded, token(unknown), Expected::Refusal),
-        ),
-        (
-            row("validate, over its limit (429)", Some(BARE), Some(0.80)),
-            validate(limited, token(&limited.token), Expected::Refusal),
-        ),
-        (
-            row("validate, Redis and PostgreSQL", Some(BARE), Some(0.50)),
-            validate(shared, token(&shared.token), Expected::Success),
-        ),
-        (row("GraphQL version", Some(BARE), Some(0.50)), graphql(None, "{ version { version } }")),
-        (
-            row("GraphQL me, both services, embedded", Some(BARE), Some(0.20)),
-            graphql(Some(&embedded.token), "{ me { id email } }"),
-        ),
-        (
-            row("token creation (bcrypt cost 10)", Some(BARE), None),
-            Load {
-                url: format!("{}/tokens", embedded.auth_url),
-                authorization: Some(format!("Bearer {}", embedded.session)),
-                bodies: Bodies::One(json!({ "name": "load" }).to_string()),
-                expected: Expected::Success,
-            },
+        validate("validate, embedded", 0.85, embedded, one(&embedded.token), Expected::Success),
+        validate("validate, embedded, 100,000 tokens in turn", 0.85, embedded, many, Expected::Success),
+        // With a body, which it does not read, so that the load costs the same.
+        other("forward-auth, embedded", Some(0.80), &forward_auth, token, json!({ "token": token }).to_string()),
+        validate("validate, garbage", 0.80, embedded, one(garbage), Expected::Refusal),
+        validate("validate, well-formed unknown", 0.80, embedded, one(unknown), Expected::Refusal),
+        validate("validate, 100,000 well-formed unknown in turn", 0.80, embedded, strangers, Expected::Refusal),
+        validate("validate, over its limit (429)", 0.80, limited, one(&limited.token), Expected::RefusalButFor(1_000)),
+        validate("validate, Redis and PostgreSQL", 0.50, shared, one(&shared.token), Expected::Success),
+        other("GraphQL version", Some(0.50), &graphql, None, query("{ version { version } }")),
+        other("GraphQL me, both services, embedded", Some(0.20), &graphql, token, query("{ me { id email } }")),
+        other(
+            "token creation (bcrypt cost 10)",
+            None,
+            &creation,
+            Some(embedded.session.as_str()),
+            json!({ "name": "load" }).to_string(),
         ),
     ]
 }
 
-/// Drives all rows in turn, round after round, after one that is not counted.
-async fn measure(
-    folder: &Path,
-    rows: Vec<(Row, Load)>,
-    only: Option<&str>,
-    rounds: u32,
-    effort: Effort,
-) -> Result<Vec<Row>> {
-    let is_wanted = |row: &Row| row.over.is_none() || only.is_none_or(|only| row.name.contains(only));
-    let (mut rows, mut loads): (Vec<Row>, Vec<Load>) = rows.into_iter().filter(|(row, _)| is_wanted(row)).unzip();
-    for round in 0..=rounds {
-        for (row, load) in rows.iter_mut().zip(&mut loads) {
-            let mut load = load.clone();
-            if load.authorization.as_deref() == Some("service") {
-                load.authorization = Some(Stage::service_authorization());
-            }
-            let warming = round == 0;
-            // The 429s are those of a token that has used up its minute, which warming sees to.
-            let expected_only_when_warm = warming && load.expected == Expected::Refusal;
-            let effort = if warming { Effort { seconds: 1, ..effort } } else { effort };
-            match wrk::run(folder, &load, effort).await {
-                Ok(figures) if !warming => row.rounds.push(figures),
-                Err(error) if !expected_only_when_warm => return Err(error).context(row.name),
-                _ => {}
-            }
+/// Drives each row round after round, and right before it the bare server with the same load.
+async fn measure(folder: &Path, bare: &str, mut rows: Vec<Row>, rounds: u32, effort: Effort) -> Result<Vec<Row>> {
+    for round in 1..=rounds {
+        for row in &mut rows {
+            let to_bare = Load {
+                url: bare.to_owned(),
+                authorization: Some(Authorization::Service),
+                bodies: row.bare.clone(),
+                expected: Expected::Success,
+            };
+            // Caches are warm, and a window that is to be exhausted is, before anything counts: after a second, or
+            // after each of many tokens has had its turn.
+            let warming = Effort { seconds: if row.load.bodies.are_many() { 5 } else { 1 }, ..effort };
+            let expected = Expected::Anything;
+            wrk::run(folder, &Load { expected, ..row.load.clone() }, warming).await.context(row.name)?;
+            let bare = wrk::run(folder, &to_bare, effort).await.context("bare server")?;
+            let ours = wrk::run(folder, &row.load, effort).await.context(row.name)?;
+            row.rounds.push(Round { bare, ours });
         }
         eprintln!("bench: round {round} of {rounds} done");
     }
@@ -208,7 +176,7 @@ fn write(path: &Path, report: &str, rounds: u32, effort: Effort) -> Result<()> {
     writeln!(head, "Commit {}, {}.", footprint::commit()?, footprint::machine()?)?;
     writeln!(
         head,
-        "{rounds} rounds of {} s a row, {} connections of wrk with two threads on the same processors; medians.\n",
+        "{rounds} rounds of {} s a row and {} connections of wrk with two threads on the same processors; medians.\n",
         effort.seconds, effort.connections
     )?;
     let page = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;

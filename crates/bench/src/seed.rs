@@ -52,3 +52,15 @@ pub(crate) async fn seed(path: &Path, user_id: &str, count: usize, lines: &Path)
     std::fs::write(lines, written)?;
     Ok(())
 }
+
+/// Writes `count` well-formed tokens that nobody has on lines of `lines`.
+pub(crate) fn strangers(count: usize, lines: &Path) -> Result<()> {
+    #[expect(clippy::disallowed_methods, reason = "what is measured does not depend on the tokens' characters")]
+    let mut rng = rand::rng();
+    let mut written = String::with_capacity(count * 47);
+    for _ in 0..count {
+        writeln!(written, "{}", TokenSecret::generate(Kind::Live, &mut rng).expose())?;
+    }
+    std::fs::write(lines, written)?;
+    Ok(())
+}

@@ -2,18 +2,28 @@
 
 use std::fmt::Write as _;
 
-use crate::wrk::Figures;
+use crate::wrk::{Bodies, Figures, Load};
 
-/// What one row measured, a figure a round.
+/// One row of the table.
 pub(crate) struct Row {
     /// What was asked.
     pub(crate) name: &'static str,
-    /// The row whose figures of the same round it is divided by; `None` for those that are a measure themselves.
-    pub(crate) over: Option<usize>,
     /// The least ratio that we want.
     pub(crate) target: Option<f64>,
-    /// Round by round.
-    pub(crate) rounds: Vec<Figures>,
+    /// How it is asked.
+    pub(crate) load: Load,
+    /// What the bare server is sent for comparison.
+    pub(crate) bare: Bodies,
+    /// What was measured.
+    pub(crate) rounds: Vec<Round>,
+}
+
+/// Two runs, one right after the other.
+pub(crate) struct Round {
+    /// Of the bare server.
+    pub(crate) bare: Figures,
+    /// Of what is compared to it.
+    pub(crate) ours: Figures,
 }
 
 /// Median, least and greatest.
@@ -39,27 +49,26 @@ impl Spread {
 /// The table in Markdown.
 pub(crate) fn render(rows: &[Row]) -> String {
     let mut table =
-        "| what | replies/s | p50 µs | p99 µs | ratio to its bare server | least–most | target | p99 ratio |\n\
-                     |---|--:|--:|--:|--:|--:|--:|--:|\n"
+        "| what | replies/s | bare replies/s | ratio | least–most | target | p50 µs | p99 µs | p99 ratio |\n\
+                     |---|--:|--:|--:|--:|--:|--:|--:|--:|\n"
             .to_owned();
     for row in rows {
-        let rate = Spread::of(row.rounds.iter().map(|round| round.rate));
-        let p50 = Spread::of(row.rounds.iter().map(|round| round.p50));
-        let p99 = Spread::of(row.rounds.iter().map(|round| round.p99));
-        let _ = write!(table, "| {} | {:.0} | {:.0} | {:.0} |", row.name, rate.median, p50.median, p99.median);
-        if let Some(over) = row.over {
-            let pairs = || row.rounds.iter().zip(&rows[over].rounds);
-            let ratio = Spread::of(pairs().map(|(ours, bare)| ours.rate / bare.rate));
-            let p99 = Spread::of(pairs().map(|(ours, bare)| ours.p99 / bare.p99));
-            let target = row.target.map_or(String::new(), |target| format!("{target:.2}"));
-            let _ = writeln!(
-                table,
-                " **{:.2}** | {:.2}–{:.2} | {target} | {:.2} |",
-                ratio.median, ratio.least, ratio.most, p99.median
-            );
-        } else {
-            table.push_str(" 1 | | | 1 |\n");
-        }
+        let of = |figure: fn(&Round) -> f64| Spread::of(row.rounds.iter().map(figure));
+        let ratio = of(|round| round.ours.rate / round.bare.rate);
+        let target = row.target.map_or(String::new(), |target| format!("{target:.2}"));
+        let _ = writeln!(
+            table,
+            "| {} | {:.0} | {:.0} | **{:.2}** | {:.2}–{:.2} | {target} | {:.0} | {:.0} | {:.2} |",
+            row.name,
+            of(|round| round.ours.rate).median,
+            of(|round| round.bare.rate).median,
+            ratio.median,
+            ratio.least,
+            ratio.most,
+            of(|round| round.ours.p50).median,
+            of(|round| round.ours.p99).median,
+            of(|round| round.ours.p99 / round.bare.p99).median,
+        );
     }
     table
 }

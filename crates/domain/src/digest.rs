@@ -162,6 +162,22 @@ mod tests {
         assert_eq!(tokens.digest(&["x"]), DigestKey::derive(SECRET, "tokens").digest(&["x"]));
     }
 
+    /// Published by C2SP/wycheproof; see `tests/published/README.md`.
+    #[test]
+    fn hmac_makes_wycheproofs_tags() {
+        let groups: serde_json::Value =
+            serde_json::from_str(include_str!("../tests/published/wycheproof_hmac_sha256.json")).unwrap();
+        let hex = |value: &serde_json::Value| crate::wallet::ethereum::from_hex(value.as_str().unwrap()).unwrap();
+        let mut count = 0;
+        for test in groups.as_array().unwrap().iter().flat_map(|group| group["tests"].as_array().unwrap()) {
+            let made = hmac(&hex(&test["key"])).chain_update(hex(&test["msg"])).finalize().into_bytes();
+            let tag = hex(&test["tag"]);
+            assert_eq!(made.starts_with(&tag), test["result"] == "valid", "{test}");
+            count += 1;
+        }
+        assert_eq!(count, 174);
+    }
+
     #[test]
     fn parts_do_not_run_together() {
         let key = DigestKey::derive(SECRET, "codes");

@@ -22,6 +22,7 @@ use telemetry::Registry;
 use crate::redis::{CallTimes, SharedLimiter};
 use memory::MemoryLimiter;
 
+pub use crate::memory::WindowPlace;
 pub use crate::redis::{Redis, RedisOptions, RedisUrlError, TRUST, Timekeeper};
 
 /// The state of a key's window.
@@ -148,6 +149,16 @@ impl Limiter {
         }
     }
 
+    /// Where the window and the mark of the credential `id` are in the memory of this process; `None` if they are in
+    /// Redis, or if it has none of its own.
+    #[must_use]
+    pub fn place_of(&self, id: &str) -> Option<WindowPlace> {
+        match &self.0 {
+            Place::Memory(memory) => memory.place_of(id),
+            Place::Redis(_) => None,
+        }
+    }
+
     /// Counts a request with the credential `id`, which has just been read and needs no trust. `before` is the evidence
     /// that was at hand before it was read, by default none; what is returned goes with the copy.
     #[inline]
@@ -187,6 +198,16 @@ impl Limiter {
         match &self.0 {
             Place::Memory(memory) => memory.mark_stale(id, version, now.plus(lasting)),
             Place::Redis(redis) => redis.mark_stale_here(id, version, lasting, now),
+        }
+    }
+
+    /// Whether a copy of what `id` names can be trusted without asking anybody: it was not marked, and nobody but this
+    /// process marks it. With Redis others do, so there it never can.
+    #[must_use]
+    pub fn is_unmarked(&self, id: &str, version: i64, now: Timestamp) -> bool {
+        match &self.0 {
+            Place::Memory(memory) => !memory.is_stale(id, version, now),
+            Place::Redis(_) => false,
         }
     }
 

@@ -3,9 +3,14 @@
 
 mod conformance;
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier};
+use std::thread;
+use std::time::Duration;
 
-use limiter::Limiter;
+use domain::{Limit, Timestamp};
+use futures_util::FutureExt as _;
+use limiter::{CopyVerdict, Evidence, Limiter, Marked, Verdict};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn random_arrivals_agree_with_brute_force() {
@@ -13,24 +18,99 @@ async fn random_arrivals_agree_with_brute_force() {
     tokio::task::block_in_place(|| conformance::random_arrivals_agree_with_brute_force(&limiter, 2_000));
 }
 
-macro_rules! conforms {
-    ($($requirement:ident($($rounds:literal)?),)*) => {
-        $(#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
-        async fn $requirement() {
-            conformance::$requirement(&Arc::new(Limiter::in_memory(10_000)), $($rounds)?).await;
-        })*
-    };
+/// A fresh limiter, and no server that it needs.
+async fn fresh() -> (Arc<Limiter>, ()) {
+    (Arc::new(Limiter::in_memory(10_000)), ())
 }
 
-conforms! {
-    the_quota_counts_down_and_tells_when_it_comes_back(),
-    looking_consumes_nothing(),
-    bursts_on_both_sides_of_an_edge_share_one_window(),
-    a_full_limit_is_back_after_exactly_one_idle_window(),
-    a_clock_set_back_admits_nobody_early_and_locks_nobody_out(),
-    requests_that_overtake_each_other_admit_no_more(),
-    parallel_requests_are_admitted_exactly_up_to_the_limit(100),
-    a_mark_makes_older_copies_stale_while_it_lasts(),
-    a_credential_and_its_id_have_one_window(),
-    once_marked_no_older_copy_is_counted_again(300),
+conformance::conforms!(fresh(), 100, 300);
+
+const NOW: Timestamp = Timestamp::from_millis(1_762_603_200_000);
+const THREADS: u32 = 4;
+
+/// By its name and by its place, while idle keys are being dropped.
+#[tokio::test]
+async fn a_window_counts_exactly_however_it_is_reached() {
+    let limit = Limit::per_minute(500);
+    for round in 0..100 {
+        let (limiter, id, start) =
+            (Limiter::in_memory(1_000), format!("pat:{round}"), Barrier::new(THREADS as usize + 1));
+        let _: (Verdict, Evidence) = limiter.admit_read(&id, Evidence::default(), limit, NOW).await;
+        let place = limiter.place_of(&id).unwrap();
+        let admitted: u32 = thread::scope(|scope| {
+            let asking: Vec<_> = (0..THREADS)
+                .map(|number| {
+                    let (limiter, id, place, start) = (&limiter, &id, &place, &start);
+                    scope.spawn(move || {
+                        start.wait();
+                        let by_place = || place.admit_copy(1, limit, NOW).unwrap();
+                        let by_name = || {
+                            let asking = limiter.admit_copy(id, 1, Evidence::default(), limit, NOW);
+                            asking.now_or_never().expect("in memory nobody waits")
+                        };
+                        (0..250)
+                            .map(|turn| if (turn + number).is_multiple_of(2) { by_place() } else { by_name() })
+                            .filter(|verdict| matches!(verdict, CopyVerdict::Counted(Verdict::Admitted(_))))
+                            .count()
+                    })
+                })
+                .collect();
+            start.wait();
+            for _ in 0..20 {
+                limiter.sweep(NOW);
+            }
+            asking.into_iter().map(|thread| u32::try_from(thread.join().unwrap()).unwrap()).sum()
+        });
+        assert_eq!(admitted, 499, "round {round}");
+    }
+}
+
+#[tokio::test]
+async fn once_marked_no_older_copy_is_counted_at_its_place() {
+    let limit = Limit { count: u32::MAX, window: Duration::from_mins(1) };
+    for round in 0..300 {
+        let (limiter, id, start) =
+            (Limiter::in_memory(1_000), format!("pat:{round}"), Barrier::new(THREADS as usize + 1));
+        let _: (Verdict, Evidence) = limiter.admit_read(&id, Evidence::default(), limit, NOW).await;
+        let place = limiter.place_of(&id).unwrap();
+        let marked = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for _ in 0..THREADS {
+                let (place, start, marked) = (&place, &start, &marked);
+                scope.spawn(move || {
+                    start.wait();
+                    loop {
+                        let was_marked = marked.load(Ordering::SeqCst);
+                        let verdict = place.admit_copy(1, limit, NOW);
+                        assert!(!was_marked || verdict == Some(CopyVerdict::Stale), "round {round}: {verdict:?}");
+                        if was_marked {
+                            return;
+                        }
+                    }
+                });
+            }
+            start.wait();
+            let marking = limiter.mark_stale(&id, 2, Duration::from_secs(30), NOW).now_or_never();
+            assert_eq!(marking, Some(Marked::Everywhere));
+            marked.store(true, Ordering::SeqCst);
+        });
+    }
+}
+
+/// A key that was dropped and came back has another place; what knows the old one must not count there.
+#[tokio::test]
+async fn a_place_ends_with_its_window() {
+    let limit = Limit::per_minute(2);
+    let limiter = Limiter::in_memory(1_000);
+    assert!(limiter.place_of("pat:x").is_none());
+    let _: (Verdict, Evidence) = limiter.admit_read("pat:x", Evidence::default(), limit, NOW).await;
+    let place = limiter.place_of("pat:x").unwrap();
+    let later = NOW.plus(Duration::from_mins(1));
+    limiter.sweep(later);
+    assert_eq!(place.admit_copy(1, limit, later), None);
+    assert!(matches!(limiter.admit("pat:x", limit, later).await, Verdict::Admitted(_)));
+    assert_eq!(place.admit_copy(1, limit, later), None);
+    let place = limiter.place_of("pat:x").unwrap();
+    assert!(matches!(place.admit_copy(1, limit, later), Some(CopyVerdict::Counted(Verdict::Admitted(_)))));
+    assert!(matches!(limiter.admit("pat:x", limit, later).await, Verdict::Refused { .. }));
 }

@@ -1,5 +1,7 @@
 //! Failures of the database, as opposed to misses.
 
+use std::sync::Arc;
+
 /// The database is away or broken. What a caller asked for and is not there is never an error.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -24,13 +26,19 @@ pub enum StoreError {
     /// The database's file or its folder cannot be created.
     #[error("the database file cannot be opened")]
     File(#[from] std::io::Error),
+    /// What failed was asked by several at once.
+    #[error(transparent)]
+    Shared(Arc<StoreError>),
 }
 
 impl StoreError {
     /// Whether the same call may succeed later without anybody repairing anything.
     #[must_use]
-    pub const fn is_unavailable(&self) -> bool {
-        matches!(self, Self::Unavailable(_))
+    pub fn is_unavailable(&self) -> bool {
+        match self {
+            Self::Shared(error) => error.is_unavailable(),
+            error => matches!(error, Self::Unavailable(_)),
+        }
     }
 
     /// Whether the transaction lost against another one and is worth running again at once. A row that another

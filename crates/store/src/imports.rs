@@ -9,7 +9,7 @@ use crate::operators::{NewUser, NewUserOutcome, add_user};
 use crate::rows::{Columns, app, millis};
 use crate::tokens::{NewTokenSecret, insert_secret};
 use crate::transaction::transaction;
-use crate::{Store, StoreError};
+use crate::{Store, StoreError, users};
 
 /// A token that is about to be imported, without its hash, which takes long to make.
 #[derive(Debug, Clone)]
@@ -203,6 +203,8 @@ async fn insert(
             NewUserOutcome::IdTaken => {}
             NewUserOutcome::WayInTaken(user_id) => return Ok(ImportOutcome::AddressTaken(user_id)),
         }
+    } else if users::lock(tx, &import.user_id).await?.is_none() {
+        return Ok(ImportOutcome::NoUser);
     }
     let event = new_event().with("tokenId", import.id.as_str()).with("name", import.name.as_str());
     sqlx::query(

@@ -5,6 +5,7 @@ use domain::{TokenId, TokenSecretId, UserId};
 
 use crate::audit::{NewEvent, record};
 use crate::owed_marks::{MarkedCredential, owe};
+use crate::rows::Columns as _;
 use crate::transaction::transaction;
 use crate::{Store, StoreError};
 
@@ -32,7 +33,8 @@ impl LeakRemedy {
 }
 
 impl Store {
-    /// Does about the leaked secret what `remedy` says and writes `token.leaked`; false when it is gone.
+    /// Does about the leaked secret what `remedy` says, or ends it alone if a rotation has replaced it meanwhile; writes
+    /// `token.leaked` and returns what was done. `None` when the secret is gone.
     pub async fn record_leak(
         &self,
         user_id: &UserId,
@@ -40,21 +42,26 @@ impl Store {
         secret_id: &TokenSecretId,
         remedy: LeakRemedy,
         event: &NewEvent,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<LeakRemedy>, StoreError> {
         transaction!(self, |tx| {
-            // First the token's row: of two reports of the same token the second waits here and finds it gone.
-            let found = sqlx::query(
-                "UPDATE personal_access_tokens SET version = version + 1 WHERE id = $1 AND user_id = $2 \
-                 AND EXISTS (SELECT 1 FROM token_secrets WHERE id = $3 AND token_id = $1)",
-            )
-            .bind(token_id.as_str())
-            .bind(user_id.as_str())
-            .bind(secret_id.as_str())
-            .execute(&mut *tx)
-            .await?;
+            // First the token's row: other reports of it, and rotations, wait here. What has become of the secret is
+            // asked in another statement, which sees what they have committed.
+            let found =
+                sqlx::query("UPDATE personal_access_tokens SET version = version + 1 WHERE id = $1 AND user_id = $2")
+                    .bind(token_id.as_str())
+                    .bind(user_id.as_str())
+                    .execute(&mut *tx)
+                    .await?;
             if found.rows_affected() == 0 {
-                return Ok(false);
+                return Ok(None);
             }
+            let secret = sqlx::query("SELECT valid_until FROM token_secrets WHERE id = $1 AND token_id = $2")
+                .bind(secret_id.as_str())
+                .bind(token_id.as_str())
+                .fetch_optional(&mut *tx)
+                .await?;
+            let Some(secret) = secret else { return Ok(None) };
+            let remedy = if secret.opt_time("valid_until")?.is_some() { LeakRemedy::EndSecret } else { remedy };
             let (delete, id) = match remedy {
                 LeakRemedy::Revoke => ("DELETE FROM personal_access_tokens WHERE id = $1", token_id.as_str()),
                 LeakRemedy::EndSecret => ("DELETE FROM token_secrets WHERE id = $1", secret_id.as_str()),
@@ -66,7 +73,7 @@ impl Store {
             }
             let event = event.clone().with("tokenId", token_id.as_str()).with("action", remedy.as_str());
             record(tx, EventType::TokenLeaked, Some(user_id), &event).await?;
-            Ok(true)
+            Ok(Some(remedy))
         })
     }
 }

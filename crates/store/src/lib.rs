@@ -40,6 +40,7 @@ mod sign_in;
 mod signing_keys;
 mod sms;
 mod sqlite;
+mod token_lookups;
 mod token_secrets;
 mod token_uses;
 mod tokens;

@@ -113,8 +113,9 @@ impl Store {
 
     /// Deletes at most `limit` codes that expired before `over_before`, and returns how many.
     pub async fn purge_link_codes(&self, over_before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        // Twice: a new code may have taken the place of the one that was found.
         self.purge(
-            "DELETE FROM link_codes WHERE (user_id, type) IN \
+            "DELETE FROM link_codes WHERE expires_at < $1 AND (user_id, type) IN \
                  (SELECT user_id, type FROM link_codes WHERE expires_at < $1 LIMIT $2)",
             over_before,
             limit,

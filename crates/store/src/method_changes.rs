@@ -8,6 +8,7 @@ use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
 use crate::audit::{NewEvent, record};
+use crate::owed_marks::{MarkedCredential, owe};
 use crate::rows::{Columns, app};
 use crate::sign_in::{MethodType, WayIn};
 use crate::transaction::transaction;
@@ -48,16 +49,21 @@ impl Store {
         transaction!(self, |tx| {
             users::lock(tx, user_id).await?;
             let Some(method) = find(tx, user_id, id).await? else { return Ok(UnlinkOutcome::NotFound) };
-            let others = sqlx::query("SELECT COUNT(*) AS others FROM auth_methods WHERE user_id = $1 AND id <> $2")
-                .bind(user_id.as_str())
-                .bind(id.as_str())
-                .fetch_one(&mut *tx)
-                .await?
-                .count("others")?;
+            // One that was never proved lets nobody in.
+            let others = sqlx::query(
+                "SELECT COUNT(*) AS others FROM auth_methods WHERE user_id = $1 AND id <> $2 AND verified = 1",
+            )
+            .bind(user_id.as_str())
+            .bind(id.as_str())
+            .fetch_one(&mut *tx)
+            .await?
+            .count("others")?;
             if others == 0 {
                 return Ok(UnlinkOutcome::Last);
             }
-            remove(tx, user_id, id, &method, event.at).await?;
+            if !remove(tx, user_id, id, &method, event.at).await? {
+                return Ok(UnlinkOutcome::NotFound);
+            }
             let event = event.clone().with("method", &method.kind).with("methodId", id.as_str());
             record(tx, EventType::MethodUnlinked, Some(user_id), &event).await?;
             Ok(UnlinkOutcome::Unlinked)
@@ -137,8 +143,12 @@ pub(crate) async fn release_unproved(
     let Some(row) = row else { return Ok(()) };
     let (id, user_id): (AuthMethodId, UserId) = (row.parsed("id")?, row.parsed("user_id")?);
     let method = Found::from_row(&row)?;
-    users::lock(tx, &user_id).await?;
-    remove(tx, &user_id, &id, &method, at).await?;
+    // Until the user is locked, another who proves the same may do the same, and the account may go.
+    if users::lock(tx, &user_id).await?.is_none() || !remove(tx, &user_id, &id, &method, at).await? {
+        return Ok(());
+    }
+    // Nobody who is told of this call knows whose account it was.
+    owe(tx, &MarkedCredential::User(user_id.clone()), at).await?;
     let event = NewEvent {
         id: event_id.clone(),
         at,
@@ -151,14 +161,18 @@ pub(crate) async fn release_unproved(
 }
 
 /// Removes a way in of a user whose row is locked; if it was the primary one, the oldest of those left is from now on.
+/// Whether it was still there.
 async fn remove(
     tx: &mut AnyConnection,
     user_id: &UserId,
     id: &AuthMethodId,
     method: &Found,
     at: Timestamp,
-) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM auth_methods WHERE id = $1").bind(id.as_str()).execute(&mut *tx).await?;
+) -> Result<bool, StoreError> {
+    let removed = sqlx::query("DELETE FROM auth_methods WHERE id = $1").bind(id.as_str()).execute(&mut *tx).await?;
+    if removed.rows_affected() == 0 {
+        return Ok(false);
+    }
     if method.is_primary {
         sqlx::query(
             "UPDATE auth_methods SET is_primary = 1 WHERE id = \
@@ -168,7 +182,8 @@ async fn remove(
         .execute(&mut *tx)
         .await?;
     }
-    show_another(tx, user_id, method, at).await
+    show_another(tx, user_id, method, at).await?;
+    Ok(true)
 }
 
 /// Where the account showed what has been removed, it shows another of the kind from now on, or none.

@@ -51,6 +51,8 @@ pub enum LinkOutcome {
     AlreadyLinked,
     /// It is another account's; nothing has changed.
     Taken,
+    /// The account is gone or shut; nothing has changed.
+    NoAccount,
 }
 
 impl AuthMethod {
@@ -85,7 +87,10 @@ impl Store {
 /// Adds a proved way in to an account, fills in what the user's row lacks, and writes `method.linked`. The caller has
 /// checked the proof and spent it in this very transaction.
 pub(crate) async fn link(tx: &mut AnyConnection, new: &NewLink, event: &NewEvent) -> Result<LinkOutcome, StoreError> {
-    users::lock(tx, &new.user_id).await?;
+    // The session that asked may have ended since.
+    if users::lock(tx, &new.user_id).await?.is_none_or(|user| user.disabled_at.is_some()) {
+        return Ok(LinkOutcome::NoAccount);
+    }
     match find_user_id(tx, &new.way_in).await? {
         Some(owner) if owner == new.user_id => return Ok(LinkOutcome::AlreadyLinked),
         Some(_) => return Ok(LinkOutcome::Taken),

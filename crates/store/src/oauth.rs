@@ -6,7 +6,7 @@ use crate::audit::NewEvent;
 use crate::methods::{self, LinkOutcome, NewLink};
 use crate::rows::{Columns, app};
 use crate::transaction::transaction;
-use crate::{Store, StoreError, users};
+use crate::{Store, StoreError};
 
 /// A browser that is about to be sent to a provider.
 #[derive(Debug, Clone)]
@@ -156,7 +156,7 @@ impl Store {
     }
 
     /// Adds what the provider vouched for to the account that asked for it, and removes the spent state, which is good
-    /// for one link. `None` when there is no such state or its account is disabled.
+    /// for one link. `None` when there is no such state.
     pub async fn finish_oauth_link(
         &self,
         state: &Digest,
@@ -177,10 +177,7 @@ impl Store {
             if spent == 0 {
                 return Ok(None);
             }
-            match users::lock(tx, &link.user_id).await? {
-                Some(user) if user.disabled_at.is_none() => methods::link(tx, link, event).await.map(Some),
-                _ => Ok(None),
-            }
+            methods::link(tx, link, event).await.map(Some)
         })
     }
 

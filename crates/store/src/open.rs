@@ -10,6 +10,7 @@ use sqlx::{Any, AnyPool, Connection as _, Row, Transaction};
 
 use crate::reader::Reader;
 use crate::rows::app;
+use crate::token_lookups::Lookups;
 use crate::{StoreError, postgres, sqlite};
 
 /// How to use the database.
@@ -50,6 +51,7 @@ pub struct Store {
     pub(crate) product: Product,
     /// How long one call may hold a connection; a peer that says nothing at all must not keep anybody for ever.
     pub(crate) patience: Option<Duration>,
+    pub(crate) lookups: Arc<Lookups>,
 }
 
 /// Which database it is.

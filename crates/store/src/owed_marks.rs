@@ -1,11 +1,11 @@
-//! Marks that are owed: which credentials' cached copies must not be trusted any more.
+//! Marks that are owed: which credentials' cached copies, and which users', must not be trusted any more.
 //!
 //! Whoever ends or changes a credential marks it where all instances see it at once. That place may be out of reach, or
 //! forget. So the same transaction also writes the mark here, and every instance looks here all the time.
 
 use std::time::Duration;
 
-use domain::{SessionId, Timestamp, TokenId};
+use domain::{SessionId, Timestamp, TokenId, UserId};
 use sqlx::AnyConnection;
 
 use crate::rows::Columns;
@@ -14,22 +14,25 @@ use crate::{Store, StoreError};
 /// For how long a mark is owed: longer than any copy lives that was made before it, whatever the clocks say.
 const OWED_FOR: Duration = Duration::from_mins(2);
 
-/// A credential that is cached by its id.
+/// What is cached by its id: a credential, or a user.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum MarkedCredential {
     /// A personal access token.
     Token(TokenId),
     /// A session.
     Session(SessionId),
+    /// What a user sees of their own account.
+    User(UserId),
 }
 
 impl MarkedCredential {
-    /// `pat:` or `session:` and the id, the name under which windows and marks are kept.
+    /// `pat:`, `session:` or `user:` and the id, the name under which windows and marks are kept.
     #[must_use]
     pub fn key(&self) -> String {
         match self {
             Self::Token(id) => format!("pat:{id}"),
             Self::Session(id) => format!("session:{id}"),
+            Self::User(id) => format!("user:{id}"),
         }
     }
 }
@@ -48,8 +51,10 @@ impl Store {
 
     /// Deletes at most `limit` marks that were owed until before `over_before`, and returns how many.
     pub async fn purge_owed_marks(&self, over_before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        // Twice: what was found may be owed again meanwhile.
         self.purge(
-            "DELETE FROM owed_marks WHERE credential IN (SELECT credential FROM owed_marks WHERE ends < $1 LIMIT $2)",
+            "DELETE FROM owed_marks WHERE ends < $1 \
+             AND credential IN (SELECT credential FROM owed_marks WHERE ends < $1 LIMIT $2)",
             over_before,
             limit,
         )

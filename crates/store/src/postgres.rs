@@ -1,5 +1,6 @@
 //! PostgreSQL 15 or later, or what speaks like it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::any::AnyPoolOptions;
@@ -40,7 +41,7 @@ pub(crate) async fn open(url: &str, options: &Options) -> Result<Store, StoreErr
             .map(drop)?,
     }
     let patience = Some(options.statement_timeout + SERVER_FIRST);
-    Ok(Store { writer, readers, product: Product::Postgres, patience })
+    Ok(Store { writer, readers, product: Product::Postgres, patience, lookups: Arc::default() })
 }
 
 fn pool(url: &str, options: &Options, connections: u32) -> Result<AnyPool, StoreError> {

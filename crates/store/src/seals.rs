@@ -32,10 +32,11 @@ impl SealedIn {
     const fn select(self) -> &'static str {
         match self {
             Self::SigningKey => {
-                "SELECT kid AS name, sealed_private_key AS sealed FROM signing_keys WHERE seal_key <> $1"
+                "SELECT kid AS name, sealed_private_key AS sealed FROM signing_keys WHERE seal_key <> $1 ORDER BY kid"
             }
             Self::SecondFactor => {
-                "SELECT user_id AS name, sealed_secret AS sealed FROM totp_factors WHERE seal_key <> $1"
+                "SELECT user_id AS name, sealed_secret AS sealed FROM totp_factors WHERE seal_key <> $1 \
+                 ORDER BY user_id"
             }
         }
     }
@@ -54,7 +55,8 @@ impl SealedIn {
 }
 
 impl Store {
-    /// Everything that is sealed under another key than `present`.
+    /// Everything that is sealed under another key than `present`, in one order on every instance, so that two that seal
+    /// it anew do not wait for each other.
     pub async fn list_foreign_seals(&self, present: &DigestKeyId) -> Result<Vec<ForeignSeal>, StoreError> {
         let mut found = Vec::new();
         for kept_in in SealedIn::ALL {

@@ -35,7 +35,8 @@ pub(crate) async fn open(url: &str, options: &Options) -> Result<Store, StoreErr
     let writer = connections(1, options, pragmas.clone(), connected).connect(&url).await?;
     let query_only = format!("{pragmas} PRAGMA query_only = ON;");
     let readers = connections(READERS, options, query_only, Arc::new(AtomicU64::new(0))).connect(&url).await?;
-    Ok(Store { writer, readers, product: Product::Sqlite { writer_connections }, patience: None })
+    let product = Product::Sqlite { writer_connections };
+    Ok(Store { writer, readers, product, patience: None, lookups: Arc::default() })
 }
 
 fn connections(count: u32, options: &Options, pragmas: String, connected: Arc<AtomicU64>) -> AnyPoolOptions {

@@ -4,7 +4,7 @@ use domain::{Digest, DigestKeyId, Timestamp, TokenSecretId};
 use sqlx::any::AnyRow;
 
 use crate::rows::Columns;
-use crate::tokens::{Token, token_columns, tokens_with_present_secret};
+use crate::tokens::Token;
 use crate::transaction::transaction;
 use crate::{Store, StoreError};
 
@@ -60,18 +60,19 @@ macro_rules! found_token {
     ($condition:literal) => {
         concat!(
             "SELECT ",
-            token_columns!(),
+            $crate::tokens::token_columns!(),
             ", s.id AS secret_id, s.hash, s.digest, s.seal_key, s.valid_until, \
              u.email, u.display_name, u.avatar_url, u.disabled_at",
-            tokens_with_present_secret!(),
+            $crate::tokens::tokens_with_present_secret!(),
             "JOIN token_secrets s ON s.token_id = t.id JOIN users u ON u.id = t.user_id WHERE ",
             $condition
         )
     };
 }
+pub(crate) use found_token;
 
 impl FoundToken {
-    fn from_row(row: &AnyRow) -> Result<Self, StoreError> {
+    pub(crate) fn from_row(row: &AnyRow) -> Result<Self, StoreError> {
         Ok(Self {
             token: Token::from_row(row)?,
             secret: TokenSecret {
@@ -92,13 +93,6 @@ impl FoundToken {
 }
 
 impl Store {
-    /// The token with a secret of this digest, in one query.
-    pub async fn find_token_by_digest(&self, digest: &Digest) -> Result<Option<FoundToken>, StoreError> {
-        let row =
-            sqlx::query(found_token!("s.digest = $1")).bind(digest.to_string()).fetch_optional(self.reader()).await?;
-        row.as_ref().map(FoundToken::from_row).transpose()
-    }
-
     /// The token with this secret, if it still has it.
     pub async fn find_token_by_secret(&self, id: &TokenSecretId) -> Result<Option<FoundToken>, StoreError> {
         let row = sqlx::query(found_token!("s.id = $1")).bind(id.as_str()).fetch_optional(self.reader()).await?;

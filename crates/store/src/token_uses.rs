@@ -1,15 +1,38 @@
 //! When and from where tokens are used. Written seconds later, in batches: it may lag.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, LazyLock};
 
 use domain::audit::{Actor, EventType};
 use domain::{ClientInfo, EventId, Timestamp, TokenId};
-use sqlx::AnyConnection;
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, AssertSqlSafe};
 
 use crate::audit::{NewEvent, record};
 use crate::rows::{Columns, ip};
 use crate::transaction::transaction;
 use crate::{Store, StoreError};
+
+/// How many uses a statement notes. Few sizes, so that few statements are prepared; what is missing to the next of them
+/// is filled up with the last use.
+const SIZES: [usize; 3] = [1, 8, 64];
+
+/// `last_used_ip` comes back as it was, for this does not change it.
+static NOTE: LazyLock<[Arc<str>; SIZES.len()]> = LazyLock::new(|| {
+    SIZES.map(|size| {
+        let rows: Vec<_> =
+            (0..size).map(|row| format!("(${}, CAST(${} AS BIGINT))", 2 * row + 1, 2 * row + 2)).collect();
+        let rows = rows.join(", ");
+        // Columns of VALUES have these names in both databases.
+        format!(
+            "UPDATE personal_access_tokens AS t \
+             SET last_used_at = CASE WHEN t.last_used_at > v.column2 THEN t.last_used_at ELSE v.column2 END \
+             FROM (VALUES {rows}) AS v WHERE t.id = v.column1 \
+             RETURNING id, user_id, name, last_used_at, last_used_ip"
+        )
+        .into()
+    })
+});
 
 /// A use of a token that was admitted some seconds ago.
 #[derive(Debug, Clone)]
@@ -32,28 +55,38 @@ impl Store {
         let mut uses: Vec<_> = uses.iter().collect();
         uses.sort_by(|a, b| (&a.token_id, a.at).cmp(&(&b.token_id, b.at)));
         transaction!(self, |tx| {
-            for token_use in &uses {
-                record_use(tx, token_use).await?;
+            // Each statement notes one use of a token: of two, nobody knows which would count.
+            for different in uses.chunk_by(|a, b| a.token_id != b.token_id) {
+                for some in different.chunks(SIZES[SIZES.len() - 1]) {
+                    let rows = note(tx, some).await?;
+                    for token_use in some {
+                        if let Some(row) = rows.get(&token_use.token_id) {
+                            note_address(tx, token_use, row).await?;
+                        }
+                    }
+                }
             }
             Ok(())
         })
     }
 }
 
-async fn record_use(tx: &mut AnyConnection, token_use: &TokenUse) -> Result<(), StoreError> {
+/// Notes when these different tokens were used, at most as many as one statement takes; returns the rows of those that
+/// are there.
+async fn note(tx: &mut AnyConnection, uses: &[&TokenUse]) -> Result<HashMap<TokenId, AnyRow>, StoreError> {
+    let place = SIZES.iter().position(|&size| size >= uses.len()).expect("nobody notes more at once");
+    let mut query = sqlx::query(AssertSqlSafe(Arc::clone(&NOTE[place])));
+    for token_use in uses.iter().chain(uses.last().into_iter().cycle()).take(SIZES[place]) {
+        query = query.bind(token_use.token_id.as_str()).bind(token_use.at.as_millis());
+    }
+    let rows = query.fetch_all(tx).await?;
+    rows.into_iter().map(|row| Ok((row.parsed("id")?, row))).collect()
+}
+
+/// Writes `token.used` where the address is not the last one.
+async fn note_address(tx: &mut AnyConnection, token_use: &TokenUse, row: &AnyRow) -> Result<(), StoreError> {
     let at = token_use.at.as_millis();
     let address = ip(&token_use.client);
-    // `last_used_ip` comes back as it was: the second statement changes it.
-    let row = sqlx::query(
-        "UPDATE personal_access_tokens \
-         SET last_used_at = CASE WHEN last_used_at > $1 THEN last_used_at ELSE $1 END \
-         WHERE id = $2 RETURNING user_id, name, last_used_at, last_used_ip",
-    )
-    .bind(at)
-    .bind(token_use.token_id.as_str())
-    .fetch_optional(&mut *tx)
-    .await?;
-    let Some(row) = row else { return Ok(()) };
     if address.is_none() || address == row.opt_text("last_used_ip")? {
         return Ok(());
     }

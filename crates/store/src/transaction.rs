@@ -19,7 +19,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(16);
 ///
 /// On PostgreSQL each statement sees what was committed before it began. A block that decides by what it has read
 /// therefore first updates a row that everybody who could change the answer updates as well, or repeats the condition
-/// in the statement that changes something.
+/// in the statement that changes something; but only a condition on the row that this statement changes: having waited
+/// for that row, PostgreSQL looks at it again, and at no other.
 ///
 /// A macro because the compiler cannot yet prove that the future of an `AsyncFn(&mut AnyConnection)` parameter is
 /// `Send` (rust-lang/rust#100013), and handlers need futures that are.

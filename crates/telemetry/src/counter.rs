@@ -7,16 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
-use crate::stripe::{STRIPES, mine};
+use crate::Striped;
 
 /// A number that only grows. Clones count together.
 #[derive(Clone, Default)]
-pub struct Counter(Arc<[Stripe; STRIPES]>);
-
-/// As far apart as the processor fetches memory, so that one thread's counting does not slow another's.
-#[derive(Default)]
-#[repr(align(128))]
-struct Stripe(AtomicU64);
+pub struct Counter(Arc<Striped<AtomicU64>>);
 
 impl Counter {
     /// Counts one more.
@@ -26,13 +21,13 @@ impl Counter {
 
     /// Counts `n` more.
     pub fn add(&self, n: u64) {
-        self.0[mine()].0.fetch_add(n, Ordering::Relaxed);
+        self.0.mine().fetch_add(n, Ordering::Relaxed);
     }
 
     /// What has been counted.
     #[must_use]
     pub fn get(&self) -> u64 {
-        self.0.iter().map(|stripe| stripe.0.load(Ordering::Relaxed)).sum()
+        self.0.iter().map(|count| count.load(Ordering::Relaxed)).sum()
     }
 }
 

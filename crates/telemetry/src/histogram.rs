@@ -8,7 +8,7 @@ use std::time::Duration;
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
-use crate::stripe::{STRIPES, mine};
+use crate::Striped;
 
 /// The upper ends of the buckets, in microseconds: from a validation out of memory to what gives up.
 pub const BOUNDS: [u64; 14] =
@@ -17,11 +17,10 @@ const BUCKETS: usize = BOUNDS.len() + 1;
 
 /// How many took how long. Clones count together.
 #[derive(Clone, Default)]
-pub struct Histogram(Arc<[Stripe; STRIPES]>);
+pub struct Histogram(Arc<Striped<Times>>);
 
 #[derive(Default)]
-#[repr(align(128))]
-struct Stripe {
+struct Times {
     buckets: [AtomicU64; BUCKETS],
     micros: AtomicU64,
 }
@@ -31,9 +30,9 @@ impl Histogram {
     pub fn observe(&self, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let bucket = BOUNDS.iter().position(|bound| micros <= *bound).unwrap_or(BOUNDS.len());
-        let stripe = &self.0[mine()];
-        stripe.buckets[bucket].fetch_add(1, Ordering::Relaxed);
-        stripe.micros.fetch_add(micros, Ordering::Relaxed);
+        let times = self.0.mine();
+        times.buckets[bucket].fetch_add(1, Ordering::Relaxed);
+        times.micros.fetch_add(micros, Ordering::Relaxed);
     }
 
     /// How many were counted.
@@ -43,7 +42,7 @@ impl Histogram {
     }
 
     fn buckets(&self) -> [u64; BUCKETS] {
-        std::array::from_fn(|bucket| self.0.iter().map(|stripe| stripe.buckets[bucket].load(Ordering::Relaxed)).sum())
+        std::array::from_fn(|bucket| self.0.iter().map(|times| times.buckets[bucket].load(Ordering::Relaxed)).sum())
     }
 }
 
@@ -56,7 +55,7 @@ impl fmt::Debug for Histogram {
 impl EncodeMetric for Histogram {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
         let counts = self.buckets();
-        let micros: u64 = self.0.iter().map(|stripe| stripe.micros.load(Ordering::Relaxed)).sum();
+        let micros: u64 = self.0.iter().map(|times| times.micros.load(Ordering::Relaxed)).sum();
         let ends = BOUNDS.iter().map(|bound| Duration::from_micros(*bound).as_secs_f64()).chain([f64::INFINITY]);
         let buckets: Vec<(f64, u64)> = ends.zip(counts).collect();
         let sum = Duration::from_micros(micros).as_secs_f64();

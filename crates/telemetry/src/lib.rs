@@ -14,3 +14,4 @@ pub use histogram::{BOUNDS, Histogram, HistogramVec};
 pub use prometheus_client::metrics::gauge::Gauge;
 pub use registry::{CONTENT_TYPE, Registry};
 pub use state::State;
+pub use stripe::Striped;

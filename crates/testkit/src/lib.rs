@@ -15,16 +15,20 @@ mod service_jwt;
 mod sms;
 mod smtp;
 mod time;
+mod until;
 
 pub use browser::{Browser, Focus, Sight};
 pub use jsonwebtoken::Algorithm;
-pub use node::{WalletSignature, authenticator_code, sign_with_wallet, test_clients, verify_by_jwks};
+pub use node::{
+    WalletSignature, authenticator_code, read_sign_in_message, sign_with_wallet, test_clients, verify_by_jwks,
+};
 pub use oauth_provider::{OAuthFault, OAuthProvider, OAuthStep};
 pub use otlp::{Span, TraceSink};
 pub use postgres::Postgres;
 pub use process::{Afd, Finished, Launch, free_port};
-pub use redis::{Redis, RedisCluster};
+pub use redis::{MovingSlot, Redis, RedisCluster};
 pub use service_jwt::{ServiceJwt, service_jwt};
 pub use sms::{HTTPSMS_KEY, ReceivedSms, SmsBehaviour, SmsSink, TWILIO_SID, TWILIO_TOKEN};
 pub use smtp::{ReceivedMail, SmtpBehaviour, SmtpSink};
 pub use time::{TestClock, seeded_chance};
+pub use until::until;

@@ -29,60 +29,61 @@ pub struct WalletSignature {
 /// Signs the message with `ethers`, `viem` or `tweetnacl` and the key of these 32 bytes.
 pub async fn sign_with_wallet(library: &str, key: [u8; 32], message: &str) -> WalletSignature {
     let key = domain::wallet::ethereum::to_hex(&key);
-    let mut node = Command::new("node")
-        .args(["sign.mjs", library, &key[2..]])
-        .current_dir(test_clients())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("node starts");
-    let mut stdin = node.stdin.take().expect("it is piped");
-    stdin.write_all(message.as_bytes()).await.expect("node reads");
-    drop(stdin);
-    let output = node.wait_with_output().await.expect("node ends");
-    assert!(output.status.success(), "sign.mjs failed");
-    let signed: Value = serde_json::from_slice(&output.stdout).expect("it prints JSON");
+    let printed = run(Path::new("node"), &["sign.mjs", library, &key[2..]], message).await;
+    let signed: Value = serde_json::from_str(&printed).expect("it prints JSON");
     let text = |field: &str| signed[field].as_str().unwrap_or_default().to_owned();
     WalletSignature { address: text("address"), signature: text("signature"), base64: text("base64") }
+}
+
+/// What wallets read in a message that they are asked to sign: its fields, or `refused: …`. The chain is `ethereum`
+/// (EIP-4361's reference library) or `solana` (the wallet standard's).
+pub async fn read_sign_in_message(chain: &str, message: &str) -> Result<Value, String> {
+    outcome(&run(Path::new("node"), &["message.mjs", chain], message).await)
 }
 
 /// What a library makes of a JWT and the public keys at `jwks`: its claims, or `refused: …`. The library is `jose`, run by
 /// node, or `PyJWT`.
 pub async fn verify_by_jwks(library: &str, jwks: &str, audience: &str, jwt: &str) -> Result<Value, String> {
-    let folder = test_clients();
     let (program, script) = match library {
         "jose" => (PathBuf::from("node"), "verify.mjs"),
         "PyJWT" => {
             // Not resolved any further: by its place in the environment python finds the environment's packages.
-            let python = std::path::absolute(folder.join("../target/test-clients/bin/python")).expect("a path");
+            let python = test_clients().join("../target/test-clients/bin/python");
+            let python = std::path::absolute(python).expect("a path");
             assert!(python.exists(), "run `cargo xtask test` once");
             (python, "verify.py")
         }
         library => panic!("{library} is none of the libraries"),
     };
-    let mut verifier = Command::new(program)
-        .args([script, jwks, "alternatefutures-auth", audience])
-        .current_dir(folder)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("it starts");
-    let mut stdin = verifier.stdin.take().expect("it is piped");
-    stdin.write_all(jwt.as_bytes()).await.expect("it reads");
-    drop(stdin);
-    let output = verifier.wait_with_output().await.expect("it ends");
-    assert!(output.status.success(), "{script} failed");
-    let text = String::from_utf8(output.stdout).expect("it prints text");
-    match text.trim().strip_prefix("refused: ") {
-        Some(error) => Err(error.to_owned()),
-        None => Ok(serde_json::from_str(&text).expect("it prints JSON")),
-    }
+    outcome(&run(&program, &[script, jwks, "alternatefutures-auth", audience], jwt).await)
 }
 
 /// What an authenticator app shows now for this `otpauth` URL.
 pub async fn authenticator_code(otpauth_url: &str) -> String {
-    let node = Command::new("node").args(["totp.mjs", otpauth_url]).current_dir(test_clients()).output().await;
-    let output = node.expect("node starts");
-    assert!(output.status.success(), "totp.mjs failed: {output:?}");
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    run(Path::new("node"), &["totp.mjs", otpauth_url], "").await.trim().to_owned()
+}
+
+/// What the program prints for this input.
+async fn run(program: &Path, arguments: &[&str], input: &str) -> String {
+    let mut child = Command::new(program)
+        .args(arguments)
+        .current_dir(test_clients())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut stdin = child.stdin.take().expect("it is piped");
+    // One that reads nothing may have ended before this.
+    let _ = stdin.write_all(input.as_bytes()).await;
+    drop(stdin);
+    let output = child.wait_with_output().await.expect("it ends");
+    assert!(output.status.success(), "{arguments:?} failed");
+    String::from_utf8(output.stdout).expect("it prints text")
+}
+
+fn outcome(printed: &str) -> Result<Value, String> {
+    match printed.trim().strip_prefix("refused: ") {
+        Some(error) => Err(error.to_owned()),
+        None => Ok(serde_json::from_str(printed).expect("it prints JSON")),
+    }
 }

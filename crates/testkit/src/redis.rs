@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
-use crate::free_port;
+use crate::{free_port, until};
 
 /// Far longer than anything here takes; a test that reaches it has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -209,6 +209,55 @@ impl RedisCluster {
         self.nodes.iter_mut().find(|node| node.port() == port).expect("it is one of ours")
     }
 
+    /// Begins to move the key's slot to another master, as `redis-cli --cluster reshard` does: from now on the old one
+    /// answers `ASK` for what it does not hold. Finished by [`finish_move`](Self::finish_move).
+    pub async fn begin_move(&mut self, key: &str) -> MovingSlot {
+        let from = self.master_of(key).await.port();
+        let slot = self.node(from).cli(&["cluster", "keyslot", key]).await;
+        let nodes = self.node(from).cli(&["cluster", "nodes"]).await;
+        let to = (0..=16_383).find_map(|other| {
+            let port = nodes.lines().find_map(|node| port_if_master_of(node, other))?;
+            (port != from).then_some(port)
+        });
+        let moving = MovingSlot { slot, from, to: to.expect("another master") };
+        let (from_id, to_id) = (self.id_of(moving.from).await, self.id_of(moving.to).await);
+        self.set_slot(moving.to, &moving, ["importing", &from_id]).await;
+        self.set_slot(moving.from, &moving, ["migrating", &to_id]).await;
+        moving
+    }
+
+    /// Moves what the slot holds; from now on the old master answers `MOVED`.
+    pub async fn finish_move(&self, moving: &MovingSlot) {
+        let (from, to) = (self.node(moving.from), moving.to.to_string());
+        loop {
+            let keys = from.cli(&["cluster", "getkeysinslot", &moving.slot, "100"]).await;
+            let keys: Vec<&str> = keys.lines().filter(|key| !key.is_empty()).collect();
+            if keys.is_empty() {
+                break;
+            }
+            let migrate = ["migrate", "127.0.0.1", &to, "", "0", "10000", "keys"];
+            assert_eq!(from.cli(&[&migrate[..], &keys].concat()).await, "OK");
+        }
+        let to_id = self.id_of(moving.to).await;
+        // The new one first: while both say no, nobody would serve it.
+        for port in [moving.to, moving.from] {
+            self.set_slot(port, moving, ["node", &to_id]).await;
+        }
+    }
+
+    async fn set_slot(&self, port: u16, moving: &MovingSlot, to: [&str; 2]) {
+        let command = [&["cluster", "setslot", &moving.slot][..], &to].concat();
+        assert_eq!(self.node(port).cli(&command).await, "OK", "{command:?}");
+    }
+
+    async fn id_of(&self, port: u16) -> String {
+        self.node(port).cli(&["cluster", "myid"]).await
+    }
+
+    fn node(&self, port: u16) -> &Redis {
+        self.nodes.iter().find(|node| node.port() == port).expect("it is one of ours")
+    }
+
     /// Returns once all slots are served by masters that run.
     pub async fn healed(&self) {
         let serves = |node: &str, slot| {
@@ -227,6 +276,14 @@ impl RedisCluster {
     }
 }
 
+/// A slot on its way from one master to another.
+#[derive(Debug)]
+pub struct MovingSlot {
+    slot: String,
+    from: u16,
+    to: u16,
+}
+
 /// The port of the node that a line of `CLUSTER NODES` is about, if that is a live master of the slot.
 fn port_if_master_of(node: &str, slot: u16) -> Option<u16> {
     let fields: Vec<&str> = node.split(' ').collect();
@@ -243,12 +300,7 @@ fn port_if_master_of(node: &str, slot: u16) -> Option<u16> {
 impl Redis {
     /// Returns once what the command prints is as wanted.
     async fn until(&self, command: &[&str], is_as_wanted: impl Fn(&str) -> bool) {
-        let waiting = async {
-            while !is_as_wanted(&self.cli(command).await) {
-                sleep(LOOK_EVERY).await;
-            }
-        };
-        assert!(timeout(PATIENCE, waiting).await.is_ok(), "waited too long for {command:?}");
+        until(&format!("{command:?}"), async || self.cli(command).await, |printed| is_as_wanted(printed)).await;
     }
 }
 
@@ -286,13 +338,8 @@ mod tests {
         let port = redis.port();
         redis.freeze();
         drop(redis);
-        for _ in 0..1_000 {
-            if TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-                return;
-            }
-            sleep(LOOK_EVERY).await;
-        }
-        panic!("it is still there");
+        let connect = async || TcpStream::connect(("127.0.0.1", port)).await;
+        until("it to be gone", connect, Result::is_err).await.unwrap_err();
     }
 
     #[tokio::test]

@@ -18,12 +18,24 @@ pub enum NoBearer {
 ///
 /// If there is none.
 pub fn bearer(headers: &HeaderMap) -> Result<&str, NoBearer> {
+    let credential = bearer_bytes(headers)?;
+    let text = Some(credential).filter(|credential| credential.is_ascii());
+    text.and_then(|text| str::from_utf8(text).ok()).ok_or(NoBearer::Malformed)
+}
+
+/// The same, for whoever compares it with what is known: that each of its bytes belongs into a credential has not been
+/// looked at, which takes as long as all the rest.
+///
+/// # Errors
+///
+/// If there is none.
+pub fn bearer_bytes(headers: &HeaderMap) -> Result<&[u8], NoBearer> {
+    const SCHEME: &[u8] = b"bearer ";
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next().ok_or(NoBearer::Absent)?;
-    let text = value.to_str().ok().filter(|_| values.next().is_none()).ok_or(NoBearer::Malformed)?;
-    let (scheme, credential) = text.split_once(' ').ok_or(NoBearer::Malformed)?;
-    let credential = credential.trim();
-    if scheme.eq_ignore_ascii_case("bearer") && !credential.is_empty() {
+    let (scheme, credential) = value.as_bytes().split_at_checked(SCHEME.len()).ok_or(NoBearer::Malformed)?;
+    let credential = credential.trim_ascii();
+    if scheme.eq_ignore_ascii_case(SCHEME) && !credential.is_empty() && values.next().is_none() {
         Ok(credential)
     } else {
         Err(NoBearer::Malformed)

@@ -1,11 +1,16 @@
 //! Reading what a client sent, with an answer for everything it should not have sent.
 
+use std::pin::{Pin, pin};
+
 use auth_api::ErrorCode;
 use axum::body::Bytes;
 use axum::extract::rejection::FormRejection;
 use axum::extract::{FromRequest, FromRequestParts, Request};
+use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
+use http_body::Body;
+use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 
 use crate::ApiError;
@@ -23,9 +28,23 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
-        require_json(&request)?;
-        parse_object(&read(request).await?).map(Self)
+        let (parts, body) = request.into_parts();
+        read_json(&parts.headers, body).await.map(Self)
     }
+}
+
+/// What [`Json`] reads, for a handler that is called without a router.
+///
+/// # Errors
+///
+/// The rejections of [`Json`].
+pub async fn read_json<T, B>(headers: &HeaderMap, body: B) -> Result<T, ApiError>
+where
+    T: DeserializeOwned,
+    B: Body<Data = Bytes>,
+{
+    require_json(headers)?;
+    parse_object(&read(body).await?)
 }
 
 /// A JSON body of any shape that `T` reads, a list among them; otherwise like [`Json`].
@@ -35,8 +54,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for AnyJson<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
-        require_json(&request)?;
-        parse(&read(request).await?).map(Self)
+        require_json(request.headers())?;
+        parse(&read(request.into_body()).await?).map(Self)
     }
 }
 
@@ -47,8 +66,8 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for JsonOrDef
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
-        let is_json = require_json(&request);
-        let body = read(request).await?;
+        let is_json = require_json(request.headers());
+        let body = read(request.into_body()).await?;
         if body.is_empty() {
             return Ok(Self(T::default()));
         }
@@ -71,7 +90,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Form<T> {
         if let Some(headers) = whole.headers_mut() {
             headers.clone_from(request.headers());
         }
-        let body = read(request).await?;
+        let body = read(request.into_body()).await?;
         let whole = whole
             .body(body.into())
             .map_err(|_| ApiError::new(ErrorCode::ValidationError, "The form could not be read"))?;
@@ -90,8 +109,12 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Form<T> {
     }
 }
 
-fn require_json(request: &Request) -> Result<(), ApiError> {
-    let media_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
+    let media_type = headers.get(CONTENT_TYPE);
+    if media_type.is_some_and(|value| value == "application/json") {
+        return Ok(());
+    }
+    let media_type = media_type.and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = media_type.split(';').next().unwrap_or_default().trim();
     let is_json = essence.eq_ignore_ascii_case("application/json")
         || (essence.len() > 5
@@ -104,26 +127,35 @@ fn require_json(request: &Request) -> Result<(), ApiError> {
     }
 }
 
-async fn read(request: Request) -> Result<Bytes, ApiError> {
-    axum::body::to_bytes(request.into_body(), MAX_BODY_BYTES).await.map_err(|error| {
-        // The limit is told apart from a connection that broke, for which nobody waits for an answer.
-        if is_too_long(&error) {
-            ApiError::new(ErrorCode::PayloadTooLarge, "The body exceeds 64 KiB")
-        } else {
-            ApiError::new(ErrorCode::InvalidJson, "The body could not be read")
-        }
-    })
+async fn read<B: Body<Data = Bytes>>(body: B) -> Result<Bytes, ApiError> {
+    let mut body = pin!(body);
+    let Some(first) = read_piece(body.as_mut(), MAX_BODY_BYTES).await? else { return Ok(Bytes::new()) };
+    // Nearly all bodies come in one piece, which is taken as it is.
+    if body.is_end_stream() {
+        return Ok(first);
+    }
+    let mut whole = Vec::from(first);
+    while let Some(piece) = read_piece(body.as_mut(), MAX_BODY_BYTES - whole.len()).await? {
+        whole.extend_from_slice(&piece);
+    }
+    Ok(whole.into())
 }
 
-fn is_too_long(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if error.is::<http_body_util::LengthLimitError>() {
-            return true;
+/// The next piece of a body, which must not be longer than `room`.
+async fn read_piece<B: Body<Data = Bytes>>(mut body: Pin<&mut B>, room: usize) -> Result<Option<Bytes>, ApiError> {
+    while let Some(frame) = body.frame().await {
+        // A connection that broke, for which nobody waits for an answer.
+        let frame = frame.map_err(|_| ApiError::new(ErrorCode::InvalidJson, "The body could not be read"))?;
+        match frame.into_data() {
+            Ok(piece) if piece.len() > room => {
+                return Err(ApiError::new(ErrorCode::PayloadTooLarge, "The body exceeds 64 KiB"));
+            }
+            Ok(piece) => return Ok(Some(piece)),
+            // Trailers say nothing here.
+            Err(_) => {}
         }
-        cause = error.source();
     }
-    false
+    Ok(None)
 }
 
 fn parse_object<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
@@ -197,5 +229,44 @@ impl<S: Send + Sync> FromRequestParts<S> for Path {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let path = axum::extract::Path::<String>::from_request_parts(parts, state).await;
         path.map(|axum::extract::Path(text)| Self(text)).map_err(|_| ApiError::not_found())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+
+    use super::*;
+
+    async fn read_pieces(pieces: &[Option<usize>]) -> Result<usize, ErrorCode> {
+        let piece = |length: &Option<usize>| match length {
+            Some(length) => Ok(Bytes::from(vec![b'x'; *length])),
+            None => Err("the connection broke"),
+        };
+        let body = axum::body::Body::from_stream(stream::iter(pieces.iter().map(piece).collect::<Vec<_>>()));
+        read(body).await.map(|whole| whole.len()).map_err(|error| error.code())
+    }
+
+    #[tokio::test]
+    async fn a_body_is_read_whole_in_however_many_pieces_it_comes() {
+        for (pieces, expected) in [
+            (&[][..], 0),
+            (&[Some(5)], 5),
+            (&[Some(0), Some(3), Some(0), Some(4)], 7),
+            (&[Some(MAX_BODY_BYTES)], MAX_BODY_BYTES),
+            (&[Some(1), Some(MAX_BODY_BYTES - 1)], MAX_BODY_BYTES),
+        ] {
+            assert_eq!(read_pieces(pieces).await, Ok(expected), "{pieces:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn neither_a_long_body_nor_a_broken_one_is_read() {
+        let many = vec![Some(1); MAX_BODY_BYTES + 1];
+        for pieces in [&[Some(MAX_BODY_BYTES + 1)][..], &[Some(MAX_BODY_BYTES), Some(1)], &many] {
+            assert_eq!(read_pieces(pieces).await, Err(ErrorCode::PayloadTooLarge));
+        }
+        assert_eq!(read_pieces(&[None]).await, Err(ErrorCode::InvalidJson));
+        assert_eq!(read_pieces(&[Some(1), None]).await, Err(ErrorCode::InvalidJson));
     }
 }

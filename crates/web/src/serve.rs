@@ -1,25 +1,30 @@
 //! Serving until told to stop.
 
 use std::convert::Infallible;
+use std::fmt;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::thread;
 use std::time::Duration;
 
+use axum::Router;
 use axum::response::Response;
+use axum::routing::future::RouteFuture;
 use futures_util::FutureExt as _;
 use http::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::GracefulConnection;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, oneshot};
-use tower::Service;
+use tokio::sync::{mpsc, oneshot, watch};
+use tower::Service as _;
 
 use crate::Draining;
+use crate::head_timer::HeadTimer;
 
-/// The other end of the connection, in every request's extensions.
+/// The other end of the connection; in the extensions of every request that a router answers.
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub SocketAddr);
 
@@ -40,14 +45,21 @@ pub struct Drain {
 }
 
 /// What answers requests: a router, or something that looks at requests before a router does.
-pub trait App:
-    Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static
-{
+pub trait App: Clone + Send + 'static {
+    /// An answer in the making.
+    type Answer: Future<Output = Result<Response, Infallible>> + Send + 'static;
+
+    /// Answers a request of `peer`'s.
+    fn answer(&self, request: Request<Incoming>, peer: Peer) -> Self::Answer;
 }
 
-impl<S> App for S where
-    S: Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static
-{
+impl App for Router {
+    type Answer = RouteFuture<Infallible>;
+
+    fn answer(&self, mut request: Request<Incoming>, peer: Peer) -> Self::Answer {
+        request.extensions_mut().insert(peer);
+        self.clone().call(request)
+    }
 }
 
 /// The threads that answered requests. Connections to databases and the like that were opened on them live until this
@@ -202,9 +214,9 @@ impl Worker {
 async fn attend(mut taken: mpsc::UnboundedReceiver<(std::net::TcpStream, Peer)>, app: impl App) {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     // One buffer, one write: replies are small.
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).writev(false);
+    builder.http1().header_read_timeout(HEAD_TIMEOUT).writev(false);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(HEAD_TIMEOUT);
-    let connections = GracefulShutdown::new();
+    let (end, ending) = watch::channel(());
     while let Some((stream, peer)) = taken.recv().await {
         let stream = match TcpStream::from_std(stream) {
             Ok(stream) => stream,
@@ -214,18 +226,38 @@ async fn attend(mut taken: mpsc::UnboundedReceiver<(std::net::TcpStream, Peer)>,
             }
         };
         let app = app.clone();
-        let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(peer);
-            app.clone().call(request)
-        });
-        let connection = connections.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned());
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection ended early");
-            }
-        });
+        let service = hyper::service::service_fn(move |request| app.answer(request, peer));
+        let mut builder = builder.clone();
+        builder.http1().timer(HeadTimer::default());
+        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        tokio::spawn(converse(connection, ending.clone()));
     }
-    if tokio::time::timeout(DRAIN_TIMEOUT, connections.shutdown()).await.is_err() {
+    drop(ending);
+    end.send_replace(());
+    if tokio::time::timeout(DRAIN_TIMEOUT, end.closed()).await.is_err() {
         tracing::warn!("requests were still in flight after {} s and are cut off", DRAIN_TIMEOUT.as_secs());
+    }
+}
+
+/// Answers on a connection until it ends, which it is asked to do after its next reply when `ending` changes.
+async fn converse<E: fmt::Display>(connection: impl GracefulConnection<Error = E>, mut ending: watch::Receiver<()>) {
+    let mut connection = pin!(connection);
+    let has_begun = ending.clone();
+    let mut ending = pin!(ending.changed());
+    let (mut listens, mut is_told) = (false, false);
+    let ended = poll_fn(|task| {
+        // To wait for something takes a lock each time it is polled. This wakes the connection as soon as it has been
+        // polled once; whether it was the reason to wake is a look at a number.
+        if !is_told && (!listens || has_begun.has_changed().unwrap_or(true)) {
+            listens = true;
+            if ending.as_mut().poll(task).is_ready() {
+                is_told = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+        connection.as_mut().poll(task)
+    });
+    if let Err(error) = ended.await {
+        tracing::debug!(%error, "connection ended early");
     }
 }

@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use web::{Drain, Envelope, Operations, RequestContext, Served, Threads, TrustedProxies};
+use web::{Drain, Envelope, Operations, RequestContext, RequestIds, Served, Threads, TrustedProxies};
 
 struct Service {
     address: std::net::SocketAddr,
@@ -25,7 +25,7 @@ async fn start(delay: Duration) -> Service {
     let operations = Operations::default();
     let envelope = Envelope {
         clock: Arc::new(SystemClock),
-        chance: Chance::of_the_system(),
+        request_ids: RequestIds::new(&Chance::of_the_system()),
         trusted_proxies: Arc::new(TrustedProxies::default()),
         service: "test",
         operations: operations.clone(),

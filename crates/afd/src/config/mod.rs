@@ -237,6 +237,7 @@ mod tests {
             ("REDIS_URL", "localhost:6379"),
             ("REDIS_URL", "redis://a:6379,http://b"),
             ("REDIS_URL", "rediss://a:port"),
+            ("REDIS_URL", "redis://a#insecure"),
             ("REDIS_FALLBACK_DIVISOR", "0"),
             ("REDIS_FALLBACK_DIVISOR", "none"),
             ("REDIS_TIMEOUT_MS", "0"),
@@ -249,6 +250,19 @@ mod tests {
         let mut settings = GOOD.to_vec();
         settings.push(("RATE_LIMIT_TOKEN_PER_MINUTE", ""));
         assert_eq!(auth(source(&settings)).unwrap().service.limits.token.count, 1000);
+    }
+
+    /// The redis crate would take this for the wish that nobody looks at the server's certificate.
+    #[test]
+    fn rediss_without_a_look_at_the_certificate_is_refused() {
+        for url in
+            ["rediss://:hunter2@a:6380#insecure", "rediss://:hunter2@a/0#insecure", "rediss://a,rediss://b/#insecure"]
+        {
+            let told = problems(auth(source(&[&GOOD[..], &[("REDIS_URL", url)]].concat())));
+            assert!(told.contains("  REDIS_URL: must not have a fragment"), "{url}: {told}");
+            assert!(!told.contains("hunter2"), "{told}");
+        }
+        assert!(auth(source(&[&GOOD[..], &[("REDIS_URL", "rediss://:hunter%232@a:6380")]].concat())).is_ok());
     }
 
     #[test]

@@ -1,11 +1,10 @@
 //! The services of `examples/`, as they stand there, in front of a real auth service. All of them keep the same promises.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::json;
-use testkit::{Afd, Launch, free_port};
+use testkit::{Afd, Launch, free_port, until};
 
 use crate::installation::{Installation, JWT_SECRET, Reply};
 
@@ -131,15 +130,9 @@ impl Example {
             assert!(header(&closed, "retry-after").parse::<u64>().unwrap() > 0, "{closed:?}");
         }
         let _auth = self.installation.auth.start().await;
-        let mut back = self.get("/reports", &later).await;
-        for _ in 0..500 {
-            if back.status == 200 {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            back = self.get("/reports", &later).await;
-        }
-        assert_eq!((back.status, &back.body["reports"]), (200, &json!([made.body])), "{back:?}");
+        let ask = async || self.get("/reports", &later).await;
+        let back = until("the API to be open again", ask, |reply| reply.status == 200).await;
+        assert_eq!(back.body["reports"], json!([made.body]), "{back:?}");
     }
 }
 

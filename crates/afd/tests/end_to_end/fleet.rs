@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 use serde_json::json;
-use testkit::{Afd, Postgres, Redis};
+use testkit::{Afd, Postgres, Redis, until};
 
 use crate::installation::{Installation, Reply};
 
@@ -72,16 +72,8 @@ impl Fleet {
                 let reply = instance.http.get(format!("{}/ready", instance.auth_url)).send().await.unwrap();
                 Reply::of(reply).await
             };
-            let mut reply = says().await;
-            for _ in 0..600 {
-                if reply.text("/checks/redis") == redis {
-                    break;
-                }
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-                reply = says().await;
-            }
-            let status = if redis == "ok" { 200 } else { 503 };
-            assert_eq!((reply.status, reply.text("/checks/redis")), (status, redis), "{reply:?}");
+            let reply = until(redis, says, |reply| reply.text("/checks/redis") == redis).await;
+            assert_eq!(reply.status, if redis == "ok" { 200 } else { 503 }, "{reply:?}");
         }
     }
 }

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
 
 use axum::Router;
 use axum::http::{HeaderMap, HeaderValue, Uri};
 use serde_json::{Value, json};
-use testkit::{Afd, Launch, free_port};
+use testkit::{Afd, Launch, free_port, until};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::installation::{Installation, Reply};
@@ -51,15 +50,11 @@ impl Guarded {
         std::fs::write(launch.folder().join(recipe), config.replace("8000", &port.to_string())).unwrap();
         let args = args.iter().map(|arg| arg.replace("FOLDER", &folder));
         let proxy = launch.args(args).env("HOME", &folder).start().await;
-        let mut listens = false;
-        for _ in 0..500 {
-            listens = TcpStream::connect(("127.0.0.1", port)).await.is_ok();
-            if listens {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        assert!(listens, "{program} does not listen:\n{}", proxy.output());
+        let listens = async || match TcpStream::connect(("127.0.0.1", port)).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err((error, proxy.output())),
+        };
+        until(&format!("{program} to listen"), listens, Result::is_ok).await.unwrap();
         Self { installation, auth, session, url: format!("http://127.0.0.1:{port}"), _proxy: proxy }
     }
 
@@ -135,15 +130,8 @@ impl Guarded {
             assert_eq!((closed.status, closed.body.get("headers")), (down, None), "closed, not open: {closed:?}");
         }
         let _auth = self.installation.auth.start().await;
-        let mut back = self.by("/projects/write", &writer).await;
-        for _ in 0..500 {
-            if back.status == 200 {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            back = self.by("/projects/write", &writer).await;
-        }
-        assert_eq!(back.status, 200, "{back:?}");
+        let ask = async || self.by("/projects/write", &writer).await;
+        until("the API to be open again", ask, |reply| reply.status == 200).await;
     }
 }
 

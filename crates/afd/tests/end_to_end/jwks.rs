@@ -2,7 +2,7 @@
 
 use domain::{Clock as _, SystemClock};
 use serde_json::{Value, json};
-use testkit::{service_jwt, verify_by_jwks};
+use testkit::{service_jwt, until, verify_by_jwks};
 
 use crate::installation::{Installation, JWT_SECRET, Reply};
 
@@ -50,14 +50,8 @@ async fn jose_and_pyjwt_verify_our_jwts_and_nobody_elses_also_after_a_rotation()
 async fn after_rotation(installation: &Installation, first_kid: &str) -> String {
     let rotated = installation.auth.clone().command(["keys", "rotate"]).run().await;
     assert_eq!(rotated.code, Some(0), "{}", rotated.output);
-    for _ in 0..500 {
-        let session = installation.sign_in("ann@example.com").await;
-        if kid(&session) != first_kid {
-            return session;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
-    panic!("the new key is not taken up");
+    let sign_in = async || installation.sign_in("ann@example.com").await;
+    until("the new key to be taken up", sign_in, |session| kid(session) != first_kid).await
 }
 
 fn kid(jwt: &str) -> String {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use serde_json::json;
-use testkit::{Finished, Launch};
+use testkit::{Finished, Launch, until};
 
 use crate::databases::{Database, on_both_databases};
 use crate::installation::{Installation, JWT_SECRET, afd};
@@ -45,14 +45,9 @@ async fn migrated(db: &Database) -> &str {
 
 /// Waits until a running service knows what another process has imported.
 async fn until_valid(installation: &Installation, token: &str) -> serde_json::Value {
-    for _ in 0..300 {
-        let reply = installation.validate(token).await;
-        if reply.status == 200 {
-            return reply.body;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
-    panic!("the token is never accepted");
+    until("the token to be accepted", async || installation.validate(token).await, |reply| reply.status == 200)
+        .await
+        .body
 }
 
 async fn imported_tokens_are_tokens_like_any_other(db: Database) {

@@ -3,11 +3,10 @@
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use reqwest::Client;
 use serde_json::{Value, json};
-use testkit::{Afd, Launch, Postgres, Redis, free_port};
+use testkit::{Afd, Launch, Postgres, Redis, free_port, until};
 use tokio::task::JoinHandle;
 
 use crate::installation::{Installation, Reply, afd};
@@ -95,13 +94,7 @@ impl Balancer {
             };
             reply.text().await.unwrap().lines().filter(is_up).count()
         };
-        for _ in 0..600 {
-            if states().await == 4 {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("the load balancer does not see all instances");
+        until("the load balancer to see all instances", states, |up| *up == 4).await;
     }
 }
 

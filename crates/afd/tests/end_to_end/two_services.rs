@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use testkit::Launch;
+use testkit::{Launch, until};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -69,14 +69,7 @@ async fn without_auth_nobody_is_let_in_and_with_it_again_nothing_needs_a_restart
     assert_eq!(anonymous.status, 200, "what needs no caller needs no auth service");
 
     let _auth = installation.auth.start().await;
-    let mut back = me().await;
-    for _ in 0..200 {
-        if back.status == 200 {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        back = me().await;
-    }
+    let back = until("the service to be asked again", me, |reply| reply.status == 200).await;
     assert_eq!(back.text("/data/me/email"), "ann@example.com");
 }
 
@@ -152,13 +145,7 @@ async fn what_another_process_deletes_is_noticed() {
     let sql = "PRAGMA foreign_keys = ON; DELETE FROM personal_access_tokens;";
     let deleted = Launch::new("/usr/bin/sqlite3").args([database.to_str().unwrap(), sql]).run().await;
     assert_eq!(deleted.code, Some(0), "{}", deleted.output);
-    let mut after = installation.validate(&token).await;
-    for _ in 0..100 {
-        if after.status == 401 {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        after = installation.validate(&token).await;
-    }
-    assert_eq!((after.status, after.text("/code")), (401, "INVALID_TOKEN"));
+    let validate = async || installation.validate(&token).await;
+    let after = until("the token to be refused", validate, |reply| reply.status == 401).await;
+    assert_eq!(after.text("/code"), "INVALID_TOKEN");
 }

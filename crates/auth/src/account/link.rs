@@ -57,6 +57,7 @@ pub(crate) async fn verify_code(
     let (method_id, event_id) = auth.chance.with(|rng| (AuthMethodId::generate(rng), EventId::generate(rng)));
     let link = NewLink { user_id: caller.user_id.clone(), method_id, way_in };
     let event = caller.event(event_id, auth.clock.now());
+    auth.changing_user(&caller.user_id);
     match auth.store.redeem_link_code(&link, &digest, MAX_ATTEMPTS, &event).await.map_err(internal)? {
         LinkCodeOutcome::Right(outcome) => concluded(&outcome),
         LinkCodeOutcome::Wrong { attempts_remaining } => Err(code::wrong(attempts_remaining)),
@@ -75,6 +76,7 @@ pub(crate) fn concluded(outcome: &LinkOutcome) -> Result<(), ApiError> {
     match outcome {
         LinkOutcome::Linked | LinkOutcome::AlreadyLinked => Ok(()),
         LinkOutcome::Taken => Err(ApiError::new(ErrorCode::Conflict, "This belongs to another account")),
+        LinkOutcome::NoAccount => Err(ApiError::new(ErrorCode::SessionRevoked, "This session has been ended")),
     }
 }
 

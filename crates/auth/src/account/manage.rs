@@ -30,6 +30,7 @@ pub(crate) async fn change(auth: &AuthService, caller: &Principal, request: Prof
     }
     let change = ProfileChange { display_name: request.display_name, avatar_url: request.avatar_url };
     let event = event(auth, caller);
+    auth.changing_user(&caller.user_id);
     auth.store.update_profile(&caller.user_id, &change, &event).await.map_err(internal)?;
     Ok(())
 }
@@ -52,6 +53,7 @@ pub(crate) async fn methods(auth: &AuthService, caller: &Principal) -> Result<Me
 
 /// Removes one of the caller's ways in, but never the last.
 pub(crate) async fn unlink(auth: &AuthService, caller: &Principal, id: &AuthMethodId) -> Result<(), ApiError> {
+    auth.changing_user(&caller.user_id);
     match auth.store.unlink_method(&caller.user_id, id, &event(auth, caller)).await.map_err(internal)? {
         UnlinkOutcome::Unlinked => Ok(()),
         UnlinkOutcome::Last => Err(ApiError::new(ErrorCode::LastAuthMethod, "The only way in cannot be removed")),
@@ -61,6 +63,7 @@ pub(crate) async fn unlink(auth: &AuthService, caller: &Principal, id: &AuthMeth
 
 /// Makes one of the caller's ways in the primary one.
 pub(crate) async fn set_primary(auth: &AuthService, caller: &Principal, id: &AuthMethodId) -> Result<(), ApiError> {
+    auth.changing_user(&caller.user_id);
     let set = auth.store.set_primary_method(&caller.user_id, id, &event(auth, caller)).await.map_err(internal)?;
     if set { Ok(()) } else { Err(ApiError::not_found()) }
 }

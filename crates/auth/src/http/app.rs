@@ -1,20 +1,20 @@
 //! The service as connections see it: its router, and a shorter way for the two questions that are asked all the time.
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::Router;
-use axum::extract::Request;
-use axum::handler::Handler as _;
 use axum::response::Response;
 use axum::routing::future::RouteFuture;
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, Either};
 use http::{Method, header};
 use http_body::Body;
+use hyper::body::Incoming;
 use tower::Service;
-use web::{Envelope, Lines};
+use web::{Envelope, Lines, Peer};
 
 use super::{envelope, forward_auth, router, validate};
 use crate::AuthService;
@@ -67,15 +67,67 @@ impl Question {
             Self::ForwardAuth => forward_auth::PATH,
         }
     }
+}
 
-    async fn answer(self, request: Request, auth: Arc<AuthService>) -> Response {
-        match self {
-            Self::Validation => validate::validate.call(request, auth).await,
-            Self::ForwardAuth => forward_auth::forward_auth.call(request, auth).await,
+impl Direct {
+    async fn answer<B: Body<Data = Bytes>>(
+        &self,
+        question: Question,
+        request: http::Request<B>,
+        peer: Option<Peer>,
+    ) -> Response {
+        let Self { auth, envelope } = self;
+        let arrival = envelope.receive(&request, peer, question.path());
+        let context = arrival.context();
+        let is_head = request.method() == Method::HEAD;
+        let mut response = match question {
+            Question::Validation => {
+                let answer = pin!(validate::answer(auth, context, request));
+                envelope.reply(&arrival, Lines::OfFailures, answer).await
+            }
+            Question::ForwardAuth => {
+                // Without its body, which nobody reads.
+                let (request, _) = request.into_parts();
+                let answer = pin!(forward_auth::forward_auth(auth, context, &request));
+                envelope.reply(&arrival, Lines::OfFailures, answer).await
+            }
+        };
+        if is_head {
+            // HTTP/2 would send it.
+            *response.body_mut() = axum::body::Body::empty();
         }
+        response
     }
 }
 
+impl App {
+    fn answer<B>(&self, mut request: http::Request<B>, peer: Option<Peer>) -> Answer
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<axum::BoxError>,
+    {
+        let Some(question) = Question::of(&request) else {
+            if let Some(peer) = peer {
+                request.extensions_mut().insert(peer);
+            }
+            return Either::Right(self.router.clone().call(request));
+        };
+        let direct = Arc::clone(&self.direct);
+        Either::Left(Box::pin(async move { Ok(direct.answer(question, request, peer).await) }))
+    }
+}
+
+type Answer = Either<BoxFuture<'static, Result<Response, Infallible>>, RouteFuture<Infallible>>;
+
+impl web::App for App {
+    type Answer = Answer;
+
+    fn answer(&self, request: http::Request<Incoming>, peer: Peer) -> Answer {
+        self.answer(request, Some(peer))
+    }
+}
+
+/// For programs that hold the service within themselves; a [`Peer`] in a request's extensions says where it comes from.
 impl<B> Service<http::Request<B>> for App
 where
     B: Body<Data = Bytes> + Send + 'static,
@@ -83,28 +135,14 @@ where
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = Either<BoxFuture<'static, Result<Response, Infallible>>, RouteFuture<Infallible>>;
+    type Future = Answer;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: http::Request<B>) -> Self::Future {
-        let Some(question) = Question::of(&request) else {
-            return Either::Right(self.router.call(request));
-        };
-        let direct = Arc::clone(&self.direct);
-        Either::Left(Box::pin(async move {
-            let Direct { auth, envelope } = &*direct;
-            let is_head = request.method() == Method::HEAD;
-            let answer = |request: Request| question.answer(request, Arc::clone(auth));
-            let request = request.map(axum::body::Body::new);
-            let mut response = envelope.put_around(request, question.path(), Lines::OfFailures, answer).await;
-            if is_head {
-                // HTTP/2 would send it.
-                *response.body_mut() = axum::body::Body::empty();
-            }
-            Ok(response)
-        }))
+    fn call(&mut self, request: http::Request<B>) -> Answer {
+        let peer = request.extensions().get().copied();
+        self.answer(request, peer)
     }
 }

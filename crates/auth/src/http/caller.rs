@@ -7,9 +7,10 @@ use auth_api::ErrorCode;
 use axum::extract::FromRequestParts;
 use domain::audit::Actor;
 use domain::{ClientInfo, Scopes, token};
+use http::HeaderMap;
 use http::request::Parts;
 use jsonwebtoken::Algorithm;
-use web::{ApiError, Context, NoBearer, bearer};
+use web::{ApiError, Context, NoBearer, bearer, bearer_bytes};
 
 use super::limits::{self, Route};
 use crate::keys::ServiceCall;
@@ -75,26 +76,20 @@ impl FromRequestParts<Arc<AuthService>> for Session {
     }
 }
 
-/// A trusted service that asks for validation, or, where the installation allows it, anybody.
-pub(crate) struct Validating;
-
-impl FromRequestParts<Arc<AuthService>> for Validating {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, auth: &Arc<AuthService>) -> Result<Self, ApiError> {
-        let context = context(parts);
-        match bearer(&parts.headers) {
-            Err(NoBearer::Absent) if auth.config.validate_allow_anonymous => {
-                limits::admit_address(auth, &context, &Route::of(parts), auth.config.limits.standard).await?;
-                Ok(Self)
-            }
-            // Only a service JWT is looked at: a user's credential is neither validated nor counted here.
-            Ok(jwt) if auth.service_keys.vouches(jwt, auth.clock.now()) => {
-                context.note_caller("service");
-                Ok(Self)
-            }
-            Ok(_) | Err(_) => Err(ApiError::unauthorized()),
+/// Lets a trusted service ask for validation, or, where the installation allows it, anybody. A function rather than an
+/// extractor, since that route is also answered without a router.
+pub(super) async fn may_validate(auth: &AuthService, context: &Context, headers: &HeaderMap) -> Result<(), ApiError> {
+    match bearer_bytes(headers) {
+        Err(NoBearer::Absent) if auth.config.validate_allow_anonymous => {
+            let route = Route::named("POST /tokens/validate");
+            limits::admit_address(auth, context, &route, auth.config.limits.standard).await
         }
+        // Only a service JWT is looked at: a user's credential is neither validated nor counted here.
+        Ok(jwt) if auth.service_keys.vouches(jwt, auth.clock.now()) => {
+            context.note_caller("service");
+            Ok(())
+        }
+        Ok(_) | Err(_) => Err(ApiError::unauthorized()),
     }
 }
 
@@ -149,13 +144,13 @@ async fn identify(auth: &AuthService, context: &Context, presented: &str) -> Res
 
     let Validated { credential, .. } = auth
         .validator
-        .validate(presented, Audience::General, &context.client)
+        .validate(presented, Audience::General, context.client())
         .await
         .map_err(|rejection| rejected(auth, context, rejection))?;
     let mut principal = Principal {
         user_id: credential.user_id.clone(),
         actor: Actor::default(),
-        client: context.client.clone(),
+        client: context.client().clone(),
         bounds: None,
     };
     Ok(match &credential.id {
@@ -226,11 +221,11 @@ async fn act_for_user(auth: &AuthService, parts: &Parts, call: ServiceCall) -> R
             Some(Bounds { scopes, expires_at: token.expires_at, allowed_ips, is_narrowed })
         }
     };
-    let request_id = context(parts).client.request_id.clone();
+    let request_id = context(parts).request_id.to_string();
     Ok(Principal {
         user_id,
         actor: Actor { session_id: call.session_id, token_id: call.token_id, service: Some(call.service) },
-        client: ClientInfo { request_id: client.request_id.or(request_id), ..client },
+        client: ClientInfo { request_id: client.request_id.or(Some(request_id)), ..client },
         bounds,
     })
 }

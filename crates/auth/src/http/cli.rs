@@ -31,7 +31,7 @@ pub(super) async fn start(
 ) -> Result<Json<CliStartReply>, ApiError> {
     let name = request.name.as_deref().map(read_name).transpose()?;
     let Started { id, poll_secret, user_code, pairing_page, .. } =
-        pairing::start(&auth, &context.client, name, request.scopes).await?;
+        pairing::start(&auth, context.client(), name, request.scopes).await?;
     Ok(Json(CliStartReply {
         success: true,
         verification_session_id: id.to_string(),
@@ -88,7 +88,7 @@ pub(super) async fn poll(
     web::Json(request): web::Json<CliPollRequest>,
 ) -> Result<Response, ApiError> {
     let poll = match request.verification_session_id.parse() {
-        Ok(id) => pairing::poll(&auth, &context.client, &id, &request.poll_secret).await?,
+        Ok(id) => pairing::poll(&auth, context.client(), &id, &request.poll_secret).await?,
         Err(_) => Poll::Unknown,
     };
     match poll {

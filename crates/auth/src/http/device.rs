@@ -38,7 +38,7 @@ pub(super) async fn authorize_device(
     };
     let name = request.client_id.as_deref().and_then(name_of_client);
     let Started { id, poll_secret, user_code, page, pairing_page } =
-        pairing::start(&auth, &context.client, name, scopes).await?;
+        pairing::start(&auth, context.client(), name, scopes).await?;
     let reply = DeviceAuthorizationReply {
         device_code: format!("{id}{SEPARATOR}{}", poll_secret.expose()),
         user_code: user_code.to_string(),
@@ -66,7 +66,7 @@ pub(super) async fn device_token(
     let device_code = device_code.ok_or_else(|| OAuthError::refused("invalid_request", "device_code is required"))?;
     let parts = device_code.split_once(SEPARATOR).and_then(|(id, secret)| Some((id.parse().ok()?, secret)));
     let poll = match parts {
-        Some((id, secret)) => pairing::poll(auth, &context.client, &id, secret).await?,
+        Some((id, secret)) => pairing::poll(auth, context.client(), &id, secret).await?,
         None => Poll::Unknown,
     };
     let (error, description) = match poll {

@@ -27,7 +27,7 @@ pub(super) async fn email_link(
     web::Json(request): web::Json<EmailLinkRequest>,
 ) -> Result<Json<SignInReply>, ApiError> {
     let token = request.token.parse().map_err(|_| email_link::invalid())?;
-    email_link::sign_in(&auth, &context.client, &token).await.map(Json)
+    email_link::sign_in(&auth, context.client(), &token).await.map(Json)
 }
 
 /// The page that the mail's link opens. It asks the database nothing and changes nothing: scanners of mail follow

@@ -21,5 +21,5 @@ pub(super) async fn exchange(
     web::Json(request): web::Json<ExchangeRequest>,
 ) -> Result<Json<SignInReply>, ApiError> {
     let code = request.code.parse().map_err(|_| exchange::invalid())?;
-    exchange::exchange(&auth, &context.client, &code).await.map(Json)
+    exchange::exchange(&auth, context.client(), &code).await.map(Json)
 }

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use auth_api::{CredentialKind, ErrorBody, ErrorCode};
-use axum::extract::State;
+use axum::Json;
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
 use domain::{Scope, Scopes};
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use url::form_urlencoded;
 use web::{ApiError, Context, NoBearer, bearer};
 
@@ -41,18 +40,14 @@ const REASON: HeaderName = HeaderName::from_static("x-auth-reason");
               (status = 401, body = ErrorBody), (status = 429, body = ErrorBody), (status = 503, body = ErrorBody),
               (status = 403, body = ErrorBody, description = "`X-Auth-Reason`: `insufficient_scope`, `ip_not_allowed`, \
                and with `nginx=1` `rate_limited`")))]
-pub(super) async fn forward_auth(
-    State(auth): State<Arc<AuthService>>,
-    Extension(context): Extension<Arc<Context>>,
-    parts: Parts,
-) -> Response {
-    let asked = match Asked::read(parts.uri.query().unwrap_or_default()) {
+pub(super) async fn forward_auth(auth: &Arc<AuthService>, context: &Context, request: &Parts) -> Response {
+    let asked = match Asked::read(request.uri.query().unwrap_or_default()) {
         Ok(asked) => asked,
         Err(problem) => return problem.into_response(),
     };
-    match decide(&auth, &context, &parts, &asked).await {
+    match decide(auth, context, request, &asked).await {
         Ok(credential) => passed(&credential),
-        Err(refusal) => refusal.into_response(asked.for_nginx, &context),
+        Err(refusal) => refusal.into_response(asked.for_nginx, context),
     }
 }
 
@@ -114,7 +109,7 @@ async fn decide(
         Err(NoBearer::Malformed) => return Err(failed(auth, context, ApiError::unauthorized(), None).await),
     };
     let audience = asked.audience.as_deref().map_or(Audience::General, Audience::Named);
-    let Validated { credential, quota } = match auth.validator.validate(presented, audience, &context.client).await {
+    let Validated { credential, quota } = match auth.validator.validate(presented, audience, context.client()).await {
         Ok(validated) => validated,
         Err(Rejection::IpNotAllowed) => {
             let error = ApiError::new(ErrorCode::Forbidden, "This token may not be used from this address");
@@ -149,25 +144,31 @@ fn missing(required: &[Scope], held: &Scopes) -> Option<Scopes> {
     missing.try_into().ok()
 }
 
+/// Headers that a reply has in the end, so that there is room for all of them from the start.
+const HEADERS: usize = 12;
+
 /// The grammars of ids and scopes leave nothing that could break a header.
 fn passed(credential: &Credential) -> Response {
     let kind = match credential.id.kind() {
         CredentialKind::Pat => "pat",
         CredentialKind::Session => "session",
     };
+    let scopes = credential.scopes.to_string();
     let texts = [
-        (USER_ID, credential.user_id.to_string()),
-        (TOKEN_ID, credential.id.as_str().to_owned()),
-        (KIND, kind.to_owned()),
-        (SCOPES, credential.scopes.to_string()),
+        (USER_ID, credential.user_id.as_str()),
+        (TOKEN_ID, credential.id.as_str()),
+        (KIND, kind),
+        (SCOPES, scopes.as_str()),
     ];
-    let mut response = StatusCode::OK.into_response();
+    let mut response = Response::default();
+    let mut headers = HeaderMap::with_capacity(HEADERS);
     for (name, text) in texts {
-        match HeaderValue::try_from(text) {
-            Ok(value) => response.headers_mut().insert(name, value),
+        match HeaderValue::from_str(text) {
+            Ok(value) => headers.insert(name, value),
             Err(error) => return ApiError::internal(&error).into_response(),
         };
     }
+    *response.headers_mut() = headers;
     response
 }
 
@@ -180,7 +181,7 @@ impl Refusal {
             let body = ErrorBody {
                 error: error.message().to_owned(),
                 code: error.code(),
-                request_id: context.request_id.clone(),
+                request_id: context.request_id.to_string(),
                 details: Vec::new(),
                 attempts_remaining: None,
                 retry_after,

@@ -14,7 +14,7 @@ use web::{ApiError, Context};
 use super::caller::{Service, rejected};
 use super::limits;
 use super::oauth_error::{OAuthError, UNCACHED};
-use super::validate::rate_limit;
+use super::validate_reply::rate_limit;
 use crate::AuthService;
 use crate::keys::{Claims, ISSUER, NarrowedClaims};
 use crate::tokens::{Audience, Credential, Rejection, Validated};
@@ -39,7 +39,7 @@ pub(super) async fn introspect(
     let client = ClientInfo {
         ip: request.client_ip.and_then(|ip| ip.parse().ok()).or(told.ip),
         user_agent: told.user_agent,
-        request_id: told.request_id.or_else(|| context.client.request_id.clone()),
+        request_id: told.request_id.or_else(|| Some(context.request_id.to_string())),
     };
     let reply = match auth.validator.validate(&token, Audience::Told, &client).await {
         Ok(Validated { credential, quota }) => {

@@ -23,7 +23,7 @@ pub(super) async fn report(
     Extension(context): Extension<Arc<Context>>,
     web::Json(request): web::Json<ReportLeakRequest>,
 ) -> Result<(StatusCode, Json<MessageReply>), ApiError> {
-    tokens::report(&auth, &context.client, SecretString::from(request.token), request.url.as_deref())?;
+    tokens::report(&auth, context.client(), SecretString::from(request.token), request.url.as_deref())?;
     let message = "Thank you. If this is one of our tokens, it is being dealt with".to_owned();
     Ok((StatusCode::ACCEPTED, Json(MessageReply { success: true, message })))
 }

@@ -20,9 +20,9 @@ impl Route {
         Self(format!("{} {path}", parts.method))
     }
 
-    /// A route that takes every method, and counts them together.
-    pub(crate) fn named(path: &str) -> Self {
-        Self(path.to_owned())
+    /// A route that is answered without a router. One that takes every method counts them together.
+    pub(crate) fn named(name: &str) -> Self {
+        Self(name.to_owned())
     }
 }
 
@@ -44,7 +44,7 @@ pub(crate) async fn admit_address(
     route: &Route,
     limit: Limit,
 ) -> Result<(), ApiError> {
-    admit(auth, context, &format!("address:{}:{}", address_key(context.client.ip), route.0), limit).await
+    admit(auth, context, &format!("address:{}:{}", address_key(context.ip), route.0), limit).await
 }
 
 /// Counts one more under `key`, and shows the window in the reply.

@@ -78,5 +78,5 @@ pub(super) async fn verify(
     let token = request.mfa_token.parse().map_err(|_| second_factor::unknown())?;
     let admitted = second_factor::admit(&auth, mfa_digest(&auth, &token)).await?;
     admit_guess(&auth, &context, &admitted.user_id).await?;
-    second_factor::finish(&auth, &context.client, &admitted, &code).await.map(Json)
+    second_factor::finish(&auth, context.client(), &admitted, &code).await.map(Json)
 }

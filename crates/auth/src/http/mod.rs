@@ -28,6 +28,7 @@ mod sign_in;
 mod sms;
 mod tokens;
 mod validate;
+mod validate_reply;
 mod wallet;
 
 use std::sync::Arc;
@@ -38,7 +39,7 @@ use axum::routing::get;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use web::Envelope;
+use web::{Envelope, RequestIds};
 
 use self::public::BearerScheme;
 use crate::AuthService;
@@ -115,8 +116,7 @@ pub fn openapi() -> String {
 fn envelope(auth: &AuthService) -> Envelope {
     Envelope {
         clock: Arc::clone(&auth.clock),
-        // Ids of requests are no secrets.
-        chance: auth.chance.seeded(),
+        request_ids: RequestIds::new(&auth.chance),
         trusted_proxies: Arc::new(auth.config.trusted_proxies.clone()),
         service: auth_api::AUTH_SERVICE,
         operations: auth.operations.clone(),

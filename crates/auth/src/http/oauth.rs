@@ -106,7 +106,7 @@ pub(super) async fn callback(
         let Ok(web::Query(CallbackQuery { state, code, error })) = query else { return Err(invalid_state()) };
         let browser = cookie(&headers, &oauth.cookie_name(provider));
         let arrival = Arrival { state, browser, code, error };
-        let url = callback::finish(&auth, &context.client, provider, arrival).await?;
+        let url = callback::finish(&auth, context.client(), provider, arrival).await?;
         Ok(found(&url, &oauth.cookie(provider, "", Duration::ZERO)))
     };
     (NO_REFERRER, arrived.await).into_response()

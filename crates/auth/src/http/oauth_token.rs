@@ -143,7 +143,7 @@ async fn exchange_token(
         Some(_) => return Err(OAuthError::refused("invalid_request", "No token of requested_token_type is issued")),
     };
     let wish = wish(request)?;
-    let narrowed = match tokens::exchange(auth, &context.client, wish).await {
+    let narrowed = match tokens::exchange(auth, context.client(), wish).await {
         Ok(narrowed) => narrowed,
         Err(NotExchanged::Subject(rejection @ (Rejection::Limited { .. } | Rejection::Unavailable(_)))) => {
             return Err(OAuthError::Api(rejected(auth, context, rejection)));

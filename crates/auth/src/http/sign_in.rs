@@ -29,7 +29,7 @@ pub(super) async fn request_email_code(
     let address = address(&request.email)?;
     // By mailbox as well, or many addresses together could flood one.
     limits::admit(&auth, &context, &format!("mailbox:{address}"), auth.config.limits.strict).await?;
-    email::request(&auth, &context.client, &address).await?;
+    email::request(&auth, context.client(), &address).await?;
     Ok(Json(CodeSentReply {
         success: true,
         message: "If the address is right, a code is on its way".to_owned(),
@@ -48,7 +48,7 @@ pub(super) async fn verify_email_code(
 ) -> Result<Json<SignInReply>, ApiError> {
     let address = address(&request.email)?;
     let code = typed_code(&request.code)?;
-    email::verify(&auth, &context.client, &address, &code).await.map(Json)
+    email::verify(&auth, context.client(), &address, &code).await.map(Json)
 }
 
 /// The code in a request.
@@ -70,7 +70,7 @@ pub(super) async fn refresh(
     Extension(context): Extension<Arc<Context>>,
     web::Json(request): web::Json<RefreshRequest>,
 ) -> Result<Json<SessionReply>, ApiError> {
-    sessions::refresh(&auth, &context.client, &request.refresh_token).await.map(Json)
+    sessions::refresh(&auth, context.client(), &request.refresh_token).await.map(Json)
 }
 
 /// End the session, and that of the refresh token if it is one's own too. When the reply is out, their tokens are dead.

@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
-use auth_api::{ErrorBody, ErrorCode, InvalidReply, RateLimit, ValidClient, ValidReply, ValidateRequest};
-use axum::extract::State;
+use auth_api::{ErrorBody, ErrorCode, InvalidReply, ValidClient, ValidReply, ValidateRequest};
+use axum::Extension;
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
+use bytes::Bytes;
 use domain::{ClientInfo, Timestamp};
-use http::{HeaderValue, StatusCode, header};
-use limiter::Quota;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http_body::Body;
 use web::Context;
 
-use super::caller::Validating;
-use super::limits;
+use super::caller::{ProfileRead, RequiredScope as _};
+use super::validate_reply::{self as reply, Limited};
+use super::{caller, limits};
 use crate::tokens::{Audience, Credential, Rejection, Validated};
 use crate::{AuthService, internal};
 
@@ -25,83 +27,95 @@ pub(super) const PATH: &str = "/tokens/validate";
               (status = 400, body = ErrorBody), (status = 503, body = ErrorBody)))]
 pub(super) async fn validate(
     State(auth): State<Arc<AuthService>>,
-    _: Validating,
     Extension(context): Extension<Arc<Context>>,
-    web::Json(request): web::Json<ValidateRequest>,
+    request: Request,
 ) -> Response {
-    let client = client(request.client, &context);
-    let audience = request.audience.as_deref().map_or(Audience::General, Audience::Named);
-    let outcome = auth.validator.validate(&request.token, audience, &client).await;
-    let refusal = |message: &str, code| InvalidReply {
-        valid: false,
-        error: message.to_owned(),
-        code,
-        request_id: context.request_id.clone(),
-        retry_after: None,
-        reset_at: None,
-        rate_limit: None,
-    };
-    let invalid = |message, code| {
-        let challenge = HeaderValue::from_static(r#"Bearer realm="alternatefutures", error="invalid_token""#);
-        let reply = refusal(message, code);
-        (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, challenge)], Json(reply)).into_response()
-    };
-    match outcome {
-        Ok(Validated { credential, quota }) => {
-            limits::show_credential(&auth, &context, quota);
-            ([(header::CONTENT_TYPE, JSON)], valid_reply(&credential, quota)).into_response()
-        }
-        Err(Rejection::Invalid) => invalid("This token is not valid", ErrorCode::InvalidToken),
-        Err(Rejection::Expired) => invalid("This token has expired", ErrorCode::InvalidToken),
-        Err(Rejection::SessionEnded) => invalid("This session has been ended", ErrorCode::InvalidToken),
-        Err(Rejection::IpNotAllowed) => {
-            invalid("This token may not be used from this address", ErrorCode::IpNotAllowed)
-        }
-        Err(Rejection::Limited { quota, retry_at }) => {
-            limits::show_credential(&auth, &context, quota);
-            let seconds = seconds_until(retry_at, auth.clock.now());
-            let reply = InvalidReply {
-                retry_after: Some(seconds),
-                reset_at: Some(retry_at),
-                rate_limit: Some(rate_limit(quota)),
-                ..refusal("This token has made too many requests", ErrorCode::RateLimitExceeded)
-            };
-            (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, seconds)], Json(reply)).into_response()
-        }
-        Err(Rejection::Unavailable(error)) => internal(error).into_response(),
+    answer(&auth, &context, request).await
+}
+
+/// What [`validate`] answers, for whoever calls it without a router.
+pub(super) async fn answer<B: Body<Data = Bytes>>(
+    auth: &Arc<AuthService>,
+    context: &Context,
+    request: http::Request<B>,
+) -> Response {
+    let (parts, body) = request.into_parts();
+    if let Err(error) = caller::may_validate(auth, context, &parts.headers).await {
+        return error.into_response();
     }
+    let request: ValidateRequest = match web::read_json(&parts.headers, body).await {
+        Ok(request) => request,
+        Err(error) => return error.into_response(),
+    };
+    // They have been read, and there is room for the reply's.
+    let mut headers = parts.headers;
+    headers.clear();
+    let client = client(request.client, context);
+    let audience = request.audience.as_deref().map_or(Audience::General, Audience::Named);
+    match auth.validator.validate(&request.token, audience, &client).await {
+        Ok(Validated { credential, quota }) => {
+            limits::show_credential(auth, context, quota);
+            let mut json = reply::valid(&credential, quota);
+            if request.with_user {
+                add_user(auth, &credential, &mut json).await;
+            }
+            respond(StatusCode::OK, headers, json)
+        }
+        Err(rejection) => refuse(auth, context, headers, rejection),
+    }
+}
+
+fn refuse(auth: &AuthService, context: &Context, headers: HeaderMap, rejection: Rejection) -> Response {
+    let id = &context.request_id;
+    let (message, code) = match rejection {
+        Rejection::Invalid => ("This token is not valid", ErrorCode::InvalidToken),
+        Rejection::Expired => ("This token has expired", ErrorCode::InvalidToken),
+        Rejection::SessionEnded => ("This session has been ended", ErrorCode::InvalidToken),
+        Rejection::IpNotAllowed => ("This token may not be used from this address", ErrorCode::IpNotAllowed),
+        Rejection::Limited { quota, retry_at } => {
+            limits::show_credential(auth, context, quota);
+            let retry_after = seconds_until(retry_at, auth.clock.now());
+            let limited = Limited { retry_after, reset_at: retry_at, quota };
+            let message = "This token has made too many requests";
+            let json = reply::invalid(message, ErrorCode::RateLimitExceeded, id, Some(&limited));
+            let mut response = respond(StatusCode::TOO_MANY_REQUESTS, headers, json);
+            response.headers_mut().insert(header::RETRY_AFTER, retry_after.into());
+            return response;
+        }
+        Rejection::Unavailable(error) => return internal(error).into_response(),
+    };
+    let mut response = respond(StatusCode::UNAUTHORIZED, headers, reply::invalid(message, code, id, None));
+    let challenge = HeaderValue::from_static(r#"Bearer realm="alternatefutures", error="invalid_token""#);
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    response
 }
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// A [`ValidReply`] in JSON. All of it but its last field is the same each time and is kept with the cached credential.
-fn valid_reply(credential: &Credential, quota: Quota) -> Vec<u8> {
-    const LAST_FIELD: &[u8] = br#""rateLimit":"#;
-    let constant = credential.description.get_or_init(|| {
-        let reply = ValidReply {
-            valid: true,
-            kind: credential.id.kind(),
-            narrowed: credential.narrowed().is_some(),
-            user_id: credential.user_id.clone(),
-            token_id: credential.id.as_str().to_owned(),
-            name: credential.name.clone(),
-            scopes: credential.scopes.clone(),
-            email: credential.email.clone(),
-            display_name: credential.display_name.clone(),
-            avatar_url: credential.avatar_url.clone(),
-            expires_at: credential.expires_at,
-            rate_limit: rate_limit(quota),
-        };
-        let mut json = serde_json::to_vec(&reply).expect("texts, numbers and lists are JSON");
-        let last = json.windows(LAST_FIELD.len()).rposition(|text| text == LAST_FIELD).expect("it is the last field");
-        json.truncate(last + LAST_FIELD.len());
-        json.into()
-    });
-    let mut json = Vec::with_capacity(constant.len() + 96);
-    json.extend_from_slice(constant);
-    serde_json::to_writer(&mut json, &rate_limit(quota)).expect("memory takes what is written");
-    json.push(b'}');
-    json
+fn respond(status: StatusCode, mut headers: HeaderMap, json: Vec<u8>) -> Response {
+    let mut response = Response::new(axum::body::Body::from(json));
+    *response.status_mut() = status;
+    headers.insert(header::CONTENT_TYPE, JSON);
+    *response.headers_mut() = headers;
+    response
+}
+
+/// Adds what `GET /auth/me` would say to the credential's holder. Where that would be a refusal or fails, it adds
+/// nothing: the asker asks there, and is told.
+async fn add_user(auth: &AuthService, credential: &Credential, reply: &mut Vec<u8>) {
+    if !credential.scopes.allow(ProfileRead::SCOPE) {
+        return;
+    }
+    let described = match auth.description(&credential.user_id) {
+        Some(kept) => Some(kept),
+        None => Box::pin(auth.describe(&credential.user_id)).await.ok().flatten(),
+    };
+    if let Some(described) = described {
+        reply.pop();
+        reply.extend_from_slice(br#","user":"#);
+        reply.extend_from_slice(&described.json);
+        reply.push(b'}');
+    }
 }
 
 /// The end user's side, as far as the asking service tells; its own address is not the end user's.
@@ -113,12 +127,8 @@ fn client(told: Option<ValidClient>, context: &Context) -> ClientInfo {
         request_id: told
             .request_id
             .filter(|id| ClientInfo::is_sane_request_id(id))
-            .or_else(|| Some(context.request_id.clone())),
+            .or_else(|| Some(context.request_id.to_string())),
     }
-}
-
-pub(super) fn rate_limit(quota: Quota) -> RateLimit {
-    RateLimit { limit: quota.limit, remaining: quota.remaining, reset_at: quota.reset_at }
 }
 
 /// Rounded up, so that a client that waits them is never early.

@@ -43,5 +43,5 @@ pub(super) async fn verify(
 ) -> Result<Json<SignInReply>, ApiError> {
     let address = wallet::address(&request.address)?;
     let signed = wallet::Signed { address, message: &request.message, signature: &request.signature };
-    wallet::sign_in(&auth, &context.client, &signed).await.map(Json)
+    wallet::sign_in(&auth, context.client(), &signed).await.map(Json)
 }

@@ -2,6 +2,7 @@
 
 use domain::{Scopes, SessionId, Timestamp, TokenId, TokenSecretId, UserId};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use store::{Session, User};
 
 use super::{ISSUER, SESSION_AUDIENCE};
 
@@ -10,14 +11,15 @@ use super::{ISSUER, SESSION_AUDIENCE};
 #[serde(tag = "type", rename_all = "lowercase")]
 pub(crate) enum Claims {
     /// A person's session.
-    Access(AccessClaims),
+    Access(SessionClaims),
     /// Got for a personal access token by token exchange (RFC 8693).
     Narrowed(NarrowedClaims),
 }
 
-/// The claims of an access JWT.
+/// The claims of the two JWTs of a person's session, of which only the kind differs. Together with the signature they say
+/// everything about the JWT, so the pair can be made again for a client that lost the reply.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct AccessClaims {
+pub(crate) struct SessionClaims {
     #[serde(rename = "userId")]
     pub(crate) user_id: UserId,
     pub(crate) email: Option<String>,
@@ -27,28 +29,28 @@ pub(crate) struct AccessClaims {
     aud: String,
     iat: i64,
     exp: i64,
-    jti: String,
+    /// Which pair of its session this belongs to, counted from 0.
+    #[serde(rename = "jti")]
+    generation: String,
 }
 
-impl AccessClaims {
-    pub(crate) fn new(
-        session_id: SessionId,
-        user_id: UserId,
-        email: Option<String>,
-        generation: i64,
-        issued_at: Timestamp,
-        expires_at: Timestamp,
-    ) -> Self {
+impl SessionClaims {
+    /// Those of the session's present pair, of which this JWT lives until `expires_at`.
+    pub(crate) fn new(session: &Session, user: &User, expires_at: Timestamp) -> Self {
         Self {
-            user_id,
-            email,
-            session_id,
+            user_id: user.id.clone(),
+            email: user.email.clone(),
+            session_id: session.id.clone(),
             iss: ISSUER.to_owned(),
             aud: SESSION_AUDIENCE.to_owned(),
-            iat: issued_at.as_seconds(),
+            iat: session.rotated_at.as_seconds(),
             exp: expires_at.as_seconds(),
-            jti: generation.to_string(),
+            generation: session.generation.to_string(),
         }
+    }
+
+    pub(crate) fn generation(&self) -> Option<i64> {
+        self.generation.parse().ok()
     }
 
     pub(crate) fn issued_at(&self) -> Timestamp {
@@ -57,6 +59,11 @@ impl AccessClaims {
 
     pub(crate) fn expires_at(&self) -> Timestamp {
         Timestamp::from_seconds(self.exp)
+    }
+
+    /// Whether the claims that all these JWTs have in common are right.
+    pub(super) fn are_in_order(&self) -> bool {
+        self.iss == ISSUER && self.aud == SESSION_AUDIENCE
     }
 }
 
@@ -146,7 +153,7 @@ impl Claims {
     /// Whether the claims that every JWT of this kind has in common are right.
     pub(super) fn are_in_order(&self) -> bool {
         match self {
-            Self::Access(claims) => claims.iss == ISSUER && claims.aud == SESSION_AUDIENCE,
+            Self::Access(claims) => claims.are_in_order(),
             Self::Narrowed(claims) => claims.iss == ISSUER && claims.act.sub == claims.parent,
         }
     }

@@ -12,6 +12,7 @@
 //! the others have to recognise: so all secrets of the list verify, find and open, and codes do not depend on it.
 
 mod claims;
+mod jws;
 mod refresh;
 mod reseal;
 mod ring;
@@ -19,8 +20,8 @@ mod rotate;
 mod seal;
 mod service;
 
-pub(crate) use claims::{AccessClaims, Claims, NarrowedClaims, Narrowing};
-pub(crate) use refresh::{RefreshClaims, RefreshKey};
+pub(crate) use claims::{Claims, NarrowedClaims, Narrowing, SessionClaims};
+pub(crate) use refresh::RefreshKey;
 pub(crate) use reseal::reseal;
 pub(crate) use ring::{JwkSet, JwtError, KeyRing, Signed};
 pub use rotate::{OldKeys, rotate_signing_keys};

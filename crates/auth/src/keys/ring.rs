@@ -10,12 +10,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use domain::audit::Actor;
 use domain::{Chance, ClientInfo, EventId, KeyId, Timestamp};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
 use secrecy::{ExposeSecret, SecretSlice};
 use serde::Serialize;
 use store::{NewEvent, SigningKey, Store, StoreError};
 
-use super::{Claims, Seal};
+use super::{Claims, Seal, jws};
 
 /// A key signs for so long; then the next one is made.
 const ROTATE_AFTER: Duration = Duration::from_hours(30 * 24);
@@ -93,6 +93,12 @@ pub(crate) struct Jwk {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub(crate) struct JwkSet {
     keys: Vec<Jwk>,
+}
+
+impl Jwk {
+    fn of(kid: &KeyId, x: &str) -> Self {
+        Self { kty: "OKP", crv: "Ed25519", alg: "EdDSA", purpose: "sig", kid: kid.clone(), x: x.to_owned() }
+    }
 }
 
 impl JwkSet {
@@ -206,12 +212,7 @@ impl KeyRing {
         let keys = self.keys();
         let known = keys.verifying.get(&kid).filter(|known| known.is_good(now)).ok_or(JwtError::Invalid)?;
 
-        // Only this algorithm, whatever the header says. The rest is checked below, against our clock.
-        let mut validation = Validation::new(Algorithm::EdDSA);
-        validation.validate_exp = false;
-        validation.validate_aud = false;
-        let claims =
-            jsonwebtoken::decode::<Claims>(jwt, &known.key, &validation).map_err(|_| JwtError::Invalid)?.claims;
+        let claims: Claims = jws::read(jwt, Algorithm::EdDSA, &known.key).map_err(|_| JwtError::Invalid)?;
         if !claims.are_in_order() {
             return Err(JwtError::Invalid);
         }
@@ -235,15 +236,7 @@ impl KeyRing {
     pub(crate) fn public_keys(&self, now: Timestamp) -> JwkSet {
         let keys = self.keys();
         let is_good = |id: &KeyId| keys.verifying.get(id).is_some_and(|known| known.is_good(now));
-        let jwk = |(kid, x): &(KeyId, String)| Jwk {
-            kty: "OKP",
-            crv: "Ed25519",
-            alg: "EdDSA",
-            purpose: "sig",
-            kid: kid.clone(),
-            x: x.clone(),
-        };
-        JwkSet { keys: keys.public.iter().filter(|(id, _)| is_good(id)).map(jwk).collect() }
+        JwkSet { keys: keys.public.iter().filter(|(id, _)| is_good(id)).map(|(id, x)| Jwk::of(id, x)).collect() }
     }
 }
 
@@ -305,5 +298,34 @@ fn generate(seal: &Seal, chance: &Chance, now: Timestamp) -> SigningKey {
         created_at: now,
         retires_at: None,
         id: kid,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jsonwebtoken::jwk::{self, ThumbprintHash};
+
+    use super::*;
+
+    /// RFC 8037, appendix A: the private key of A.1 signs what A.4 has, the public key of A.2 is published so that
+    /// others find the thumbprint of A.3 in it.
+    #[test]
+    fn the_keys_and_signatures_are_those_of_rfc_8037() {
+        let seed = BASE64URL.decode("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A").unwrap();
+        let pair = Ed25519KeyPair::from_seed_unchecked(&seed).unwrap();
+        let x = BASE64URL.encode(pair.public_key());
+        assert_eq!(x, "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo");
+
+        let signed = "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc";
+        let signature = "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg";
+        let key = EncodingKey::from_ed_der(pair.to_pkcs8v1().unwrap().as_ref());
+        assert_eq!(jsonwebtoken::crypto::sign(signed.as_bytes(), &key, Algorithm::EdDSA).unwrap(), signature);
+        let key = DecodingKey::from_ed_components(&x).unwrap();
+        assert!(jsonwebtoken::crypto::verify(signature, signed.as_bytes(), &key, Algorithm::EdDSA).unwrap());
+
+        let published = serde_json::to_value(Jwk::of(&"key-1".to_owned().try_into().unwrap(), &x)).unwrap();
+        let read: jwk::Jwk = serde_json::from_value(published).unwrap();
+        let thumbprint = read.thumbprint(ThumbprintHash::SHA256).unwrap();
+        assert_eq!(thumbprint, "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
     }
 }

@@ -2,9 +2,11 @@
 
 use auth_api::{AUTH_SERVICE, BACKEND_SERVICE, MAX_SERVICE_JWT_SECONDS, SERVICE_TO_SERVICE, ServiceClaims};
 use domain::{ClientInfo, Scopes, SessionId, Timestamp, TokenId, UserId};
-use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use jsonwebtoken::{Algorithm, DecodingKey};
 use quick_cache::sync::Cache;
 use secrecy::{ExposeSecret, SecretString};
+
+use super::jws;
 
 /// The clocks of two machines may differ by this much before a fresh JWT looks as if it came from the future.
 const CLOCK_SKEW_SECONDS: i64 = 30;
@@ -15,7 +17,7 @@ pub(crate) struct ServiceKeys {
     /// JWTs for no user, whose signature and claims were good, and when they end: a service shows the same one with
     /// every validation for minutes. They are found by a hash under random keys, so how long a look takes tells
     /// nothing about a JWT that is not there.
-    known: Cache<Box<str>, i64>,
+    known: Cache<Box<[u8]>, i64>,
 }
 
 /// JWTs that are remembered at most; each instance of a backend shows one at a time.
@@ -43,14 +45,15 @@ impl ServiceKeys {
     }
 
     /// Whether [`verify`](Self::verify) accepts the JWT, where on whose behalf does not matter.
-    pub(crate) fn vouches(&self, jwt: &str, now: Timestamp) -> bool {
-        if let Some(end) = self.known.get(jwt) {
+    pub(crate) fn vouches(&self, presented: &[u8], now: Timestamp) -> bool {
+        if let Some(end) = self.known.get(presented) {
             return now.as_seconds() < end;
         }
+        let jwt = str::from_utf8(presented).unwrap_or_default();
         let Some((call, end)) = self.examine(jwt, now) else { return false };
         // One for a user is for that one call.
         if call.user_id.is_none() {
-            self.known.insert(jwt.into(), end);
+            self.known.insert(presented.into(), end);
         }
         true
     }
@@ -63,17 +66,13 @@ impl ServiceKeys {
 
     /// The call, and when the JWT ends, in seconds since the epoch.
     fn examine(&self, jwt: &str, now: Timestamp) -> Option<(ServiceCall, i64)> {
-        // The times are checked below, against our clock; the library would ask the machine's.
-        let mut validation = Validation::new(Algorithm::HS256);
-        validation.validate_exp = false;
-        validation.validate_aud = false;
-        validation.set_required_spec_claims(&["exp"]);
-        let claims =
-            self.keys.iter().find_map(|key| jsonwebtoken::decode::<ServiceClaims>(jwt, key, &validation).ok())?.claims;
+        let read = |key| jws::read::<ServiceClaims>(jwt, Algorithm::HS256, key).ok();
+        let claims = self.keys.iter().find_map(read)?;
 
         let now = now.as_seconds();
         let lives = claims.exp.checked_sub(claims.iat)?;
-        let is_current = claims.iat <= now + CLOCK_SKEW_SECONDS && now < claims.exp;
+        let begins = claims.nbf.map_or(claims.iat, |begins| begins.max(claims.iat));
+        let is_current = begins <= now + CLOCK_SKEW_SECONDS && now < claims.exp;
         let is_short = (1..=MAX_SERVICE_JWT_SECONDS).contains(&lives);
         let is_ours = claims.kind == SERVICE_TO_SERVICE
             && claims.service == BACKEND_SERVICE
@@ -143,15 +142,30 @@ mod tests {
         for_nobody.as_object_mut().unwrap().remove("userId");
         let good = sign(Algorithm::HS256, SECRET, &for_nobody);
         for _ in 0..3 {
-            assert!(keys.vouches(&good, at(0)) && keys.vouches(&good, at(299)));
-            assert!(!keys.vouches(&good, at(300)));
-            assert!(!keys.vouches(&good[..good.len() - 1], at(0)) && !keys.vouches(&format!("{good}A"), at(0)));
+            assert!(keys.vouches(good.as_bytes(), at(0)) && keys.vouches(good.as_bytes(), at(299)));
+            assert!(!keys.vouches(good.as_bytes(), at(300)));
+            for wrong in [&good[..good.len() - 1], &format!("{good}A"), ""] {
+                assert!(!keys.vouches(wrong.as_bytes(), at(0)), "{wrong}");
+            }
+            assert!(!keys.vouches(b"\xff", at(0)));
         }
         assert_eq!(keys.known.len(), 1, "what was refused is not remembered");
 
         let for_a_user = sign(Algorithm::HS256, SECRET, &claims());
-        assert!(keys.vouches(&for_a_user, at(0)) && !keys.vouches(&for_a_user, at(300)));
+        let for_a_user = for_a_user.as_bytes();
+        assert!(keys.vouches(for_a_user, at(0)) && !keys.vouches(for_a_user, at(300)));
         assert_eq!(keys.known.len(), 1, "nor what is for one call");
+    }
+
+    /// RFC 7515 §4.1.11, RFC 7797 §6: whoever says so means a JWT that we would misread.
+    #[test]
+    fn what_a_header_calls_critical_is_refused() {
+        let crit = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect());
+        for names in [&["b64"][..], &["exp"], &["http://example.com/UNDEFINED"], &[]] {
+            let header = Header { crit: crit(names), ..Header::new(Algorithm::HS256) };
+            let jwt = jsonwebtoken::encode(&header, &claims(), &EncodingKey::from_secret(SECRET.as_bytes())).unwrap();
+            assert!(keys().verify(&jwt, Timestamp::from_seconds(NOW)).is_none(), "{names:?}");
+        }
     }
 
     #[test]
@@ -178,6 +192,8 @@ mod tests {
             ("exp", json!(i64::MAX)),
             ("exp", json!(1e300)),
             ("exp", Value::Null),
+            ("nbf", json!(NOW + 31)),
+            ("nbf", json!((NOW).to_string())),
             ("iat", json!(NOW + 31)),
             ("iat", json!(i64::MIN)),
             ("iat", json!(NOW - 1)),

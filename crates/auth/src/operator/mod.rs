@@ -4,7 +4,6 @@ mod import;
 mod issue;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use domain::audit::Actor;
 use domain::{AuthMethodId, Chance, ClientInfo, Clock, EmailAddress, EventId, PhoneNumber, UserId};
@@ -13,11 +12,10 @@ use store::{MethodType, NewEvent, NewUser, Store, StoreError, WayIn};
 pub use import::OldToken;
 pub use issue::{Issuer, IssuerError, WishedToken};
 
+use crate::service::KNOWN_WITHIN;
+
 /// What the audit log calls the service by which operators act.
 const SERVICE: &str = "afd";
-
-/// How long a running service may go on with what it knew: it looks for operators' writes twice as often.
-const NOTICED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Somebody who has the database.
 pub struct Operator {
@@ -75,10 +73,14 @@ impl Operator {
         })
     }
 
-    /// Returns when no running service accepts any more what has just been taken away.
+    /// Returns when no running service accepts any more what has just been taken away. It owes a mark in the database
+    /// since then, and nobody answers whoever waits here when it has been looked at; so this waits as long as the
+    /// service itself does where it cannot reach the other instances.
+    ///
+    /// What was *given* owes no mark, so the copies that a service has of anything are made to be forgotten as well.
     pub async fn until_noticed(&self) -> Result<(), StoreError> {
         self.store.note_operator_write().await?;
-        tokio::time::sleep(NOTICED_WITHIN).await;
+        tokio::time::sleep(KNOWN_WITHIN).await;
         Ok(())
     }
 }

@@ -86,6 +86,7 @@ pub(crate) async fn finish(
         Some(proof) => auth.store.finish_mfa(&admitted.challenge, &proof, &sign_in).await.map_err(internal)?,
     };
     let signed_in = admitted.concluded(auth, sign_in, outcome).await?;
+    auth.changed_user(&signed_in.user.id);
     Ok(session_reply(auth, &signed_in.session, signed_in.user))
 }
 

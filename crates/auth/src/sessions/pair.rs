@@ -6,7 +6,7 @@ use domain::{SessionId, Timestamp};
 use store::{NewSession, Session, User};
 
 use crate::AuthService;
-use crate::keys::{AccessClaims, Claims, RefreshClaims};
+use crate::keys::{Claims, SessionClaims};
 
 /// A session that begins now.
 pub(crate) fn new_session(auth: &AuthService, id: SessionId, now: Timestamp) -> NewSession {
@@ -20,22 +20,13 @@ pub(crate) fn new_session(auth: &AuthService, id: SessionId, now: Timestamp) -> 
 
 /// What the client gets after every sign-in and refresh.
 pub(crate) fn session_reply(auth: &AuthService, session: &Session, user: User) -> SessionReply {
-    let issued_at = session.rotated_at;
     let ends = session.expires_at;
-    let (id, generation) = (&session.id, session.generation);
-    let access = AccessClaims::new(
-        id.clone(),
-        user.id.clone(),
-        user.email.clone(),
-        generation,
-        issued_at,
-        issued_at.plus(auth.config.access_lifetime).min(ends),
-    );
-    let refresh = RefreshClaims::new(id.clone(), user.id.clone(), user.email.clone(), generation, issued_at, ends);
+    let access = SessionClaims::new(session, &user, session.rotated_at.plus(auth.config.access_lifetime).min(ends));
+    let refresh = SessionClaims::new(session, &user, ends);
     SessionReply {
         success: true,
         access_token: auth.validator.keys.sign(&Claims::Access(access), auth.clock.now()),
-        refresh_token: auth.refresh_key.sign(&refresh),
+        refresh_token: auth.refresh_key.sign(refresh),
         user: SessionUser {
             id: user.id,
             email: user.email,

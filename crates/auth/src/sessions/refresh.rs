@@ -26,7 +26,7 @@ pub(crate) async fn refresh(
     let invalid = || ApiError::new(ErrorCode::InvalidToken, "This refresh token is not valid");
     let claims = auth.refresh_key.verify(refresh_jwt).ok_or_else(invalid)?;
     let generation = claims.generation().ok_or_else(invalid)?;
-    if claims.is_expired(now) {
+    if now >= claims.expires_at() {
         return Err(expired());
     }
 

@@ -58,6 +58,7 @@ pub(crate) fn reply(
 ) -> Result<SignInReply, ApiError> {
     match outcome {
         SignInOutcome::SignedIn(signed_in) => {
+            auth.changed_user(&signed_in.user.id);
             let reply = session_reply(auth, &signed_in.session, signed_in.user);
             Ok(SignInReply::SignedIn(Box::new(reply)))
         }

@@ -115,7 +115,7 @@ async fn follow(
     };
     let (user_id, id) = (&found.token.user_id, &found.token.id);
     let recording = auth.store.record_leak(user_id, id, &found.secret.id, remedy, &event);
-    if auth.revoking(&[MarkedCredential::Token(id.clone())], recording).await? {
+    if let Some(remedy) = auth.revoking(&[MarkedCredential::Token(id.clone())], recording).await? {
         tell(auth, &found, remedy, url).await;
     }
     Ok(())

@@ -9,6 +9,7 @@ mod limits;
 mod list;
 mod older;
 mod recovery;
+mod renew;
 mod rotate;
 mod usage;
 mod validate;

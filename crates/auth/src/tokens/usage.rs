@@ -1,46 +1,92 @@
 //! When and from where credentials were last used: merged in memory, written in batches. A validation never waits for
 //! a write; a crash loses the last few seconds of it and nothing else.
 
-use std::collections::VecDeque;
+use std::borrow::Borrow;
+use std::collections::{HashSet, VecDeque};
+use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use domain::audit::{Actor, EventType};
-use domain::{Chance, ClientInfo, EventId, SessionId, Timestamp};
+use domain::{Chance, ClientInfo, EventId, SessionId, Timestamp, UserId};
 use store::{NewEvent, Store, StoreError, TokenUse};
 
-use super::cache::{Credential, CredentialId};
+use super::cache::CredentialId;
 
-/// The part of a cached credential that changes with every request.
-#[derive(Default)]
-pub(crate) struct Use(Mutex<State>);
+/// How a credential is used; what changes with every request. All copies of a credential share it.
+pub(crate) struct Use {
+    id: CredentialId,
+    state: Mutex<State>,
+}
 
 #[derive(Default)]
 struct State {
     at: Option<Timestamp>,
     client: ClientInfo,
-    /// Refused for being over its limit since the last flush: the first such request.
-    limited: Option<(Timestamp, ClientInfo)>,
+    /// Refused for being over its limit since the last flush: the first such request. In a box, for it is rare.
+    limited: Option<Box<Limited>>,
     queued: bool,
+}
+
+struct Limited {
+    user_id: UserId,
+    at: Timestamp,
+    client: ClientInfo,
 }
 
 impl Use {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Credentials used since they were last written down, each once, those that wait longest first.
 #[derive(Default)]
-pub(super) struct UsageLog(Mutex<VecDeque<Arc<Credential>>>);
+pub(super) struct UsageLog(Mutex<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    in_order: VecDeque<Arc<Use>>,
+    by_id: HashSet<ById>,
+}
+
+/// Found by the credential's id.
+struct ById(Arc<Use>);
+
+impl Borrow<CredentialId> for ById {
+    fn borrow(&self) -> &CredentialId {
+        &self.0.id
+    }
+}
+
+impl Hash for ById {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.id.hash(state);
+    }
+}
+
+impl PartialEq for ById {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id == other.0.id
+    }
+}
+
+impl Eq for ById {}
 
 /// Credentials that are written down in one transaction. While more are in use, each is written down the less often:
 /// otherwise the database, and with it everybody who waits for it, would have to keep up with the validations.
 const BATCH: usize = 2_000;
 
 impl UsageLog {
+    /// For a copy that has just been made. If the credential waits to be written down, it goes on waiting once: copies
+    /// are made faster than they are written down, and would fill the memory.
+    pub(super) fn of(&self, id: &CredentialId) -> Arc<Use> {
+        let waiting = self.lock().by_id.get(id).map(|ById(waiting)| Arc::clone(waiting));
+        waiting.unwrap_or_else(|| Arc::new(Use { id: id.clone(), state: Mutex::default() }))
+    }
+
     /// Notes a request that was admitted.
-    pub(super) fn used(&self, credential: &Arc<Credential>, client: &ClientInfo, now: Timestamp) {
-        self.note(credential, |state| {
+    pub(super) fn used(&self, used: &Arc<Use>, client: &ClientInfo, now: Timestamp) {
+        self.note(used, |state| {
             state.at = Some(now);
             // Copying texts for every request would cost more than all the rest of this; the address tells enough
             // about whether anything is new.
@@ -51,38 +97,51 @@ impl UsageLog {
     }
 
     /// Notes a request that was refused for being one too many.
-    pub(super) fn limited(&self, credential: &Arc<Credential>, client: &ClientInfo, now: Timestamp) {
-        self.note(credential, |state| {
-            state.limited.get_or_insert_with(|| (now, client.clone()));
+    pub(super) fn limited(&self, used: &Arc<Use>, user_id: &UserId, client: &ClientInfo, now: Timestamp) {
+        self.note(used, |state| {
+            let limited = || Limited { user_id: user_id.clone(), at: now, client: client.clone() };
+            state.limited.get_or_insert_with(|| limited().into());
         });
     }
 
-    fn note(&self, credential: &Arc<Credential>, change: impl FnOnce(&mut State)) {
-        let mut state = credential.last_use.lock();
+    fn note(&self, used: &Arc<Use>, change: impl FnOnce(&mut State)) {
+        let mut state = used.lock();
         change(&mut state);
         if !std::mem::replace(&mut state.queued, true) {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).push_back(Arc::clone(credential));
+            let mut waiting = self.lock();
+            waiting.in_order.push_back(Arc::clone(used));
+            waiting.by_id.insert(ById(Arc::clone(used)));
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether nothing waits to be written down.
     pub(super) fn is_empty(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        self.lock().in_order.is_empty()
+    }
+
+    fn take(&self) -> Vec<Arc<Use>> {
+        let mut waiting = self.lock();
+        let batch = waiting.in_order.len().min(BATCH);
+        let taken: Vec<_> = waiting.in_order.drain(..batch).collect();
+        for used in &taken {
+            waiting.by_id.remove(&used.id);
+        }
+        taken
     }
 
     /// Writes down what has been noted of those credentials that have waited longest. What cannot be written stays
     /// noted for the next time.
     pub(super) async fn flush(&self, store: &Store, chance: &Chance) -> Result<(), StoreError> {
-        let credentials: Vec<_> = {
-            let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let batch = waiting.len().min(BATCH);
-            waiting.drain(..batch).collect()
-        };
+        let credentials = self.take();
         let mut uses = Vec::new();
         let mut seen = Vec::new();
         let mut limited = Vec::new();
         for credential in &credentials {
-            let mut state = credential.last_use.lock();
+            let mut state = credential.lock();
             state.queued = false;
             let used_at = state.at.take();
             match &credential.id {
@@ -96,10 +155,11 @@ impl UsageLog {
                         client,
                         event_id: event_id(),
                     }));
-                    if let Some((at, client)) = state.limited.take() {
+                    if let Some(first) = state.limited.take() {
+                        let Limited { user_id, at, client } = *first;
                         let actor = Actor { token_id: Some(token_id.clone()), ..Actor::default() };
                         let metadata = [("tokenId".to_owned(), token_id.to_string())].into();
-                        limited.push((credential, NewEvent { id: event_id(), at, actor, client, metadata }));
+                        limited.push((credential, user_id, NewEvent { id: event_id(), at, actor, client, metadata }));
                     }
                 }
             }
@@ -109,8 +169,8 @@ impl UsageLog {
         let written = async {
             store.record_token_uses(&uses).await?;
             store.touch_sessions(&seen).await?;
-            while let [(credential, event), rest @ ..] = unwritten {
-                store.append_event(EventType::TokenLimited, Some(&credential.user_id), event).await?;
+            while let [(_, user_id, event), rest @ ..] = unwritten {
+                store.append_event(EventType::TokenLimited, Some(user_id), event).await?;
                 unwritten = rest;
             }
             Ok(())
@@ -118,14 +178,14 @@ impl UsageLog {
         let outcome = written.await;
         if outcome.is_err() {
             self.note_again(&credentials, &uses, &seen);
-            for (credential, event) in unwritten {
-                self.limited(credential, &event.client, event.at);
+            for (credential, user_id, event) in unwritten {
+                self.limited(credential, user_id, &event.client, event.at);
             }
         }
         outcome
     }
 
-    fn note_again(&self, credentials: &[Arc<Credential>], uses: &[TokenUse], seen: &[(SessionId, Timestamp)]) {
+    fn note_again(&self, credentials: &[Arc<Use>], uses: &[TokenUse], seen: &[(SessionId, Timestamp)]) {
         for credential in credentials {
             let used_at = match &credential.id {
                 CredentialId::Pat(id) => uses.iter().find(|used| used.token_id == *id).map(|used| used.at),
@@ -135,5 +195,26 @@ impl UsageLog {
                 self.note(credential, |state| state.at = state.at.max(used_at));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn however_many_copies_are_made_a_credential_waits_once() {
+        let log = UsageLog::default();
+        let id = CredentialId::Pat("token".parse().unwrap());
+        let now = Timestamp::from_seconds(0);
+        for _ in 0..10 {
+            log.used(&log.of(&id), &ClientInfo::default(), now);
+        }
+        let waiting = log.of(&id);
+        assert!(waiting.lock().queued);
+        let taken = log.take();
+        assert!(matches!(taken.as_slice(), [taken] if Arc::ptr_eq(taken, &waiting)));
+        assert!(log.is_empty());
+        assert!(!Arc::ptr_eq(&log.of(&id), &waiting));
     }
 }

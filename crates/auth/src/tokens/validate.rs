@@ -1,16 +1,18 @@
 //! Is this credential good? The one place that answers, for the validate route, for the service's own bearer
 //! extractor and for whatever comes later.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 use domain::{Chance, ClientInfo, Clock, Digest, DigestKey, Limit, Timestamp, UserId, token};
 use limiter::{CopyVerdict, Evidence, Limiter, Quota, Verdict};
 use store::{FoundToken, Store, StoreError};
 
-use super::cache::{Credential, CredentialCache, CredentialId};
+use super::cache::{CacheKey, Credential, CredentialCache, CredentialId};
 use super::older::OlderTokens;
 use super::recovery::Recovery;
-use super::usage::{UsageLog, Use};
+use super::renew::Renewals;
+use super::usage::UsageLog;
 use crate::keys::{JwtError, KeyRing, NarrowedClaims};
 use crate::metrics::{Asked, Look, Metrics};
 
@@ -92,6 +94,7 @@ pub(crate) struct Validator {
     older_token_digests: Vec<DigestKey>,
     pub(super) limit: Limit,
     pub(super) cache: CredentialCache,
+    pub(super) renewals: Renewals,
     pub(super) usage: UsageLog,
     pub(super) recovery: Recovery,
     older_tokens: OlderTokens,
@@ -119,6 +122,7 @@ impl Validator {
             older_tokens,
             metrics,
             cache: CredentialCache::new(process_secret),
+            renewals: Renewals::default(),
             usage: UsageLog::default(),
         }
     }
@@ -152,16 +156,23 @@ impl Validator {
         let copy = self.cache.get(&key);
         if let Some(copy) = copy.as_ref().filter(|copy| copy.is_fresh(now)) {
             ensure_good_here(copy, audience, client, now)?;
-            let (version, evidence) = (copy.version, copy.evidence);
-            let verdict = self.limiter.admit_copy(&copy.window_key, version, evidence, self.limit, now).await;
-            if let CopyVerdict::Counted(verdict) = verdict {
+            if let CopyVerdict::Counted(verdict) = self.admit_copy(copy, now).await {
                 self.metrics.looked(Look::Hit);
+                if copy.is_to_be_renewed(now) {
+                    self.renewals.ask_for(key, Arc::clone(copy));
+                }
                 return self.conclude(copy, verdict, client, now);
             }
         }
+        if copy.is_none() && self.cache.is_unknown(&key, now) && !self.recovery.is_needed() {
+            self.metrics.looked(Look::Unknown);
+            return Err(Rejection::Invalid);
+        }
 
         self.metrics.looked(if copy.is_some() { Look::Stale } else { Look::Miss });
-        let loading = self.load(presented, copy.as_deref(), client, now);
+        let generation = self.cache.generation();
+        // Boxed, so that a request that is answered from memory does not carry the database's state about.
+        let loading = Box::pin(self.load(presented, &key, copy.as_deref(), client, now));
         let loaded = match self.metrics.time(Asked::Validation, loading).await {
             Ok(credential) => credential,
             Err(rejection) => {
@@ -173,9 +184,19 @@ impl Validator {
         // What was just read needs no trust: whatever mark there is, it asks for exactly this reading.
         let before = copy.map(|copy| copy.evidence).unwrap_or_default();
         let (verdict, evidence) = self.limiter.admit_read(&loaded.window_key, before, self.limit, now).await;
-        let loaded = Arc::new(Credential { evidence, ..loaded });
-        self.cache.put(&key, Arc::clone(&loaded));
+        let window = self.limiter.place_of(&loaded.window_key);
+        let loaded = Arc::new(Credential { evidence, window, ..loaded });
+        self.cache.put(&key, Arc::clone(&loaded), generation);
         self.conclude(&loaded, verdict, client, now)
+    }
+
+    /// Counts a request with a copy, if the copy can be trusted.
+    async fn admit_copy(&self, copy: &Credential, now: Timestamp) -> CopyVerdict {
+        let at_hand = copy.window.as_ref().and_then(|window| window.admit_copy(copy.version, self.limit, now));
+        match at_hand {
+            Some(verdict) => verdict,
+            None => self.limiter.admit_copy(&copy.window_key, copy.version, copy.evidence, self.limit, now).await,
+        }
     }
 
     /// Whether the text could be a token: one of ours, or one that was imported. Asks nobody.
@@ -186,6 +207,7 @@ impl Validator {
     /// Learns of tokens that were imported since the last time.
     pub(crate) async fn look_for_imports(&self) -> Result<(), StoreError> {
         if self.older_tokens.refresh(&self.store, &self.token_digests).await? {
+            self.cache.clear_unknown();
             self.recovery.reconsider(&self.store, &self.token_digests).await?;
         }
         Ok(())
@@ -200,11 +222,11 @@ impl Validator {
     ) -> Result<Validated, Rejection> {
         match verdict {
             Verdict::Admitted(quota) => {
-                self.usage.used(credential, client, now);
+                self.usage.used(&credential.last_use, client, now);
                 Ok(Validated { credential: Arc::clone(credential), quota })
             }
             Verdict::Refused { quota, retry_at } => {
-                self.usage.limited(credential, client, now);
+                self.usage.limited(&credential.last_use, &credential.user_id, client, now);
                 Err(Rejection::Limited { quota, retry_at })
             }
         }
@@ -213,20 +235,36 @@ impl Validator {
     async fn load(
         &self,
         presented: &str,
+        key: &CacheKey,
         copy: Option<&Credential>,
         client: &ClientInfo,
         now: Timestamp,
     ) -> Result<Credential, Rejection> {
         if self.is_token(presented) {
-            self.load_token(presented, client, now).await
+            self.load_token(presented, key, client, now).await
         } else {
             self.load_jwt(presented, copy, now).await
         }
     }
 
-    async fn load_token(&self, presented: &str, client: &ClientInfo, now: Timestamp) -> Result<Credential, Rejection> {
-        let found = self.find_token(presented, client, now).await?.ok_or(Rejection::Invalid)?;
-        token_credential(found, now)
+    async fn load_token(
+        &self,
+        presented: &str,
+        key: &CacheKey,
+        client: &ClientInfo,
+        now: Timestamp,
+    ) -> Result<Credential, Rejection> {
+        // Before the database is asked. While it is needed, a text that no digest matches may be a token all the same.
+        let digests_tell = !self.recovery.is_needed();
+        match self.find_token(presented, client, now).await? {
+            Some(found) => self.token_credential(found, now),
+            None => {
+                if digests_tell {
+                    self.cache.put_unknown(key, now);
+                }
+                Err(Rejection::Invalid)
+            }
+        }
     }
 
     /// The token that this well-formed text is a secret of, without a word about whether it is good.
@@ -263,6 +301,39 @@ impl Validator {
         Ok(None)
     }
 
+    /// What a token is good for, unless its owner may not come in.
+    pub(super) fn token_credential(&self, found: FoundToken, loaded_at: Timestamp) -> Result<Credential, Rejection> {
+        if found.owner.disabled_at.is_some() {
+            return Err(Rejection::Invalid);
+        }
+        let id = CredentialId::Pat(found.token.id);
+        let user_id: UserId = found.token.user_id;
+        let ends = [found.token.expires_at, found.secret.valid_until];
+        Ok(Credential {
+            window_key: id.window_key(),
+            last_use: self.usage.of(&id),
+            id,
+            version: found.token.version,
+            user_id,
+            name: Some(found.token.name.to_string()),
+            scopes: found.token.scopes,
+            allowed_ips: found.token.allowed_ips,
+            secret_id: Some(found.secret.id),
+            signed: None,
+            issued_at: found.token.created_at,
+            email: found.owner.email,
+            display_name: found.owner.display_name,
+            avatar_url: found.owner.avatar_url,
+            expires_at: ends.into_iter().flatten().min(),
+            loaded_at,
+            renewed_from: Some(Credential::renewed_from(loaded_at, found.secret.digest.as_bytes()[0])),
+            is_renewed: AtomicBool::new(false),
+            evidence: Evidence::default(),
+            window: None,
+            description: OnceLock::new(),
+        })
+    }
+
     /// Forgets every copy: something changed the database behind this process's back.
     pub(crate) fn forget_all(&self) {
         self.cache.clear();
@@ -280,35 +351,6 @@ impl Validator {
         }
         Ok(())
     }
-}
-
-pub(super) fn token_credential(found: FoundToken, loaded_at: Timestamp) -> Result<Credential, Rejection> {
-    if found.owner.disabled_at.is_some() {
-        return Err(Rejection::Invalid);
-    }
-    let id = CredentialId::Pat(found.token.id);
-    let user_id: UserId = found.token.user_id;
-    let ends = [found.token.expires_at, found.secret.valid_until];
-    Ok(Credential {
-        window_key: id.window_key(),
-        id,
-        version: found.token.version,
-        user_id,
-        name: Some(found.token.name.to_string()),
-        scopes: found.token.scopes,
-        allowed_ips: found.token.allowed_ips,
-        secret_id: Some(found.secret.id),
-        signed: None,
-        issued_at: found.token.created_at,
-        email: found.owner.email,
-        display_name: found.owner.display_name,
-        avatar_url: found.owner.avatar_url,
-        expires_at: ends.into_iter().flatten().min(),
-        loaded_at,
-        evidence: Evidence::default(),
-        last_use: Use::default(),
-        description: OnceLock::new(),
-    })
 }
 
 /// Whether a credential that is in order is so now, for this audience, and from there.

@@ -1,14 +1,14 @@
 //! What a JWT of ours stands for: a session, or a part of a token for a while.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 use domain::{Scopes, Timestamp};
 use limiter::Evidence;
 
 use super::cache::{Credential, CredentialId};
-use super::usage::Use;
-use super::validate::{Rejection, Validator, token_credential};
-use crate::keys::{AccessClaims, Claims, NarrowedClaims};
+use super::validate::{Rejection, Validator};
+use crate::keys::{Claims, NarrowedClaims, SessionClaims};
 
 impl Validator {
     /// `copy` is what an earlier validation of this very text learned, if it did: the signature was checked then, and
@@ -32,7 +32,7 @@ impl Validator {
         Ok(credential)
     }
 
-    async fn load_session(&self, claims: &AccessClaims, now: Timestamp) -> Result<Credential, Rejection> {
+    async fn load_session(&self, claims: &SessionClaims, now: Timestamp) -> Result<Credential, Rejection> {
         let found = self.store.find_session(&claims.session_id).await?;
         let (session, user) = found.ok_or(Rejection::SessionEnded)?;
         if user.id != claims.user_id || user.disabled_at.is_some() {
@@ -44,6 +44,7 @@ impl Validator {
         let id = CredentialId::Session(session.id);
         Ok(Credential {
             window_key: id.window_key(),
+            last_use: self.usage.of(&id),
             id,
             version: 0,
             user_id: user.id,
@@ -58,8 +59,10 @@ impl Validator {
             avatar_url: user.avatar_url,
             expires_at: Some(claims.expires_at()),
             loaded_at: now,
+            renewed_from: None,
+            is_renewed: AtomicBool::new(false),
             evidence: Evidence::default(),
-            last_use: Use::default(),
+            window: None,
             description: OnceLock::new(),
         })
     }
@@ -68,7 +71,7 @@ impl Validator {
     /// was got with, and has the parent's owner, networks and window.
     async fn load_narrowed(&self, claims: &NarrowedClaims, now: Timestamp) -> Result<Credential, Rejection> {
         let found = self.store.find_token_by_secret(&claims.parent_secret_id).await?.ok_or(Rejection::Invalid)?;
-        let parent = token_credential(found, now)?;
+        let parent = self.token_credential(found, now)?;
         if parent.id != CredentialId::Pat(claims.parent.clone())
             || parent.user_id != claims.sub
             || !parent.scopes.contain(&claims.scope)
@@ -80,6 +83,7 @@ impl Validator {
             scopes: claims.scope.clone(),
             issued_at: claims.issued_at(),
             expires_at: ends.into_iter().flatten().min(),
+            renewed_from: None,
             ..parent
         })
     }

@@ -1,9 +1,10 @@
 //! Tokens that an older system issued: any form, no checksum, and garbage no dearer than before.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use auth::{Issuer, OldToken, Operator};
-use domain::token::TokenSecret;
+use domain::token::{self, TokenSecret};
 use serde_json::json;
 use store::ImportOutcome;
 use testkit::seeded_chance;
@@ -87,6 +88,32 @@ async fn garbage_dies_before_any_lookup_also_when_there_are_imported_tokens() {
         reply.fails(401, "INVALID_TOKEN");
     }
     world.validate(OTHERS[2]).await.fails(500, "INTERNAL_ERROR");
+}
+
+/// Of our form and with a right checksum: each was asked for in vain before it came.
+#[tokio::test]
+async fn unknown_tokens_cost_nothing_for_half_a_second_and_are_accepted_once_they_are_there() {
+    let world = World::new().await;
+    let ann = world.ann().await;
+    let chance = seeded_chance(9);
+    let [first, second] = [(); 2].map(|()| chance.with(|rng| TokenSecret::generate(token::Kind::Live, rng)));
+    let [first, second] = [first.expose(), second.expose()];
+    for unknown in [first, second] {
+        assert!(!world.is_valid(unknown).await);
+    }
+    world.by_hand("ALTER TABLE token_secrets RENAME TO away").await;
+    for reply in parallel(2_000, |_| world.validate(first).into_future()).await {
+        reply.fails(401, "INVALID_TOKEN");
+    }
+    world.clock.advance(Duration::from_millis(500));
+    world.validate(first).await.fails(500, "INTERNAL_ERROR");
+    world.by_hand("ALTER TABLE away RENAME TO token_secrets").await;
+
+    assert!(!world.is_valid(first).await);
+    import(&world, &ann, &[first]).await;
+    world.auth.look_for_imports().await.unwrap();
+    assert!(world.is_valid(first).await, "the service has looked for what was imported");
+    assert!(!world.is_valid(second).await);
 }
 
 #[tokio::test]

@@ -74,6 +74,48 @@ async fn copies_are_trusted_without_the_database_and_only_until_it_is_missed() {
     world.validate(&token.secret).await.fails(503, "UNAVAILABLE");
 }
 
+/// What Redis has to show for a copy is kept with the one that replaces it, and is asked for all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn renewed_copies_are_trusted_until_redis_says_otherwise() {
+    let redis = Redis::start().await;
+    let worlds = instances(&[&redis, &redis]).await;
+    let ann = worlds[0].ann().await;
+    let [deleted, kept] = [warm_token(&worlds, &ann).await, warm_token(&worlds, &ann).await];
+    let late = 27_000 * MILLISECOND;
+    worlds[0].clock.advance(late);
+    for token in [&deleted, &kept] {
+        assert!(worlds[1].is_valid(&token.secret).await);
+    }
+    worlds[1].auth.renew_copies().await.unwrap();
+    worlds[0].delete(&format!("/tokens/{}", deleted.id)).by(&ann.access).await.ok(200);
+    assert!(!worlds[1].is_valid(&deleted.secret).await);
+
+    worlds[0].clock.advance(late);
+    worlds[1].auth.look_at_owed_marks().await.unwrap();
+    worlds[1].store.close().await;
+    assert!(worlds[1].is_valid(&kept.secret).await, "from the renewed copy");
+    redis.cli(&["flushall"]).await;
+    worlds[1].validate(&kept.secret).await.fails(503, "UNAVAILABLE");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_is_changed_by_one_instance_shows_at_once_on_all() {
+    let redis = Redis::start().await;
+    let worlds = instances(&[&redis, &redis]).await;
+    let ann = worlds[0].ann().await;
+    let token = warm_token(&worlds, &ann).await;
+    for (round, world) in [0, 1, 0, 1, 0].into_iter().enumerate() {
+        let name = format!("name {round}");
+        let patch = worlds[world].call(http::Method::PATCH, "/account/profile").by(&ann.access);
+        patch.json(&serde_json::json!({ "displayName": name })).await.ok(200);
+        for world in &worlds {
+            let body = serde_json::json!({ "token": token.secret, "withUser": true });
+            let validation = world.post("/tokens/validate").by(&world.service_jwt().sign()).json(&body);
+            assert_eq!(validation.await.ok(200)["user"]["displayName"], name);
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_one_instance_ends_is_dead_on_all() {
     let redis = Redis::start().await;

@@ -28,9 +28,9 @@ pub(crate) struct Budget {
     directives: u32,
 }
 
-/// What a part of a document costs, its fragments written out.
+/// What a document or a part of it costs, its fragments written out.
 #[derive(Debug, Clone, Copy, Default)]
-struct Cost {
+pub(super) struct Cost {
     fields: u32,
     aliases: u32,
     directives: u32,
@@ -61,15 +61,15 @@ impl Default for Budget {
     }
 }
 
-impl Budget {
-    /// Takes the cost of `document` off, all its operations and fragments, used or not.
-    pub(super) fn spend(&mut self, document: &ExecutableDocument) -> Result<(), CodedError> {
+impl Cost {
+    /// What `document` costs, all its operations and fragments, used or not; an error where it nests too deep.
+    pub(super) fn of(document: &ExecutableDocument) -> Result<Self, CodedError> {
         let mut weigher = Weigher { document, fragments: HashMap::new() };
-        let mut total = Cost::default();
+        let mut total = Self::default();
         for (_, operation) in document.operations.iter() {
             let operation = &operation.node;
             let variables = operation.variable_definitions.iter().map(|variable| &variable.node.directives);
-            let own = variables.fold(Cost::default(), |cost, directives| cost.with_directives(directives));
+            let own = variables.fold(Self::default(), |cost, directives| cost.with_directives(directives));
             let selection = weigher.selection_set(&operation.selection_set.node)?;
             total = total.plus(own.with_directives(&operation.directives)).plus(selection);
         }
@@ -85,9 +85,16 @@ impl Budget {
         if total.introspection_lists > MAX_INTROSPECTION_LISTS {
             return Err(too_complex("The introspection query goes through the schema more than twice"));
         }
-        take(&mut self.fields, total.fields, "fields", MAX_FIELDS)?;
-        take(&mut self.aliases, total.aliases, "aliases", MAX_ALIASES)?;
-        take(&mut self.directives, total.directives, "directives", MAX_DIRECTIVES)
+        Ok(total)
+    }
+}
+
+impl Budget {
+    /// Takes the cost of a document off.
+    pub(super) fn spend(&mut self, cost: Cost) -> Result<(), CodedError> {
+        take(&mut self.fields, cost.fields, "fields", MAX_FIELDS)?;
+        take(&mut self.aliases, cost.aliases, "aliases", MAX_ALIASES)?;
+        take(&mut self.directives, cost.directives, "directives", MAX_DIRECTIVES)
     }
 }
 
@@ -143,8 +150,11 @@ impl<'d> Weigher<'d> {
             }
             None => {}
         }
-        // An unknown fragment costs nothing; validation names it.
-        let Some(fragment) = self.document.fragments.get(name) else { return Ok(Cost::default()) };
+        // Validation names an unknown fragment. Until then it costs as much as a field: fragments that spread nothing
+        // else twice each would be free, however often a walk comes by.
+        let Some(fragment) = self.document.fragments.get(name) else {
+            return Ok(Cost { fields: 1, ..Cost::default() });
+        };
         self.fragments.insert(name, None);
         let cost = self.selection_set(&fragment.node.selection_set.node)?.with_directives(&fragment.node.directives);
         self.fragments.insert(name, Some(cost));
@@ -154,8 +164,12 @@ impl<'d> Weigher<'d> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::read;
+    use super::super::Documents;
     use super::*;
+
+    fn read(query: &str, budget: &mut Budget) -> Result<(), CodedError> {
+        Documents::default().read(query, budget).map(|_| ())
+    }
 
     fn code(query: &str) -> Option<String> {
         let error: async_graphql::ServerError = read(query, &mut Budget::default()).err()?.into();
@@ -204,6 +218,9 @@ mod tests {
         assert_eq!(code(&doubling(7)), None);
         assert!(is_too_complex(&doubling(10)));
         assert!(is_too_complex(&doubling(60)), "saturates instead of overflowing");
+        let to_nowhere = |count| doubling(count).replace("{f}", "{...Unknown ...Unknown}");
+        assert_eq!(code(&to_nowhere(7)), None);
+        assert!(is_too_complex(&to_nowhere(30)), "also where it leads to nothing");
 
         let chain = |count: usize| {
             let fragments = (0..count).map(|i| format!("fragment F{i} on Q {{f{{...F{}}}}} ", i + 1));

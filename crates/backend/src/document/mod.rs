@@ -4,6 +4,7 @@
 //! follow fragments without remembering where they were, so a few hundred bytes could cost a stack or an hour.
 
 mod budget;
+mod documents;
 mod scan;
 
 use async_graphql::Name;
@@ -11,15 +12,84 @@ use async_graphql::parser::parse_query;
 use async_graphql::parser::types::{ExecutableDocument, OperationDefinition, OperationType, Selection, SelectionSet};
 
 pub(crate) use budget::Budget;
+pub(crate) use documents::{Documents, Read};
 
 use crate::error::{self, CodedError};
+use budget::Cost;
 
-/// Parses `query` if it and the documents before it are within `budget`.
-pub(crate) fn read(query: &str, budget: &mut Budget) -> Result<ExecutableDocument, CodedError> {
-    scan::scan(query)?;
-    let document = parse_query(query).map_err(|failure| parse_failed(&failure))?;
-    budget.spend(&document)?;
-    Ok(document)
+/// A document within its bounds.
+pub(crate) struct Document {
+    pub(crate) parsed: ExecutableDocument,
+    cost: Cost,
+    tokens: usize,
+}
+
+impl Document {
+    fn parse(query: &str) -> Result<Self, CodedError> {
+        let tokens = scan::scan(query)?;
+        let parsed = parse_query(query).map_err(|failure| parse_failed(&failure))?;
+        let cost = Cost::of(&parsed)?;
+        Ok(Self { parsed, cost, tokens })
+    }
+
+    /// Whether variables belong to it: whether it is valid then depends on their values as well.
+    pub(crate) fn has_variables(&self) -> bool {
+        self.parsed.operations.iter().any(|(_, operation)| !operation.node.variable_definitions.is_empty())
+    }
+
+    /// Whether the operation that will be executed is a mutation.
+    pub(crate) fn is_mutation(&self, operation: Option<&str>) -> bool {
+        self.chosen(operation).is_some_and(|operation| operation.ty == OperationType::Mutation)
+    }
+
+    /// Whether the operation that will be executed has this field at its root.
+    pub(crate) fn selects(&self, operation: Option<&str>, field: &str) -> bool {
+        self.chosen(operation).is_some_and(|operation| self.has(&operation.selection_set.node, field))
+    }
+
+    fn has(&self, set: &SelectionSet, name: &str) -> bool {
+        set.items.iter().any(|selection| match &selection.node {
+            Selection::Field(field) => field.node.name.node == name,
+            Selection::InlineFragment(inline) => self.has(&inline.node.selection_set.node, name),
+            Selection::FragmentSpread(spread) => {
+                let fragment = self.parsed.fragments.get(&spread.node.fragment_name.node);
+                fragment.is_some_and(|fragment| self.has(&fragment.node.selection_set.node, name))
+            }
+        })
+    }
+
+    /// The keys of the reply's data in the order of the query, a key perhaps several times.
+    pub(crate) fn root_keys(&self, operation: Option<&str>) -> Vec<Name> {
+        let mut keys = Vec::new();
+        if let Some(operation) = self.chosen(operation) {
+            self.push_keys(&operation.selection_set.node, &mut keys);
+        }
+        keys
+    }
+
+    fn push_keys(&self, set: &SelectionSet, keys: &mut Vec<Name>) {
+        for selection in &set.items {
+            match &selection.node {
+                Selection::Field(field) => keys.push(field.node.response_key().node.clone()),
+                Selection::InlineFragment(inline) => self.push_keys(&inline.node.selection_set.node, keys),
+                Selection::FragmentSpread(spread) => {
+                    if let Some(fragment) = self.parsed.fragments.get(&spread.node.fragment_name.node) {
+                        self.push_keys(&fragment.node.selection_set.node, keys);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The operation that will be executed; `None` where the executor will not find out either.
+    fn chosen(&self, name: Option<&str>) -> Option<&OperationDefinition> {
+        let mut operations = self.parsed.operations.iter();
+        let (_, operation) = match name {
+            None => operations.next().filter(|_| operations.next().is_none())?,
+            Some(name) => operations.find(|(other, _)| other.is_some_and(|other| other.as_str() == name))?,
+        };
+        Some(&operation.node)
+    }
 }
 
 fn parse_failed(failure: &async_graphql::parser::Error) -> CodedError {
@@ -31,43 +101,4 @@ fn parse_failed(failure: &async_graphql::parser::Error) -> CodedError {
 
 fn too_complex(reason: impl Into<String>) -> CodedError {
     error::new(error::QUERY_TOO_COMPLEX, reason)
-}
-
-/// The operation that will be executed; `None` where the executor will not find out either.
-fn chosen<'d>(document: &'d ExecutableDocument, name: Option<&str>) -> Option<&'d OperationDefinition> {
-    let mut operations = document.operations.iter();
-    let (_, operation) = match name {
-        None if operations.len() == 1 => operations.next()?,
-        None => return None,
-        Some(name) => operations.find(|(other, _)| other.is_some_and(|other| other.as_str() == name))?,
-    };
-    Some(&operation.node)
-}
-
-/// Whether the operation that will be executed is a mutation.
-pub(crate) fn is_mutation(document: &ExecutableDocument, operation: Option<&str>) -> bool {
-    chosen(document, operation).is_some_and(|operation| operation.ty == OperationType::Mutation)
-}
-
-/// The keys of the reply's data in the order of the query, a key perhaps several times.
-pub(crate) fn root_keys(document: &ExecutableDocument, operation: Option<&str>) -> Vec<Name> {
-    let mut keys = Vec::new();
-    if let Some(operation) = chosen(document, operation) {
-        push_keys(document, &operation.selection_set.node, &mut keys);
-    }
-    keys
-}
-
-fn push_keys(document: &ExecutableDocument, set: &SelectionSet, keys: &mut Vec<Name>) {
-    for selection in &set.items {
-        match &selection.node {
-            Selection::Field(field) => keys.push(field.node.response_key().node.clone()),
-            Selection::InlineFragment(inline) => push_keys(document, &inline.node.selection_set.node, keys),
-            Selection::FragmentSpread(spread) => {
-                if let Some(fragment) = document.fragments.get(&spread.node.fragment_name.node) {
-                    push_keys(document, &fragment.node.selection_set.node, keys);
-                }
-            }
-        }
-    }
 }

@@ -8,8 +8,8 @@ const MAX_NESTING: usize = 32;
 /// Names, numbers, strings and punctuation together. `GraphiQL`'s introspection query has 200.
 const MAX_TOKENS: usize = 2_000;
 
-/// Refuses a document with too much nesting or too many tokens.
-pub(super) fn scan(document: &str) -> Result<(), CodedError> {
+/// How many tokens a document has; refuses one with too much nesting or too many of them.
+pub(super) fn scan(document: &str) -> Result<usize, CodedError> {
     let mut rest = document.as_bytes();
     let mut open = 0_usize;
     let mut tokens = 0_usize;
@@ -44,7 +44,7 @@ pub(super) fn scan(document: &str) -> Result<(), CodedError> {
             return Err(too_complex(format!("The document has more than {MAX_TOKENS} tokens")));
         }
     }
-    Ok(())
+    Ok(tokens)
 }
 
 /// Letters and digits of names and numbers.

@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use web::Context;
 
 use super::Backend;
-use crate::caller::Caller;
+use crate::caller::{Caller, Known};
 use crate::error::{self, CodedError};
 
 /// As long as the auth client waits before it tries again after an outage.
@@ -22,12 +22,35 @@ pub(super) struct Rejection {
     pub(super) headers: HeaderMap,
 }
 
+/// The credential that a request shows, if it shows one.
+pub(super) struct Shown(Result<Option<SecretString>, Box<Rejection>>);
+
+impl Shown {
+    /// By the request's head.
+    pub(super) fn by(headers: &HeaderMap) -> Self {
+        Self(credential(headers))
+    }
+}
+
 impl Backend {
     /// The caller. Without an `Authorization` header that is nobody; with one it is whom the auth service says, or the
-    /// request is rejected.
-    pub(super) async fn authenticate(&self, headers: &HeaderMap, context: &Context) -> Result<Caller, Box<Rejection>> {
-        let Some(token) = credential(headers)? else { return Ok(Caller::Anonymous) };
-        match self.auth.validate(&token, &context.client).await {
+    /// request is rejected. `wants_me` says whether there will be need of what `GET /auth/me` says of them.
+    pub(super) async fn authenticate(
+        &self,
+        shown: Shown,
+        wants_me: bool,
+        context: &Context,
+    ) -> Result<Caller, Box<Rejection>> {
+        let Some(token) = shown.0? else { return Ok(Caller::Anonymous) };
+        // On its own, as executing is.
+        let validation = Box::pin(async {
+            if wants_me {
+                self.auth.validate_and_describe(&token, context.client()).await
+            } else {
+                self.auth.validate(&token, context.client()).await
+            }
+        });
+        match validation.await {
             Ok(Validation::Valid(valid)) => {
                 let Valid { credential, reply } = *valid;
                 context.note_window((&reply.rate_limit).into());
@@ -35,8 +58,8 @@ impl Backend {
                     auth_client::Credential::Token(_) | auth_client::Credential::Narrowed { .. } => "pat",
                     auth_client::Credential::Session(_) => "session",
                 });
-                let client = context.client.clone();
-                Ok(Caller::User(Arc::new(EndUser { id: reply.user_id, credential, client })))
+                let end_user = EndUser { id: reply.user_id, credential, client: context.client().clone() };
+                Ok(Caller::User(Arc::new(Known { end_user, me: reply.user })))
             }
             Ok(Validation::Invalid { error, .. }) => Err(invalid(error)),
             Ok(Validation::Limited(limited)) => {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use async_graphql::{Name, Variables};
+use async_graphql::Variables;
 use auth_api::ErrorCode;
 use axum::Extension;
 use axum::extract::{Request, State};
@@ -13,13 +13,16 @@ use serde_json::Value;
 use web::{ApiError, Context, RequestContext};
 
 use super::accept::{MediaType, wants_html};
-use super::authenticate::Rejection;
+use super::authenticate::{Rejection, Shown};
 use super::operation::{Body, Operation, QueryString};
 use super::reply::{Answer, Writer};
 use super::{Backend, console};
 use crate::caller::Caller;
-use crate::document::{self, Budget};
+use crate::document::{Budget, Read};
 use crate::error::{self, CodedError};
+
+/// The route's path.
+pub(super) const PATH: &str = "/graphql";
 
 /// Operations and mutations, one or a batch.
 pub(super) async fn post(
@@ -27,17 +30,22 @@ pub(super) async fn post(
     Extension(context): RequestContext,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let headers = request.headers().clone();
-    let writer = Writer { media_type: MediaType::accepted(&headers), request_id: &context.request_id };
+    answer(&backend, &context, request).await
+}
+
+/// What [`post`] answers, for whoever calls it without a router.
+pub(super) async fn answer(backend: &Backend, context: &Context, request: Request) -> Result<Response, ApiError> {
+    let shown = Shown::by(request.headers());
+    let writer = Writer { media_type: MediaType::accepted(request.headers()), request_id: &context.request_id };
     let mut budget = Budget::default();
     Ok(match Body::read(request).await? {
         Body::One(operation) => {
-            let answer = backend.answer(prepare(operation, &mut budget), &headers, &context).await;
+            let answer = backend.answer(backend.prepare(operation, &mut budget), shown, context).await;
             answer.map_or_else(|rejection| writer.rejected(*rejection), |answer| writer.one(answer))
         }
         Body::Batch(operations) => {
-            let operations = operations.into_iter().map(|operation| prepare(operation, &mut budget)).collect();
-            let answers = backend.answer_all(operations, &headers, &context).await;
+            let prepare = |operation| backend.prepare(operation, &mut budget);
+            let answers = backend.answer_all(operations.into_iter().map(prepare).collect(), shown, context).await;
             answers.map_or_else(|rejection| writer.rejected(*rejection), |answers| writer.batch(answers))
         }
     })
@@ -57,47 +65,52 @@ pub(super) async fn get(
         return Err(ApiError::validation("query", "is required"));
     };
     let writer = Writer { media_type: MediaType::accepted(&headers), request_id: &context.request_id };
-    let operation = prepare(operation, &mut Budget::default());
+    let operation = backend.prepare(operation, &mut Budget::default());
     // A link that somebody is made to follow must not change anything.
-    if operation.as_ref().is_ok_and(|prepared| prepared.is_mutation) {
+    if operation.as_ref().is_ok_and(Prepared::is_mutation) {
         let error = error::new(ErrorCode::MethodNotAllowed.as_str(), "Mutations are taken by POST only");
         let mut response = writer.refused(StatusCode::METHOD_NOT_ALLOWED, error);
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
         return Ok(response);
     }
-    let answer = backend.answer(operation, &headers, &context).await;
+    let answer = backend.answer(operation, Shown::by(&headers), &context).await;
     Ok(answer.map_or_else(|rejection| writer.rejected(*rejection), |answer| writer.one(answer)))
 }
 
 /// An operation that is worth asking the auth service for.
 struct Prepared {
-    request: async_graphql::Request,
-    is_mutation: bool,
-    /// The reply's keys in the order of the query.
-    keys: Vec<Name>,
+    operation: Operation,
+    read: Read,
 }
 
-fn prepare(operation: Operation, budget: &mut Budget) -> Result<Prepared, CodedError> {
-    let document = document::read(&operation.query, budget)?;
-    let is_mutation = document::is_mutation(&document, operation.name.as_deref());
-    let keys = document::root_keys(&document, operation.name.as_deref());
-    let variables = Value::Object(operation.variables.unwrap_or_default());
-    let mut request = async_graphql::Request::new(operation.query).variables(Variables::from_json(variables));
-    request.operation_name = operation.name;
-    request.set_parsed_query(document);
-    Ok(Prepared { request, is_mutation, keys })
+impl Prepared {
+    fn is_mutation(&self) -> bool {
+        self.read.document.is_mutation(self.operation.name.as_deref())
+    }
+
+    fn wants_me(&self) -> bool {
+        self.read.document.selects(self.operation.name.as_deref(), "me")
+    }
 }
 
 impl Backend {
+    fn prepare(&self, operation: Operation, budget: &mut Budget) -> Result<Prepared, CodedError> {
+        let read = self.documents.read(&operation.query, budget)?;
+        Ok(Prepared { operation, read })
+    }
+
     /// Finds out who is calling and executes the operation, unless it was refused: that needs nobody's vouching.
     async fn answer(
         &self,
         operation: Result<Prepared, CodedError>,
-        headers: &HeaderMap,
+        shown: Shown,
         context: &Context,
     ) -> Result<Answer, Box<Rejection>> {
         match operation {
-            Ok(prepared) => Ok(self.execute(prepared, self.authenticate(headers, context).await?).await),
+            Ok(prepared) => {
+                let caller = self.authenticate(shown, prepared.wants_me(), context).await?;
+                Ok(self.execute(prepared, caller).await)
+            }
             Err(error) => Ok(Answer::refused(error)),
         }
     }
@@ -106,11 +119,12 @@ impl Backend {
     async fn answer_all(
         &self,
         operations: Vec<Result<Prepared, CodedError>>,
-        headers: &HeaderMap,
+        shown: Shown,
         context: &Context,
     ) -> Result<Vec<Answer>, Box<Rejection>> {
         let caller = if operations.iter().any(Result::is_ok) {
-            self.authenticate(headers, context).await?
+            let wants_me = operations.iter().flatten().any(Prepared::wants_me);
+            self.authenticate(shown, wants_me, context).await?
         } else {
             Caller::Anonymous
         };
@@ -122,6 +136,22 @@ impl Backend {
     }
 
     async fn execute(&self, prepared: Prepared, caller: Caller) -> Answer {
-        Answer::executed(self.schema.execute(prepared.request.data(caller)).await, &prepared.keys)
+        let Prepared { operation: Operation { query, name, variables }, read: Read { document, is_known } } = prepared;
+        // Values of variables are looked at by validation only.
+        let schema = if is_known && !document.has_variables() { &self.schemas.of_valid } else { &self.schemas.strict };
+        // The text is not needed any more: the parsed document goes with the request.
+        let mut request = async_graphql::Request::new(String::new()).data(caller);
+        if let Some(variables) = variables {
+            request = request.variables(Variables::from_json(Value::Object(variables)));
+        }
+        request.operation_name.clone_from(&name);
+        request.set_parsed_query(document.parsed.clone());
+        // On its own: it is some kilobytes long, and each layer around would move it about.
+        let executed = Box::pin(schema.execute(request)).await;
+        let answer = Answer::executed(executed, || document.root_keys(name.as_deref()));
+        if !is_known && !answer.is_refusal() {
+            self.documents.keep(query, document);
+        }
+        answer
     }
 }

@@ -1,6 +1,7 @@
 //! The service's HTTP side.
 
 mod accept;
+mod app;
 mod authenticate;
 mod console;
 mod graphql;
@@ -19,9 +20,12 @@ use axum::routing::get;
 use axum::{Router, middleware};
 use domain::{Chance, Clock};
 use http::HeaderValue;
-use web::{Envelope, MAX_BODY_BYTES, Operations, TrustedProxies};
+use web::{Envelope, MAX_BODY_BYTES, Operations, RequestIds, TrustedProxies};
 
-use crate::schema::{self, Schema, Version};
+use crate::document::Documents;
+use crate::schema::{Schemas, Version};
+
+pub use app::App;
 
 /// What the service is made of.
 pub struct Config {
@@ -46,39 +50,43 @@ pub struct Config {
 
 /// What the handlers share.
 struct Backend {
-    schema: Schema,
+    schemas: Schemas,
+    /// Those that `schemas` have executed.
+    documents: Documents,
     auth: Arc<AuthClient>,
     clock: Arc<dyn Clock>,
     version: String,
 }
 
-/// All routes of the service.
-pub fn router(config: Config) -> Router {
+/// The service, ready to be served.
+pub fn app(config: Config) -> App {
     let auth = Arc::new(config.auth);
     let version = Version { commit_hash: config.commit_hash, version: config.version.clone() };
-    let backend = Backend {
-        schema: schema::schema(Arc::clone(&auth), version),
+    let backend = Arc::new(Backend {
+        schemas: Schemas::new(&auth, &version),
+        documents: Documents::default(),
         auth,
         clock: Arc::clone(&config.clock),
         version: config.version,
-    };
+    });
     let envelope = Envelope {
         clock: config.clock,
-        chance: config.chance,
+        request_ids: RequestIds::new(&config.chance),
         trusted_proxies: Arc::new(config.trusted_proxies),
         service: BACKEND_SERVICE,
         operations: config.operations,
     };
-    Router::new()
-        .route("/graphql", get(graphql::get).post(graphql::post))
+    let router = Router::new()
+        .route(graphql::PATH, get(graphql::get).post(graphql::post))
         .route("/graphql/console.js", get(console::script))
         .route("/graphql/console.css", get(console::style))
         .route("/health", get(health::health))
         .route("/ready", get(health::ready))
         .fallback(web::not_found)
         .method_not_allowed_fallback(web::method_not_allowed)
-        .with_state(Arc::new(backend))
+        .with_state(Arc::clone(&backend))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(web::cors(&config.cors_origins))
-        .layer(middleware::from_fn_with_state(envelope, web::envelope))
+        .layer(middleware::from_fn_with_state(envelope.clone(), web::envelope));
+    App::new(router, backend, envelope)
 }

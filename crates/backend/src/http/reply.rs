@@ -29,14 +29,17 @@ impl Answer {
 
     /// What the executor says, made fit for GraphQL and the contract: fields in the order of the query (`keys`), null
     /// where an error takes it along, a code on every error.
-    pub(super) fn executed(Executed { mut data, mut errors, .. }: Executed, keys: &[Name]) -> Self {
+    pub(super) fn executed(Executed { mut data, mut errors, .. }: Executed, keys: impl FnOnce() -> Vec<Name>) -> Self {
         // An error of execution happened at some field; those of validation have no path.
         let was_refused = data == Value::Null && !errors.is_empty() && errors.iter().all(|error| error.path.is_empty());
         if errors.iter().any(|error| took_all_along(error, &data)) {
             data = Value::Null;
         }
-        if let Value::Object(fields) = &mut data {
+        if let Value::Object(fields) = &mut data
+            && fields.len() > 1
+        {
             // The executor puts them in the order in which they were ready.
+            let keys = keys();
             fields.sort_by_cached_key(|field, _| keys.iter().position(|key| key == field));
         }
         for error in errors.iter_mut().filter(|error| !error::has_code(error)) {
@@ -52,7 +55,7 @@ impl Answer {
     }
 
     /// Whether nothing was executed.
-    fn is_refusal(&self) -> bool {
+    pub(super) fn is_refusal(&self) -> bool {
         self.data.is_none()
     }
 }

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use async_graphql::{Context, ID, Object, Result, SimpleObject};
+use auth_api::Me;
 use auth_client::AuthClient;
 
 use super::date::Date;
-use crate::caller::Caller;
+use crate::caller::{Caller, Known};
 use crate::error;
 
 /// A person with an account.
@@ -45,17 +46,26 @@ impl MeQuery {
 }
 
 async fn read(context: &Context<'_>) -> Result<User> {
-    let user = Caller::user(context)?;
-    let me = context.data::<Arc<AuthClient>>()?.me(user).await.map_err(error::of_call)?;
-    Ok(User {
-        id: me.id.as_str().into(),
-        email: me.email,
-        phone: me.phone,
-        username: None,
-        display_name: me.display_name,
-        avatar_url: me.avatar_url,
-        wallet_address: me.wallet_address,
-        created_at: me.created_at.into(),
-        updated_at: me.updated_at.into(),
-    })
+    let Known { end_user, me } = Caller::known(context)?;
+    if let Some(me) = me {
+        return Ok(me.clone().into());
+    }
+    let me = context.data::<Arc<AuthClient>>()?.me(end_user).await.map_err(error::of_call)?;
+    Ok(me.into())
+}
+
+impl From<Me> for User {
+    fn from(me: Me) -> Self {
+        Self {
+            id: me.id.as_str().into(),
+            email: me.email,
+            phone: me.phone,
+            username: None,
+            display_name: me.display_name,
+            avatar_url: me.avatar_url,
+            wallet_address: me.wallet_address,
+            created_at: me.created_at.into(),
+            updated_at: me.updated_at.into(),
+        }
+    }
 }

@@ -9,7 +9,7 @@ mod version;
 
 use std::sync::Arc;
 
-use async_graphql::{EmptySubscription, MergedObject, SDLExportOptions};
+use async_graphql::{EmptySubscription, MergedObject, SDLExportOptions, ValidationMode};
 use auth_client::AuthClient;
 
 pub(crate) use version::Version;
@@ -38,9 +38,21 @@ pub(crate) struct Mutation(tokens::TokensMutation);
 pub(crate) type Schema = async_graphql::Schema<Query, Mutation, EmptySubscription>;
 
 /// The schema, ready to execute.
-pub(crate) fn schema(auth: Arc<AuthClient>, version: Version) -> Schema {
-    let query = Query { 0: version::VersionQuery { version }, ..Query::default() };
-    builder(query).data(auth).finish()
+pub(crate) struct Schemas {
+    /// For any document.
+    pub(crate) strict: Schema,
+    /// The same for documents that are known to be valid: it weighs them, and does not validate them once more.
+    pub(crate) of_valid: Schema,
+}
+
+impl Schemas {
+    pub(crate) fn new(auth: &Arc<AuthClient>, version: &Version) -> Self {
+        let schema = |mode| {
+            let query = Query { 0: version::VersionQuery { version: version.clone() }, ..Query::default() };
+            builder(query).data(Arc::clone(auth)).validation_mode(mode).finish()
+        };
+        Self { strict: schema(ValidationMode::Strict), of_valid: schema(ValidationMode::Fast) }
+    }
 }
 
 /// The schema in the schema definition language, as `afd schema` prints it.

@@ -28,19 +28,19 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 impl SolanaAddress {
     /// Whether `signature`, 64 bytes in base58 or base64, is this account's of the message.
     #[must_use]
-    pub fn has_signed(&self, message: &str, signature: &str) -> bool {
+    pub fn has_signed(&self, message: impl AsRef<[u8]>, signature: &str) -> bool {
         if signature.len() > MAX_SIGNATURE_CHARACTERS {
             return false;
         }
         // A text can be both; then only one of its readings is a signature.
         let readings = [bs58::decode(signature).into_vec().ok(), BASE64.decode(signature).ok()];
-        readings.into_iter().flatten().any(|bytes| self.has_signed_bytes(message, &bytes))
+        readings.into_iter().flatten().any(|bytes| self.has_signed_bytes(message.as_ref(), &bytes))
     }
 
-    fn has_signed_bytes(&self, message: &str, signature: &[u8]) -> bool {
+    fn has_signed_bytes(&self, message: &[u8], signature: &[u8]) -> bool {
         let Ok(signature) = Signature::from_slice(signature) else { return false };
         // Strict: no second signature can be made of one, and no key of small order fits several messages.
-        VerifyingKey::from_bytes(&self.0).is_ok_and(|key| key.verify_strict(message.as_bytes(), &signature).is_ok())
+        VerifyingKey::from_bytes(&self.0).is_ok_and(|key| key.verify_strict(message, &signature).is_ok())
     }
 }
 

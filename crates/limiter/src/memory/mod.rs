@@ -4,19 +4,20 @@ mod shard;
 mod window;
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use domain::{Limit, Timestamp};
 
 use crate::{CopyVerdict, Quota, Verdict};
-use shard::Shard;
+use shard::{Entry, Shard};
 
 /// Each shard has its own lock, so that requests of different keys rarely wait for each other.
 const SHARDS: usize = 64;
 
 /// Windows and marks in memory, for an installation of one process.
 ///
-/// Its memory is bounded: each call also looks at a few other keys and drops those that are idle. When a shard is
+/// Its memory is bounded: each call by name, and so each that adds a key, also looks at a few other keys and drops
+/// those that are idle. When a shard is
 /// full of keys that are not, newcomers share one window per limit with the other newcomers of their shard. They may
 /// then be refused on a stranger's account; to forget somebody's window instead would let them start afresh.
 ///
@@ -60,6 +61,11 @@ impl MemoryLimiter {
         CopyVerdict::Counted(shard.admit(id, limit, now))
     }
 
+    /// Where the credential's window and mark are, if it has some of its own.
+    pub(crate) fn place_of(&self, id: &str) -> Option<WindowPlace> {
+        self.shard(id).entry(id).map(WindowPlace)
+    }
+
     /// Whether a copy with this version is older than a mark.
     pub(crate) fn is_stale(&self, id: &str, version: i64, now: Timestamp) -> bool {
         self.shard(id).is_stale(id, version, now)
@@ -86,6 +92,19 @@ impl MemoryLimiter {
         #[expect(clippy::cast_possible_truncation, reason = "any bits of the hash will do")]
         let place = self.hasher.hash_one(key) as usize % SHARDS;
         lock(&self.shards[place])
+    }
+}
+
+/// Where a credential's window and mark are in this process's memory, so that they need not be looked for at every
+/// request. It stays right for as long as the window counts anything.
+pub struct WindowPlace(Arc<Entry>);
+
+impl WindowPlace {
+    /// What [`Limiter::admit_copy`](crate::Limiter::admit_copy) says; `None` when it has to be asked, because window or
+    /// mark are not here any more.
+    #[must_use]
+    pub fn admit_copy(&self, version: i64, limit: Limit, now: Timestamp) -> Option<CopyVerdict> {
+        self.0.admit_copy(version, limit, now)
     }
 }
 

@@ -1,13 +1,13 @@
 //! The keys under one lock.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use domain::{Limit, Timestamp};
 
 use super::window::Window;
-use crate::{Quota, Verdict};
+use crate::{CopyVerdict, Quota, Verdict};
 
 /// How many other keys each call looks at. More than one, so that idle keys leave faster than new ones come.
 const LOOKED_AT_PER_CALL: usize = 2;
@@ -21,14 +21,50 @@ struct Mark {
     until: Timestamp,
 }
 
+/// What is kept of a key, under a lock of its own: whoever knows where it is counts there without looking for it.
+/// Entries come, go and are marked under their shard's lock only, which is taken before theirs.
+#[derive(Default)]
+pub(super) struct Entry(Mutex<Key>);
+
 #[derive(Default)]
 struct Key {
     /// `None` until something is counted.
     window: Option<Window>,
     mark: Option<Mark>,
+    /// The shard has dropped it: what would be counted here would be forgotten, and what is marked is marked elsewhere.
+    is_gone: bool,
+}
+
+impl Entry {
+    /// Counts a request with a copy of version `version`, unless it is stale; `None` when this is not the place to ask.
+    pub(super) fn admit_copy(&self, version: i64, limit: Limit, now: Timestamp) -> Option<CopyVerdict> {
+        let mut key = self.lock();
+        if key.is_gone {
+            return None;
+        }
+        if key.is_stale(version, now) {
+            return Some(CopyVerdict::Stale);
+        }
+        key.window.as_mut().map(|window| CopyVerdict::Counted(window.admit(limit, now)))
+    }
+
+    fn is_dropped_if_idle(&self, now: Timestamp) -> bool {
+        let mut key = self.lock();
+        key.is_gone = key.is_idle(now);
+        key.is_gone
+    }
+
+    /// As with the shard's lock, a panic can at worst have left a request uncounted or counted twice.
+    fn lock(&self) -> MutexGuard<'_, Key> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Key {
+    fn is_stale(&self, version: i64, now: Timestamp) -> bool {
+        self.mark.as_ref().is_some_and(|mark| version < mark.version && now < mark.until)
+    }
+
     fn is_idle(&mut self, now: Timestamp) -> bool {
         if self.mark.as_ref().is_some_and(|mark| now >= mark.until) {
             self.mark = None;
@@ -38,7 +74,7 @@ impl Key {
 }
 
 pub(super) struct Shard {
-    keys: HashMap<Arc<str>, Key>,
+    keys: HashMap<Arc<str>, Arc<Entry>>,
     /// Every key once, in the order in which they are looked at for being idle.
     rounds: VecDeque<Arc<str>>,
     /// What newcomers share while there is no room, by count and length.
@@ -53,40 +89,46 @@ impl Shard {
 
     pub(super) fn admit(&mut self, key: &str, limit: Limit, now: Timestamp) -> Verdict {
         self.drop_idle(LOOKED_AT_PER_CALL, now);
-        self.window(key, limit, now).admit(limit, now)
+        self.with_window(key, limit, now, |window| window.admit(limit, now))
     }
 
     /// Counts beyond the limit too, which tells only whose window counts for the key.
     pub(super) fn record(&mut self, key: &str, limit: Limit, now: Timestamp) {
         self.drop_idle(LOOKED_AT_PER_CALL, now);
-        let _: Verdict = self.window(key, limit, now).admit(Limit { count: u32::MAX, ..limit }, now);
+        let _: Verdict =
+            self.with_window(key, limit, now, |window| window.admit(Limit { count: u32::MAX, ..limit }, now));
     }
 
     pub(super) fn peek(&mut self, key: &str, limit: Limit, now: Timestamp) -> Quota {
-        let own = self.keys.get_mut(key).and_then(|key| key.window.as_mut());
-        match own.or_else(|| self.shared.get_mut(&kind(limit))) {
+        let own = self.keys.get(key).and_then(|entry| entry.lock().window.as_mut().map(|own| own.peek(limit, now)));
+        own.unwrap_or_else(|| match self.shared.get_mut(&kind(limit)) {
             Some(window) => window.peek(limit, now),
             None => Window::default().peek(limit, now),
-        }
+        })
     }
 
     pub(super) fn is_stale(&self, id: &str, version: i64, now: Timestamp) -> bool {
-        let mark = self.keys.get(id).and_then(|key| key.mark.as_ref());
-        mark.is_some_and(|mark| version < mark.version && now < mark.until)
+        self.keys.get(id).is_some_and(|entry| entry.lock().is_stale(version, now))
     }
 
     pub(super) fn mark_stale(&mut self, id: &str, version: i64, until: Timestamp) {
-        let key = match self.keys.get_mut(id) {
-            Some(key) => key,
+        let entry = match self.keys.get(id) {
+            Some(entry) => &**entry,
             None => self.insert(id),
         };
+        let mut key = entry.lock();
         let mark = key.mark.get_or_insert(Mark { version, until });
         mark.version = mark.version.max(version);
         mark.until = mark.until.max(until);
     }
 
+    /// Where the key's window and mark are, if it has an entry of its own.
+    pub(super) fn entry(&self, name: &str) -> Option<Arc<Entry>> {
+        self.keys.get(name).cloned()
+    }
+
     pub(super) fn sweep(&mut self, now: Timestamp) {
-        self.keys.retain(|_, key| !key.is_idle(now));
+        self.keys.retain(|_, entry| !entry.is_dropped_if_idle(now));
         self.rounds.retain(|key| self.keys.contains_key(key));
         self.shared.retain(|_, window| !window.is_idle(now));
         self.keys.shrink_to_fit();
@@ -99,25 +141,25 @@ impl Shard {
         self.keys.len()
     }
 
-    /// The window that counts for the key: its own, or the shared one while the shard has no room.
-    fn window(&mut self, name: &str, limit: Limit, now: Timestamp) -> &mut Window {
+    /// Works with the window that counts for the key: its own, or the shared one while the shard has no room.
+    fn with_window<T>(&mut self, name: &str, limit: Limit, now: Timestamp, work: impl FnOnce(&mut Window) -> T) -> T {
         if !self.keys.contains_key(name) {
             if self.keys.len() >= self.capacity {
                 self.drop_idle(LOOKED_AT_WHEN_FULL, now);
             }
             if self.keys.len() >= self.capacity {
-                return self.shared.entry(kind(limit)).or_default();
+                return work(self.shared.entry(kind(limit)).or_default());
             }
             self.insert(name);
         }
         // Whoever gets a window while the shared one still counts something may be among those who are counted there,
         // and starts from it. To start from nothing would admit up to twice the limit.
         let shared = self.shared.get(&kind(limit));
-        let key = self.keys.get_mut(name).expect("was there or has been inserted");
-        key.window.get_or_insert_with(|| shared.cloned().unwrap_or_default())
+        let mut key = self.keys.get(name).expect("was there or has been inserted").lock();
+        work(key.window.get_or_insert_with(|| shared.cloned().unwrap_or_default()))
     }
 
-    fn insert(&mut self, name: &str) -> &mut Key {
+    fn insert(&mut self, name: &str) -> &Entry {
         let name: Arc<str> = name.into();
         self.rounds.push_back(name.clone());
         self.keys.entry(name).or_default()
@@ -127,7 +169,7 @@ impl Shard {
     fn drop_idle(&mut self, looked_at: usize, now: Timestamp) {
         for _ in 0..looked_at.min(self.rounds.len()) {
             let Some(name) = self.rounds.pop_front() else { return };
-            if self.keys.get_mut(&name).is_some_and(|key| !key.is_idle(now)) {
+            if self.keys.get(&name).is_some_and(|entry| !entry.is_dropped_if_idle(now)) {
                 self.rounds.push_back(name);
             } else {
                 self.keys.remove(&name);
@@ -204,6 +246,41 @@ mod tests {
         assert_eq!(shard.peek("new", LIMIT, at(2)).remaining, 2);
         assert!(is_admitted(&mut shard, "new", at(2)));
         assert_eq!(shard.peek("new", LIMIT, at(2)).remaining, 1);
+    }
+
+    #[test]
+    fn an_entry_counts_for_its_key_until_it_is_dropped() {
+        let mut shard = Shard::new(10);
+        assert!(is_admitted(&mut shard, "key", at(0)));
+        let entry = shard.entry("key").unwrap();
+        let admit = |now| match entry.admit_copy(1, LIMIT, now) {
+            Some(CopyVerdict::Counted(Verdict::Admitted(quota))) => Some(quota.remaining),
+            Some(CopyVerdict::Counted(Verdict::Refused { .. }) | CopyVerdict::Stale) | None => None,
+        };
+        assert_eq!(admit(at(1)), Some(1));
+        assert!(is_admitted(&mut shard, "key", at(2)), "the same window");
+        assert!(matches!(entry.admit_copy(1, LIMIT, at(3)), Some(CopyVerdict::Counted(Verdict::Refused { .. }))));
+
+        shard.mark_stale("key", 2, at(90));
+        assert_eq!(entry.admit_copy(1, LIMIT, at(61)), Some(CopyVerdict::Stale));
+        assert!(matches!(entry.admit_copy(2, LIMIT, at(61)), Some(CopyVerdict::Counted(Verdict::Admitted(_)))));
+
+        shard.sweep(at(150));
+        assert_eq!(entry.admit_copy(2, LIMIT, at(150)), None, "what is counted here would count for nobody");
+        assert!(is_admitted(&mut shard, "key", at(150)));
+        assert_eq!(entry.admit_copy(2, LIMIT, at(150)), None);
+    }
+
+    /// Such a key is counted in the shared window, or starts from it.
+    #[test]
+    fn an_entry_that_is_only_marked_is_not_the_place_to_count() {
+        let mut shard = full(1);
+        assert!(is_admitted(&mut shard, "new", at(1)));
+        assert!(shard.entry("new").is_none());
+        shard.mark_stale("new", 7, at(30));
+        let entry = shard.entry("new").unwrap();
+        assert_eq!(entry.admit_copy(6, LIMIT, at(2)), Some(CopyVerdict::Stale));
+        assert_eq!(entry.admit_copy(7, LIMIT, at(2)), None);
     }
 
     #[test]

@@ -1,27 +1,25 @@
 //! The connections to Redis: made, watched, given up and made again.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
-use ::redis::aio::{ConnectionLike, MultiplexedConnection};
 use ::redis::cluster::ClusterClient;
-use ::redis::cluster_async::ClusterConnection;
 use ::redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo as _, RedisError, RedisResult,
-    ServerErrorKind, Value,
+    AsyncConnectionConfig, Client, ErrorKind, IntoConnectionInfo as _, RedisError, RedisResult, ServerErrorKind, Value,
 };
 use domain::{Limit, Timestamp};
+use futures_util::future::join_all;
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::script::{Answer, Question};
+use super::lane::{self, Connection, Departure, Group, Lane};
+use super::script::{Answer, Question, Reply};
 use super::{CallTimes, RedisOptions, Timekeeper};
 
-/// Requests share these; what several ask at once goes out together.
-const CONNECTIONS: usize = 2;
 /// One may be slow for a reason of its own. After so many in a row nobody waits for Redis any more.
 const FAILURES: u32 = 3;
 /// Connecting, with TLS and the first questions.
@@ -38,20 +36,35 @@ const ERA: &str = "afd:era";
 #[derive(Clone)]
 pub struct Redis(Arc<Link>);
 
-/// A text that names no Redis. It may hold a password, so it is not repeated.
+/// A text that names no Redis that we would talk to. It may hold a password, so it is not repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("must be redis://HOST:PORT or rediss://HOST:PORT, or several of a cluster's, separated by commas")]
-pub struct RedisUrlError;
+pub enum RedisUrlError {
+    /// Not of the form that it should have.
+    #[error("must be redis://HOST:PORT or rediss://HOST:PORT, or several of a cluster's, separated by commas")]
+    Malformed,
+    /// The library takes `#insecure` for the wish that nobody looks at the server's certificate.
+    #[error(
+        "must not have a fragment: the server's certificate is checked always (SSL_CERT_FILE names an authority of \
+         your own), so there is no #insecure; in a password, # is written %23"
+    )]
+    Fragment,
+}
 
 struct Link {
     target: Target,
     options: RedisOptions,
     /// `None` while Redis cannot be reached.
     up: RwLock<Option<Arc<Up>>>,
-    /// Of the last connection that was made.
+    /// Its number, without a lock; 0 for `None`.
+    current: AtomicU64,
+    /// The number of the last that there was.
     connection: AtomicU64,
     /// Questions in a row that were not answered.
     failures: AtomicU32,
+    started: Instant,
+    /// When the Redis that is there came back without its memory, in milliseconds after `started` and one; 0 if it did
+    /// not.
+    emptied_at: AtomicU64,
     times: CallTimes,
     /// What Redis told when it was first seen.
     era: Mutex<Option<String>>,
@@ -64,18 +77,21 @@ enum Target {
     Cluster(Box<ClusterClient>),
 }
 
-/// Connections that work.
-struct Up {
-    number: u64,
-    pool: Pool,
-    /// When Redis came back without its memory, if it did.
-    empty_since: Option<Instant>,
+/// A Redis that works, and the connections to it.
+pub(super) struct Up {
+    /// No other of this process has it.
+    pub(super) number: u64,
+    /// For whoever has no lane of their own.
+    shared: Arc<Lane>,
+    /// Those of threads that answer requests.
+    own: Mutex<Vec<Arc<Lane>>>,
+    /// Which process it is.
+    server: Option<String>,
+    /// Whether it came back without its memory.
+    is_empty: bool,
 }
 
-enum Pool {
-    Single { connections: Vec<MultiplexedConnection>, next: AtomicUsize },
-    Cluster(ClusterConnection),
-}
+static NUMBER: AtomicU64 = AtomicU64::new(1);
 
 /// What the scripts of a heartbeat count, to find out whether Redis takes writes.
 const PROBE: &str = "probe";
@@ -94,8 +110,11 @@ impl Redis {
             target: Target::parse(url.expose_secret())?,
             options,
             up: RwLock::default(),
+            current: AtomicU64::new(0),
             connection: AtomicU64::new(0),
             failures: AtomicU32::new(0),
+            started: Instant::now(),
+            emptied_at: AtomicU64::new(0),
             times: CallTimes::default(),
             era: Mutex::default(),
             lost: Arc::default(),
@@ -122,11 +141,11 @@ impl Redis {
     /// Whether Redis is asked now.
     #[must_use]
     pub fn is_up(&self) -> bool {
-        self.0.up().is_some()
+        self.0.current.load(Ordering::Acquire) != 0
     }
 
     /// Asks Redis; `None` when there was no answer in time.
-    pub(super) async fn ask(&self, question: &Question, limit: Limit, now: Timestamp) -> Option<Answer> {
+    pub(super) async fn ask(&self, question: Question, limit: Limit, now: Timestamp) -> Option<Answer> {
         self.0.ask(question, limit, now).await
     }
 
@@ -137,8 +156,10 @@ impl Redis {
 
     /// Whether Redis came back without its memory less than this long ago.
     pub(super) fn is_cautious(&self, window: Duration) -> bool {
-        let up = self.0.up();
-        up.and_then(|up| up.empty_since).is_some_and(|since| since.elapsed() < window)
+        match self.0.emptied_at.load(Ordering::Acquire) {
+            0 => false,
+            millis => self.0.started.elapsed() < Duration::from_millis(millis - 1) + window,
+        }
     }
 
     pub(super) fn new_nonce(&self) -> [u8; 8] {
@@ -172,10 +193,13 @@ impl Target {
     fn parse(url: &str) -> Result<Self, RedisUrlError> {
         let urls: Vec<&str> = url.split(',').map(str::trim).filter(|url| !url.is_empty()).collect();
         if urls.is_empty() || !urls.iter().all(|url| url.starts_with("redis://") || url.starts_with("rediss://")) {
-            return Err(RedisUrlError);
+            return Err(RedisUrlError::Malformed);
+        }
+        if url.contains('#') {
+            return Err(RedisUrlError::Fragment);
         }
         let infos: RedisResult<Vec<_>> = urls.iter().map(|&url| url.into_connection_info()).collect();
-        let infos = infos.map_err(|_| RedisUrlError)?;
+        let infos = infos.map_err(|_| RedisUrlError::Malformed)?;
         if urls.iter().any(|url| url.starts_with("rediss://")) {
             // As everywhere else in the program; an error says that somebody was here before.
             let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -188,7 +212,17 @@ impl Target {
                 builder.connection_timeout(CONNECT_TIMEOUT / 2).build().map(|client| Self::Cluster(Box::new(client)))
             }
         };
-        target.map_err(|_| RedisUrlError)
+        target.map_err(|_| RedisUrlError::Malformed)
+    }
+
+    async fn open(&self) -> RedisResult<Connection> {
+        Ok(match self {
+            Self::Single(client) => {
+                let config = AsyncConnectionConfig::new().set_response_timeout(None);
+                Connection::Single(client.get_multiplexed_async_connection_with_config(&config).await?)
+            }
+            Self::Cluster(client) => Connection::Cluster(client.get_async_connection().await?),
+        })
     }
 }
 
@@ -197,36 +231,94 @@ impl Link {
         self.up.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    async fn ask(&self, question: &Question, limit: Limit, now: Timestamp) -> Option<Answer> {
+    async fn ask(self: &Arc<Self>, question: Question, limit: Limit, now: Timestamp) -> Option<Answer> {
+        let (reply, departure) = self.lane()?.queue(question);
+        if let Some(departure) = departure {
+            tokio::spawn(Arc::clone(self).depart(departure));
+        }
+        let (reply, nth) = reply.await.ok()?;
+        Some(reply.to(nth, limit, now))
+    }
+
+    /// This thread's own lane to Redis, or until it has one, the one that all share.
+    fn lane(self: &Arc<Self>) -> Option<Arc<Lane>> {
+        let number = self.current.load(Ordering::Acquire);
+        if let Some(lane) = lane::own(number) {
+            return Some(lane);
+        }
         let up = self.up()?;
-        let started = Instant::now();
-        let asked = timeout(self.options.timeout, up.run(question)).await;
-        let answer = asked
-            .map_err(|_| None)
-            .and_then(|reply| reply.and_then(|reply| Answer::read(reply, limit, now)).map_err(Some));
-        self.times.count(started, answer.is_ok());
-        match answer {
-            Ok(answer) => {
-                self.failures.store(0, Ordering::Release);
-                Some(answer)
+        // On a runtime of several threads, who reads a reply is seldom who waits for it, whatever the connection.
+        if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
+            if let Connection::Cluster(_) = up.shared.connection {
+                return Some(up.adopt(up.shared.connection.clone()));
             }
-            Err(error) => {
-                let failures = self.failures.fetch_add(1, Ordering::AcqRel) + 1;
-                if failures >= FAILURES || error.as_ref().is_some_and(is_final) {
-                    self.give_up(&up, error);
-                } else {
-                    tracing::debug!(?error, "Redis did not answer a question");
+            lane::choose(&up, &up.shared);
+            tokio::spawn(Arc::clone(self).open_own(Arc::clone(&up)));
+        }
+        Some(Arc::clone(&up.shared))
+    }
+
+    /// Opens a connection that is read and written by this thread, so that no other has to be woken for an answer.
+    async fn open_own(self: Arc<Self>, up: Arc<Up>) {
+        let opening = async {
+            let connection = self.target.open().await?;
+            let server = connection.server().await;
+            Ok::<_, RedisError>((connection, server))
+        };
+        match timeout(CONNECT_TIMEOUT, opening).await {
+            // Behind the same address there may be another by now. What this one knows, that one need not.
+            Ok(Ok((connection, server))) if server.is_some() && server == up.server => drop(up.adopt(connection)),
+            Ok(Err(error)) => tracing::debug!(%error, "a thread has no connection to Redis of its own"),
+            _ => tracing::debug!("a thread has no connection to Redis of its own"),
+        }
+    }
+
+    /// Asks what has been waiting for it.
+    async fn depart(self: Arc<Self>, departure: Departure) {
+        let Some((lane, groups)) = departure.take() else { return };
+        let trips = lane.connection.trips(groups);
+        join_all(trips.into_iter().map(|groups| self.travel(&lane, groups))).await;
+    }
+
+    async fn travel(&self, lane: &Lane, groups: Vec<Group>) {
+        let started = Instant::now();
+        let asked = timeout(self.options.timeout, lane.connection.ask(&groups)).await;
+        self.times.count(started, matches!(asked, Ok(Ok(_))));
+        let replies = match asked {
+            Ok(Ok(replies)) => replies,
+            Ok(Err(error)) => return self.failed(lane, &groups, Some(error)),
+            Err(_) => return self.failed(lane, &groups, None),
+        };
+        for (group, reply) in groups.into_iter().zip(replies) {
+            match reply.and_then(Reply::read) {
+                Ok(reply) => {
+                    self.failures.store(0, Ordering::Release);
+                    group.tell(reply);
                 }
-                None
+                Err(error) => self.failed(lane, &[group], Some(error)),
             }
         }
     }
 
+    /// Counts questions that were not answered, and gives up after too many.
+    fn failed(&self, lane: &Lane, groups: &[Group], error: Option<RedisError>) {
+        let askers = groups.iter().map(|group| group.askers.len()).sum::<usize>();
+        let askers = u32::try_from(askers).unwrap_or(FAILURES).min(FAILURES);
+        let failures = self.failures.fetch_add(askers, Ordering::AcqRel) + askers;
+        if failures >= FAILURES || error.as_ref().is_some_and(is_final) {
+            self.give_up(lane.number, error);
+        } else {
+            tracing::debug!(?error, "Redis did not answer a question");
+        }
+    }
+
     /// Asks nobody any more until a new connection works. Of many who find the same one broken, one does this.
-    fn give_up(&self, broken: &Up, error: Option<RedisError>) {
+    fn give_up(&self, broken: u64, error: Option<RedisError>) {
         let mut up = self.up.write().unwrap_or_else(PoisonError::into_inner);
-        if up.as_ref().is_some_and(|up| up.number == broken.number) {
+        if up.as_ref().is_some_and(|up| up.number == broken) {
             *up = None;
+            self.current.store(0, Ordering::Release);
+            self.emptied_at.store(0, Ordering::Release);
             let error = error.map_or_else(|| "no answer in time".to_owned(), |error| error.to_string());
             tracing::error!(%error, "Redis cannot be reached: {WITHOUT}");
             self.lost.notify_one();
@@ -234,10 +326,17 @@ impl Link {
     }
 
     fn came_up(&self, up: Up) {
-        let is_empty = up.empty_since.is_some();
+        let (number, is_empty) = (up.number, up.is_empty);
         self.failures.store(0, Ordering::Release);
-        self.connection.store(up.number, Ordering::Release);
-        *self.up.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(up));
+        if is_empty {
+            let millis = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
+            self.emptied_at.store(millis + 1, Ordering::Release);
+        }
+        self.connection.store(number, Ordering::Release);
+        let mut current = self.up.write().unwrap_or_else(PoisonError::into_inner);
+        *current = Some(Arc::new(up));
+        self.current.store(number, Ordering::Release);
+        drop(current);
         if is_empty {
             tracing::warn!(
                 "Redis is back, perhaps without what it knew: for one more window each process grants no more than its \
@@ -251,24 +350,16 @@ impl Link {
     /// Connections that have proved to work.
     async fn connect(&self) -> RedisResult<Up> {
         let connecting = async {
-            let pool = match &self.target {
-                Target::Single(client) => {
-                    let config = AsyncConnectionConfig::new().set_response_timeout(None);
-                    let mut connections = Vec::with_capacity(CONNECTIONS);
-                    for _ in 0..CONNECTIONS {
-                        connections.push(client.get_multiplexed_async_connection_with_config(&config).await?);
-                    }
-                    Pool::Single { connections, next: AtomicUsize::new(0) }
-                }
-                Target::Cluster(client) => Pool::Cluster(client.get_async_connection().await?),
-            };
-            let number = self.connection.load(Ordering::Acquire) + 1;
-            let mut up = Up { number, pool, empty_since: None };
+            let connection = self.target.open().await?;
             // All masters of a cluster, and then that it takes writes.
-            up.query::<Value>(&::redis::cmd("PING")).await?;
-            up.run(&self.probe()).await?;
-            up.empty_since = self.has_forgotten(&up).await?.then(Instant::now);
-            Ok(up)
+            connection.query::<Value>(&::redis::cmd("PING")).await?;
+            let probe = Group { question: self.probe(), askers: Vec::new() };
+            connection.ask(&[probe]).await?.into_iter().collect::<RedisResult<Vec<_>>>()?;
+            let is_empty = self.has_forgotten(&connection).await?;
+            let server = connection.server().await;
+            let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+            let shared = Lane::new(number, connection);
+            Ok(Up { number, shared, own: Mutex::default(), server, is_empty })
         };
         timeout(CONNECT_TIMEOUT, connecting)
             .await
@@ -282,24 +373,25 @@ impl Link {
 
     /// Whether Redis may have lost what it knew since it was last seen. Of a cluster nobody can tell: what this asks is
     /// on one of its nodes.
-    async fn has_forgotten(&self, up: &Up) -> RedisResult<bool> {
+    async fn has_forgotten(&self, connection: &Connection) -> RedisResult<bool> {
         let mut proposed = [0; 8];
         self.options.chance.with(|rng| rng.fill_bytes(&mut proposed));
         let proposed = u64::from_ne_bytes(proposed).to_string();
         let mut set = ::redis::cmd("SET");
         set.arg(ERA).arg(&proposed).arg("NX");
-        up.query::<Value>(&set).await?;
-        let era: String = up.query(::redis::cmd("GET").arg(ERA)).await?;
+        connection.query::<Value>(&set).await?;
+        let era: String = connection.query(::redis::cmd("GET").arg(ERA)).await?;
 
         let known = self.era.lock().unwrap_or_else(PoisonError::into_inner).replace(era.clone());
-        let is_cluster = matches!(up.pool, Pool::Cluster(_));
+        let is_cluster = matches!(connection, Connection::Cluster(_));
         Ok(known.is_some_and(|known| is_cluster || known != era))
     }
 
     /// A Redis that drops keys to make room forgets windows in the middle of them.
     async fn warn_of_eviction(&self, up: &Up) {
-        let Pool::Single { .. } = up.pool else { return };
-        let Ok(memory) = up.query::<String>(::redis::cmd("INFO").arg("memory")).await else { return };
+        let connection = &up.shared.connection;
+        let Connection::Single(_) = connection else { return };
+        let Ok(memory) = connection.query::<String>(::redis::cmd("INFO").arg("memory")).await else { return };
         let policy = memory.lines().find_map(|line| line.strip_prefix("maxmemory_policy:"));
         if let Some(policy) = policy.map(str::trim).filter(|&policy| policy != "noeviction") {
             tracing::warn!(policy, "Redis's maxmemory-policy should be noeviction: short of memory, it forgets limits");
@@ -308,27 +400,12 @@ impl Link {
 }
 
 impl Up {
-    /// Runs the script, with its text where its digest is not known: on a new Redis, or after `SCRIPT FLUSH`.
-    async fn run(&self, question: &Question) -> RedisResult<Value> {
-        match self.query(&question.by_digest()).await {
-            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                self.query(&question.by_text()).await
-            }
-            outcome => outcome,
-        }
-    }
-
-    async fn query<T: FromRedisValue>(&self, command: &Cmd) -> RedisResult<T> {
-        async fn on<T: FromRedisValue>(mut connection: impl ConnectionLike, command: &Cmd) -> RedisResult<T> {
-            command.query_async(&mut connection).await
-        }
-        match &self.pool {
-            Pool::Single { connections, next } => {
-                let place = next.fetch_add(1, Ordering::Relaxed) % connections.len();
-                on(connections[place].clone(), command).await
-            }
-            Pool::Cluster(connection) => on(connection.clone(), command).await,
-        }
+    /// Takes a connection of this thread in.
+    fn adopt(self: &Arc<Self>, connection: Connection) -> Arc<Lane> {
+        let lane = Lane::new(self.number, connection);
+        self.own.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&lane));
+        lane::choose(self, &lane);
+        lane
     }
 }
 
@@ -346,7 +423,7 @@ async fn watch(link: Weak<Link>, lost: Arc<Notify>) {
     let mut pause = FIRST_PAUSE;
     while let Some(link) = link.upgrade() {
         if link.up().is_some() {
-            let _: Option<Answer> = link.ask(&link.probe(), PROBE_LIMIT, Timestamp::from_millis(0)).await;
+            let _: Option<Answer> = link.ask(link.probe(), PROBE_LIMIT, Timestamp::from_millis(0)).await;
         } else {
             match link.connect().await {
                 Ok(up) => link.came_up(up),

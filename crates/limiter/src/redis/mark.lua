@@ -1,10 +1,10 @@
--- Marks copies below a version as stale for so many milliseconds. Of two marks the higher version and the later end hold.
+-- Marks copies below a version as stale while it lasts. Of two marks the higher version and the later end hold.
 if clock >= ends then
-  version = tonumber(ARGV[3])
+  version = known
 else
-  version = math.max(version, tonumber(ARGV[3]))
+  version = math.max(version, known)
 end
-ends = math.max(ends, clock + tonumber(ARGV[4]))
+ends = math.max(ends, clock + lasting)
 save()
 keep()
-return {1, counted, 0, 0, NONE}
+return struct.pack(REPLY, 1, counted, 0, 0, NONE)

@@ -1,6 +1,7 @@
 //! The limiter of many processes, and what each of them does while Redis cannot be reached.
 
 mod call_times;
+mod lane;
 mod link;
 mod script;
 
@@ -123,7 +124,7 @@ impl SharedLimiter {
             return own;
         }
         let question = Question::peek(key, limit, self.redis.timekeeper(), now);
-        match self.redis.ask(&question, limit, now).await {
+        match self.redis.ask(question, limit, now).await {
             Some(Answer::Counted { verdict: Verdict::Admitted(quota) | Verdict::Refused { quota, .. }, .. }) => quota,
             Some(Answer::Stale) | None => own,
         }
@@ -132,7 +133,7 @@ impl SharedLimiter {
     pub(crate) async fn mark_stale(&self, id: &str, version: i64, lasting: Duration, now: Timestamp) -> Marked {
         self.mark_stale_here(id, version, lasting, now);
         let question = Question::mark(id, version, lasting, self.redis.timekeeper(), now);
-        match self.redis.ask(&question, Limit::per_minute(1), now).await {
+        match self.redis.ask(question, Limit::per_minute(1), now).await {
             Some(_) => Marked::Everywhere,
             None => Marked::HereOnly,
         }
@@ -184,7 +185,7 @@ impl SharedLimiter {
             return Ok(Answer::Counted { verdict: refused, nonce: NO_NONCE });
         }
         let question = Question::admit(key, limit, proof, self.redis.timekeeper(), now);
-        let answer = self.redis.ask(&question, limit, now).await.ok_or(NoAnswer)?;
+        let answer = self.redis.ask(question, limit, now).await.ok_or(NoAnswer)?;
         if !is_cautious && let Answer::Counted { verdict: Verdict::Admitted(_), .. } = answer {
             self.own.record(key, share, now);
         }

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use ::redis::{Cmd, RedisResult, Script, Value, from_redis_value};
+use ::redis::{Cmd, ErrorKind, RedisResult, Script, Value, from_redis_value};
 use domain::{Limit, Timestamp};
 
 use super::Timekeeper;
@@ -13,7 +13,9 @@ use crate::{Quota, Verdict};
 const PREFIX: &str = "afd:";
 
 /// Lua's numbers are doubles. No version comes near; `i64::MAX`, which is above all of them, stays above.
-const MAX_VERSION: i64 = 1 << 53;
+const MAX_EXACT: i64 = 1 << 53;
+/// Six numbers, a letter and a nonce.
+const PACKED: usize = 6 * 8 + 1 + 8;
 
 /// A script, known to Redis by its digest.
 pub(super) struct Code {
@@ -22,29 +24,39 @@ pub(super) struct Code {
 }
 
 macro_rules! code {
-    ($name:ident, $file:literal) => {
+    ($name:ident, $($file:literal),+) => {
         pub(super) static $name: Code = Code {
-            text: concat!(include_str!("window.lua"), include_str!($file)),
+            text: concat!($(include_str!($file)),+),
             digest: LazyLock::new(|| Script::new($name.text).get_hash().to_owned()),
         };
     };
 }
-code!(ADMIT, "admit.lua");
-code!(PEEK, "peek.lua");
-code!(MARK, "mark.lua");
+code!(ADMIT, "state.lua", "proof.lua", "window.lua", "admit.lua");
+code!(PEEK, "state.lua", "window.lua", "peek.lua");
+code!(MARK, "state.lua", "window.lua", "mark.lua");
 
-/// A script with its key and arguments.
+/// A script with its key and arguments. Questions that are equal can be asked as one.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Question {
-    code: &'static Code,
     key: String,
     /// In milliseconds; `None` for what it was.
-    window: Option<u64>,
+    window: Option<i64>,
     now: Option<i64>,
-    arguments: Vec<Vec<u8>>,
+    matter: Matter,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Matter {
+    /// May a request go on?
+    Admit { limit: u32, proof: Proof },
+    /// How many may?
+    Peek,
+    /// Nobody is to trust a copy below the version for so many milliseconds.
+    Mark { version: i64, lasting: i64 },
 }
 
 /// What is asked about a credential's copy in the same breath.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Proof {
     /// Nothing; the key is no credential's.
     None,
@@ -54,88 +66,138 @@ pub(super) enum Proof {
     Read { nonce: [u8; 8] },
 }
 
-/// What Redis says.
+/// What Redis says to all who ask the same.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reply {
+    /// How many of them are admitted; `None` if their copy is stale.
+    admitted: Option<u32>,
+    /// With those who are admitted.
+    counted: u32,
+    reset: Duration,
+    retry: Duration,
+    nonce: [u8; 8],
+}
+
+/// What it says to one of them.
 pub(super) enum Answer {
     Counted { verdict: Verdict, nonce: [u8; 8] },
     Stale,
 }
 
 impl Question {
-    fn new(code: &'static Code, key: &str, window: Option<Duration>, keeper: Timekeeper, now: Timestamp) -> Self {
+    fn new(key: &str, window: Option<Duration>, matter: Matter, keeper: Timekeeper, now: Timestamp) -> Self {
         let now = match keeper {
             Timekeeper::Redis => None,
             Timekeeper::Caller => Some(now.as_millis()),
         };
-        let window = window.map(|window| u64::try_from(window.as_millis()).unwrap_or(u64::MAX));
-        Self { code, key: format!("{PREFIX}{key}"), window, now, arguments: Vec::new() }
+        Self { key: [PREFIX, key].concat(), window: window.map(millis), now, matter }
     }
 
     pub(super) fn admit(key: &str, limit: Limit, proof: Proof, keeper: Timekeeper, now: Timestamp) -> Self {
-        let mut question = Self::new(&ADMIT, key, Some(limit.window), keeper, now);
-        question.arguments.push(limit.count.to_string().into());
-        match proof {
-            Proof::None => question.arguments.push(Vec::new()),
-            Proof::Copy { version, nonce } => {
-                question.arguments.extend([b"copy".to_vec(), clamp(version).to_string().into(), nonce.to_vec()]);
-            }
-            Proof::Read { nonce } => question.arguments.extend([b"read".to_vec(), nonce.to_vec()]),
-        }
-        question
+        Self::new(key, Some(limit.window), Matter::Admit { limit: limit.count, proof }, keeper, now)
     }
 
     pub(super) fn peek(key: &str, limit: Limit, keeper: Timekeeper, now: Timestamp) -> Self {
-        Self::new(&PEEK, key, Some(limit.window), keeper, now)
+        Self::new(key, Some(limit.window), Matter::Peek, keeper, now)
     }
 
     pub(super) fn mark(id: &str, version: i64, lasting: Duration, keeper: Timekeeper, now: Timestamp) -> Self {
-        let mut question = Self::new(&MARK, id, None, keeper, now);
-        question.arguments.extend([clamp(version).to_string().into(), lasting.as_millis().to_string().into()]);
-        question
+        Self::new(id, None, Matter::Mark { version, lasting: millis(lasting) }, keeper, now)
     }
 
-    /// By the script's digest, as long as Redis knows it.
-    pub(super) fn by_digest(&self) -> Cmd {
-        self.command("EVALSHA", &self.code.digest)
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// By the script's digest, as long as Redis knows it. So many ask.
+    pub(super) fn by_digest(&self, askers: usize) -> Cmd {
+        self.command("EVALSHA", &self.code().digest, askers)
     }
 
     /// With the script's text, which Redis then knows.
-    pub(super) fn by_text(&self) -> Cmd {
-        self.command("EVAL", self.code.text)
+    pub(super) fn by_text(&self, askers: usize) -> Cmd {
+        self.command("EVAL", self.code().text, askers)
     }
 
-    fn command(&self, name: &str, script: &str) -> Cmd {
-        let mut command = ::redis::cmd(name);
-        command.arg(script).arg(1).arg(&self.key);
-        command.arg(self.window.map_or_else(String::new, |window| window.to_string()));
-        command.arg(self.now.map_or_else(String::new, |now| now.to_string()));
-        for argument in &self.arguments {
-            command.arg(argument.as_slice());
+    fn code(&self) -> &'static Code {
+        match self.matter {
+            Matter::Admit { .. } => &ADMIT,
+            Matter::Peek => &PEEK,
+            Matter::Mark { .. } => &MARK,
         }
+    }
+
+    fn command(&self, name: &str, script: &str, askers: usize) -> Cmd {
+        let mut command = ::redis::cmd(name);
+        command.arg(script).arg(1).arg(&self.key).arg(self.packed(askers).as_slice());
         command
     }
-}
 
-impl Answer {
-    /// Reads a script's reply. Redis counts in durations, so that nobody's clock has to agree with anybody's.
-    pub(super) fn read(reply: Value, limit: Limit, now: Timestamp) -> RedisResult<Self> {
-        let (outcome, counted, reset, retry, nonce): (i64, u64, u64, u64, Vec<u8>) = from_redis_value(reply)?;
-        let quota = Quota {
-            limit: limit.count,
-            remaining: limit.count.saturating_sub(u32::try_from(counted).unwrap_or(u32::MAX)),
-            reset_at: now.plus(Duration::from_millis(reset)),
+    /// As `state.lua` unpacks it.
+    fn packed(&self, askers: usize) -> [u8; PACKED] {
+        let asked = i64::try_from(askers).unwrap_or(i64::MAX);
+        let (limit, known, lasting, how, shown) = match self.matter {
+            Matter::Admit { limit, proof: Proof::None } => (limit, 0, 0, b'-', [0; 8]),
+            Matter::Admit { limit, proof: Proof::Copy { version, nonce } } => (limit, version, 0, b'c', nonce),
+            Matter::Admit { limit, proof: Proof::Read { nonce } } => (limit, 0, 0, b'r', nonce),
+            Matter::Peek => (0, 0, 0, b'-', [0; 8]),
+            Matter::Mark { version, lasting } => (0, version, lasting, b'-', [0; 8]),
         };
-        let nonce = nonce.try_into().unwrap_or_default();
-        Ok(match outcome {
-            0 => Self::Counted {
-                verdict: Verdict::Refused { quota, retry_at: now.plus(Duration::from_millis(retry)) },
-                nonce,
-            },
-            1 => Self::Counted { verdict: Verdict::Admitted(quota), nonce },
-            _ => Self::Stale,
-        })
+        let numbers = [self.window.unwrap_or(0), self.now.unwrap_or(-1), limit.into(), asked, known, lasting];
+        let mut packed = [0; PACKED];
+        let (doubles, texts) = packed.split_at_mut(8 * numbers.len());
+        for (place, number) in doubles.as_chunks_mut().0.iter_mut().zip(numbers) {
+            *place = double(number).to_le_bytes();
+        }
+        texts[0] = how;
+        texts[1..].copy_from_slice(&shown);
+        packed
     }
 }
 
-fn clamp(version: i64) -> i64 {
-    version.clamp(-MAX_VERSION, MAX_VERSION)
+impl Reply {
+    /// Reads a script's reply. Redis counts in durations, so that nobody's clock has to agree with anybody's.
+    pub(super) fn read(reply: Value) -> RedisResult<Self> {
+        let packed: Vec<u8> = from_redis_value(reply)?;
+        let read = || {
+            let (admitted, rest) = packed.split_first_chunk()?;
+            let (counted, rest) = rest.split_first_chunk()?;
+            let (reset, rest) = rest.split_first_chunk()?;
+            let (retry, nonce) = rest.split_first_chunk()?;
+            Some(Self {
+                admitted: u32::try_from(i32::from_le_bytes(*admitted)).ok(),
+                counted: u32::from_le_bytes(*counted),
+                reset: Duration::from_millis(u64::from_le_bytes(*reset)),
+                retry: Duration::from_millis(u64::from_le_bytes(*retry)),
+                nonce: nonce.try_into().ok()?,
+            })
+        };
+        read().ok_or_else(|| (ErrorKind::UnexpectedReturnType, "not what the script replies").into())
+    }
+
+    /// What the `nth` of those who asked is told, from 0: as if they had asked one after the other.
+    pub(super) fn to(self, nth: u32, limit: Limit, now: Timestamp) -> Answer {
+        let Some(admitted) = self.admitted else { return Answer::Stale };
+        let admitted_later = admitted.saturating_sub(nth.saturating_add(1));
+        let quota = Quota {
+            limit: limit.count,
+            remaining: limit.count.saturating_sub(self.counted.saturating_sub(admitted_later)),
+            reset_at: now.plus(self.reset),
+        };
+        let verdict = if nth < admitted {
+            Verdict::Admitted(quota)
+        } else {
+            Verdict::Refused { quota, retry_at: now.plus(self.retry) }
+        };
+        Answer::Counted { verdict, nonce: self.nonce }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "times, counts and versions that occur are far below 2^53")]
+fn double(number: i64) -> f64 {
+    number.clamp(-MAX_EXACT, MAX_EXACT) as f64
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

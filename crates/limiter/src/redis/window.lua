@@ -1,44 +1,9 @@
--- The sliding window of one key, and the mark of the credential it belongs to. What the scripts that follow share.
---
--- The key holds one string, so that all of it is there or nothing: to lose a mark is to lose the nonce too, without
--- which no copy is trusted. Times are milliseconds since the epoch, numbers little-endian:
---
---    0  last     when the last request was counted                                                        double
---    8  oldest   when the last request in the oldest bucket was                                            double
---   16  window   the length under which it was counted                                                     double
---   24  counted  how many requests the buckets hold                                                        double
---   32  newest   how many of them the newest bucket holds                                                  double
---   40  version  of the mark: copies below it are stale …                                                  double
---   48  ends     … until then                                                                              double
---   56  nonce    what holders of copies must know; zeros until one has been read                           8 bytes
---   64  60 slots for the buckets that are closed: count (4 bytes), when its last request was (6 bytes)
---
--- A request that falls into the same bucket as the one before it, which is nearly every one of a busy key, changes the
--- header only. All 664 bytes are there from the start: a string that grows takes twice its size.
-local HEADER, SLOT, SLOTS = 64, 10, 60
-local NONE = string.rep('\0', 8)
+-- What has left the window, and how the rest is kept. It follows `state.lua`.
+local SLOT, SLOTS = 10, 60
 -- A clock set back by more than this, and than the window, has been set; by less, requests have overtaken each other.
 local OVERTAKEN = 300000
 -- Longer than any copy lives, so that a nonce outlives those who know it.
 local KEPT = 90000
-
-local key = KEYS[1]
-local header = redis.call('GETRANGE', key, 0, HEADER - 1)
-local is_new = header == ''
-local last, oldest, length, counted, newest, version, ends, nonce = 0, 0, 60000, 0, 0, 0, 0, NONE
-if not is_new then
-  last, oldest, length, counted, newest, version, ends, nonce = struct.unpack('<dddddddc8', header)
-end
-
--- The window's length; empty for what it was.
-local window = tonumber(ARGV[1]) or length
-local width = math.max(1, math.ceil(window / 60))
--- The present; empty for the server's own. Only tests tell it.
-local clock = tonumber(ARGV[2])
-if not clock then
-  local time = redis.call('TIME')
-  clock = time[1] * 1000 + math.floor(time[2] / 1000)
-end
 
 local function place(at)
   return math.floor(at / width)

@@ -11,6 +11,33 @@ use tokio::task::JoinSet;
 
 mod oracle;
 
+/// The requirements that any limiter has to meet, each as a test over one that `$limiter` makes. `$few` and `$many` are
+/// rounds of parallel calls.
+macro_rules! conforms {
+    ($limiter:expr, $few:literal, $many:literal) => {
+        crate::conformance::conforms!(@each $limiter;
+            the_quota_counts_down_and_tells_when_it_comes_back(),
+            looking_consumes_nothing(),
+            bursts_on_both_sides_of_an_edge_share_one_window(),
+            a_full_limit_is_back_after_exactly_one_idle_window(),
+            a_clock_set_back_admits_nobody_early_and_locks_nobody_out(),
+            requests_that_overtake_each_other_admit_no_more(),
+            parallel_requests_are_admitted_exactly_up_to_the_limit($few),
+            a_mark_makes_older_copies_stale_while_it_lasts(),
+            a_credential_and_its_id_have_one_window(),
+            once_marked_no_older_copy_is_counted_again($many),
+        );
+    };
+    (@each $limiter:expr; $($requirement:ident($($rounds:literal)?),)*) => {
+        $(#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+        async fn $requirement() {
+            let (limiter, _server) = $limiter.await;
+            crate::conformance::$requirement(&limiter, $($rounds)?).await;
+        })*
+    };
+}
+pub(crate) use conforms;
+
 pub(crate) use oracle::random_arrivals_agree_with_brute_force;
 
 const KEY: &str = "pat:4tY";

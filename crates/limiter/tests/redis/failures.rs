@@ -10,11 +10,11 @@ use tokio::time::Instant;
 
 use crate::subject::{counts, instance, options};
 
-const KEY: &str = "pat:4tY";
-const NOW: Timestamp = Timestamp::from_millis(1_762_603_200_000);
+pub(crate) const KEY: &str = "pat:4tY";
+pub(crate) const NOW: Timestamp = Timestamp::from_millis(1_762_603_200_000);
 const INSTANCES: u32 = 3;
 
-async fn three(url: &str, options: impl Fn(u64) -> RedisOptions) -> Vec<Arc<Limiter>> {
+pub(crate) async fn three(url: &str, options: impl Fn(u64) -> RedisOptions) -> Vec<Arc<Limiter>> {
     let mut instances = Vec::new();
     for seed in 1..=u64::from(INSTANCES) {
         instances.push(instance(url, options(seed)).await);
@@ -34,7 +34,7 @@ async fn burst(instances: &[Arc<Limiter>], limit: Limit, each: u32, now: Timesta
     asking.join_all().await.into_iter().map(u32::from).sum()
 }
 
-async fn all(instances: &[Arc<Limiter>], state: LimiterState) {
+pub(crate) async fn all(instances: &[Arc<Limiter>], state: LimiterState) {
     for limiter in instances {
         counts(limiter, state).await;
     }

@@ -7,5 +7,7 @@ mod conformance;
 mod conforms;
 mod evidence;
 mod failures;
+mod resharding;
 mod server;
 mod subject;
+mod turns;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use limiter::{Limiter, LimiterState, Redis, RedisOptions, Timekeeper};
+use testkit::until;
 use tokio::time::{Instant, sleep};
 
 /// Generous, so that a busy machine is not taken for a hung Redis.
@@ -37,11 +38,5 @@ pub(crate) async fn instance(url: &str, options: RedisOptions) -> Arc<Limiter> {
 
 /// Returns once the limiter counts there.
 pub(crate) async fn counts(limiter: &Limiter, state: LimiterState) {
-    for _ in 0..3_000 {
-        if limiter.state() == state {
-            return;
-        }
-        sleep(Duration::from_millis(10)).await;
-    }
-    panic!("it still counts {:?}", limiter.state());
+    until(&format!("{state:?}"), async || limiter.state(), |seen| *seen == state).await;
 }

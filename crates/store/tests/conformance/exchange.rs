@@ -148,3 +148,29 @@ pub(crate) async fn a_sign_in_beside_the_accounts_end_is_before_or_after_it(db: 
         assert_eq!(db.store.find_session(&session.id).await.unwrap().is_some(), user_created);
     }
 }
+
+pub(crate) async fn of_parallel_proofs_of_an_unproved_address_one_releases_it(db: &Database) {
+    for round in 0..20 {
+        let address = format!("ann{round}@example.com");
+        let mallory = db.user(&address).await;
+        // Two more, so that somebody else is the primary one when the address has gone.
+        for name in ["a", "b"] {
+            crate::methods::link(db, &mallory, WayIn::email(&format!("{name}{round}@example.com"))).await;
+        }
+        db.by_hand("UPDATE auth_methods SET verified = 0 WHERE identifier LIKE 'ann%'").await;
+        let codes: Vec<String> = (0..8).map(|number| format!("code {number} of round {round}")).collect();
+        for code in &codes {
+            let new = NewExchangeCode { way_in: WayIn::email(&address), ..at_github(code) };
+            db.store.put_exchange_code(&new, NOW).await.unwrap();
+        }
+        let tasks = codes.into_iter().enumerate().map(|(number, code)| {
+            let (store, template) = (db.instance(number), db.redemption("", "", NOW).sign_in);
+            async move { signed_in(store.redeem_exchange_code(&digest(&[&code]), &template).await.unwrap()) }
+        });
+        let all = in_parallel(tasks).await;
+        assert!(all.iter().all(|one| one.user.id == all[0].user.id && one.user.id != mallory.id), "round {round}");
+        assert_eq!(db.count_events(&mallory, EventType::MethodUnlinked).await, 1, "round {round}: released once");
+        let left = db.store.list_methods(&mallory.id).await.unwrap();
+        assert_eq!((left.len(), left.iter().filter(|method| method.is_primary).count()), (2, 1), "round {round}");
+    }
+}

@@ -11,7 +11,7 @@ use store::{Options, Store};
 use testkit::Postgres;
 use tokio::task::{JoinSet, block_in_place};
 
-use crate::database::{Database, NOW, in_parallel};
+use crate::database::{Database, NOW, digest, in_parallel};
 
 /// Writes events as fast as it goes, each with an id of its own, until told to stop.
 struct Writers {
@@ -152,10 +152,20 @@ async fn a_server_that_is_away_or_hangs_is_unavailable_until_it_is_back() {
     store.migrate().await.unwrap();
     let db = Database::at(&url).await;
     let write = async || store.append_event(EventType::TokenLimited, Some(&ann()), &db.event(NOW)).await;
+    let many_lookups_fail = async || {
+        let lookups = (0..50).map(|number| {
+            let store = store.clone();
+            async move { store.find_token_by_digest(&digest(&[&number.to_string()])).await }
+        });
+        for outcome in in_parallel(lookups).await {
+            assert!(outcome.unwrap_err().is_unavailable());
+        }
+    };
 
     block_in_place(|| postgres.freeze());
     // More often than there are connections: each gives up, and none is lost for later.
     for _ in 0..4 {
+        many_lookups_fail().await;
         assert!(store.ping().await.unwrap_err().is_unavailable());
         assert!(write().await.unwrap_err().is_unavailable());
     }
@@ -164,11 +174,13 @@ async fn a_server_that_is_away_or_hangs_is_unavailable_until_it_is_back() {
     write().await.unwrap();
 
     block_in_place(|| postgres.stop());
+    many_lookups_fail().await;
     assert!(store.ping().await.unwrap_err().is_unavailable());
     assert!(write().await.unwrap_err().is_unavailable());
     block_in_place(|| postgres.restart());
     recovered(&store).await;
     write().await.unwrap();
+    assert_eq!(store.find_token_by_digest(&digest(&["unknown"])).await.unwrap(), None);
 }
 
 /// Returns when the store answers again.

@@ -149,3 +149,17 @@ pub(crate) async fn parallel_imports_of_one_file_import_each_token_once(db: &Dat
     }
     assert_eq!(db.count_events(&ann, EventType::TokenImported).await, 50);
 }
+
+pub(crate) async fn an_import_beside_its_owners_end_is_before_or_after_it(db: &Database) {
+    for round in 0..20 {
+        let user = db.user(&format!("user{round}@example.com")).await;
+        let new = import(db, &format!("t{round}"), &user.id);
+        let (store, event) = (db.store.clone(), db.event(NOW));
+        let importing = tokio::spawn(async move { store.import_tokens(&[new], || event.clone()).await.unwrap() });
+        let ended = db.other.delete_user(&user.id, &db.event(NOW)).await.unwrap().unwrap();
+        let outcomes = importing.await.unwrap();
+        let expected = if ended.tokens.is_empty() { ImportOutcome::NoUser } else { IMPORTED };
+        assert_eq!(outcomes, [expected], "round {round}");
+        assert_eq!(db.count("SELECT COUNT(*) FROM personal_access_tokens").await, 0, "round {round}");
+    }
+}

@@ -155,6 +155,32 @@ pub(crate) async fn of_accounts_that_prove_one_address_at_once_one_gets_it(db: &
     }
 }
 
+pub(crate) async fn a_shut_account_gets_no_way_in(db: &Database) {
+    let ann = db.user("ann@example.com").await;
+    put(db, &ann.id, WayIn::email(NEW), "123456").await;
+    db.disable(&ann).await;
+    let outcome = redeem(db, &db.store, &ann.id, WayIn::email(NEW), "123456", NOW).await;
+    assert_eq!(outcome, LinkCodeOutcome::Right(LinkOutcome::NoAccount));
+    assert_eq!((methods(db, &ann.id).await, db.count_events(&ann, EventType::MethodLinked).await), (1, 0));
+}
+
+pub(crate) async fn a_link_beside_the_accounts_end_is_before_or_after_it(db: &Database) {
+    for round in 0..20 {
+        let user = db.user(&format!("user{round}@example.com")).await;
+        let way_in = WayIn::email(&format!("new{round}@example.com"));
+        put(db, &user.id, way_in.clone(), "123456").await;
+        let right = digest(&[user.id.as_str(), &way_in.identifier, "123456"]);
+        let (store, event, link) = (db.store.clone(), db.event(NOW), link(db, &user.id, way_in.clone()));
+        let linking = tokio::spawn(async move { store.redeem_link_code(&link, &right, 3, &event).await.unwrap() });
+        db.other.delete_user(&user.id, &db.event(NOW)).await.unwrap().unwrap();
+        let outcome = linking.await.unwrap();
+        let before = LinkCodeOutcome::Right(LinkOutcome::Linked);
+        let after = [LinkCodeOutcome::Right(LinkOutcome::NoAccount), LinkCodeOutcome::NoCode];
+        assert!(outcome == before || after.contains(&outcome), "round {round}: {outcome:?}");
+        assert_ne!(db.sign_in(&way_in.identifier).await.user.id, user.id, "the address is free");
+    }
+}
+
 pub(crate) async fn link_codes_that_are_over_go_in_batches(db: &Database) {
     for number in 0..3 {
         let user = db.user(&format!("user{number}@example.com")).await;

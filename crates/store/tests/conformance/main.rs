@@ -13,6 +13,7 @@ mod exchange;
 mod faults;
 mod housekeeping;
 mod imports;
+mod leaks;
 mod link_codes;
 mod methods;
 mod oauth;
@@ -24,6 +25,7 @@ mod sessions;
 mod signing_keys;
 mod sms;
 mod token_limits;
+mod token_lookups;
 mod token_secrets;
 mod tokens;
 mod wallets;
@@ -68,6 +70,7 @@ conformance! {
         parallel_exchanges_make_one_session,
         parallel_first_sign_ins_make_one_account,
         a_sign_in_beside_the_accounts_end_is_before_or_after_it,
+        of_parallel_proofs_of_an_unproved_address_one_releases_it,
         exchange_codes_that_are_over_go_in_batches,
     }
     oauth {
@@ -86,6 +89,7 @@ conformance! {
         only_a_refresh_that_ends_its_session_owes_a_mark,
         deleting_an_account_owes_a_mark_for_each_credential,
         a_mark_is_owed_for_its_time_and_goes_in_batches,
+        a_mark_that_is_owed_again_is_not_purged_with_the_old_one,
     }
     sessions {
         a_session_is_found_with_its_user,
@@ -105,6 +109,7 @@ conformance! {
         deleting_leaves_the_events,
         parallel_deletions_delete_once,
         uses_are_merged,
+        uses_of_many_tokens_are_noted_at_once,
         a_new_address_is_written_down,
     }
     token_limits {
@@ -114,6 +119,13 @@ conformance! {
         unknown_and_disabled_users_create_nothing,
         of_parallel_creations_at_the_daily_limit_one_succeeds,
         of_parallel_creations_at_the_active_limit_one_succeeds,
+    }
+    token_lookups {
+        those_who_ask_at_once_are_each_answered,
+        secrets_lead_to_their_tokens_many_at_once,
+        callers_that_go_away_are_nobody_elses_loss,
+        a_row_that_cannot_be_read_is_nobody_elses_failure,
+        whoever_asks_after_a_deletion_finds_nothing,
     }
     token_secrets {
         a_secret_leads_to_its_token_and_owner,
@@ -184,10 +196,13 @@ conformance! {
         of_parallel_wrong_link_codes_three_are_compared,
         of_parallel_right_link_codes_one_adds,
         of_accounts_that_prove_one_address_at_once_one_gets_it,
+        a_shut_account_gets_no_way_in,
+        a_link_beside_the_accounts_end_is_before_or_after_it,
         link_codes_that_are_over_go_in_batches,
     }
     methods {
         of_parallel_unlinks_the_last_way_in_stays,
+        what_was_never_proved_is_no_way_in_that_is_left,
         the_primary_way_in_is_one_and_is_shown,
         deleting_a_user_ends_everything_of_theirs,
     }
@@ -205,6 +220,11 @@ conformance! {
         what_is_somebody_elses_is_refused,
         instances_learn_of_older_secrets_batch_by_batch,
         parallel_imports_of_one_file_import_each_token_once,
+        an_import_beside_its_owners_end_is_before_or_after_it,
+    }
+    leaks {
+        of_parallel_reports_one_ends_the_secret,
+        a_report_beside_a_rotation_never_takes_the_new_secret,
     }
     operators {
         a_made_account_is_signed_in_to,

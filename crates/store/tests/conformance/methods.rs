@@ -3,7 +3,7 @@ use store::{LinkOutcome, MethodType, NewLink, UnlinkOutcome, User, WayIn};
 use crate::database::{Database, NOW, digest, in_parallel};
 
 /// Adds ways in to the account by codes, as the service does.
-async fn link(db: &Database, user: &User, way_in: WayIn) {
+pub(crate) async fn link(db: &Database, user: &User, way_in: WayIn) {
     let code = store::NewLinkCode {
         user_id: user.id.clone(),
         digest: digest(&["code"]),
@@ -40,6 +40,17 @@ pub(crate) async fn of_parallel_unlinks_the_last_way_in_stays(db: &Database) {
         let user = db.store.find_user(&user.id).await.unwrap().unwrap();
         assert_eq!(user.email.as_ref(), Some(&left[0].identifier), "what is shown is what is left");
     }
+}
+
+pub(crate) async fn what_was_never_proved_is_no_way_in_that_is_left(db: &Database) {
+    let ann = db.user("ann@example.com").await;
+    link(db, &ann, WayIn::email("never-proved@example.com")).await;
+    db.by_hand("UPDATE auth_methods SET verified = 0 WHERE identifier = 'never-proved@example.com'").await;
+    let methods = db.store.list_methods(&ann.id).await.unwrap();
+    let proved = methods.iter().find(|method| method.verified).unwrap();
+    let outcome = db.store.unlink_method(&ann.id, &proved.id, &db.event(NOW)).await.unwrap();
+    assert_eq!(outcome, UnlinkOutcome::Last);
+    assert_eq!(db.store.list_methods(&ann.id).await.unwrap(), methods);
 }
 
 pub(crate) async fn the_primary_way_in_is_one_and_is_shown(db: &Database) {

@@ -126,7 +126,7 @@ pub(crate) async fn a_link_to_a_disabled_user_is_refused(db: &Database) {
     spend(db, "state").await.unwrap();
     db.disable(&ann).await;
     let outcome = db.store.finish_oauth_link(&digest(&["state"]), &link_for(&ann.id, 1), &db.event(NOW)).await;
-    assert_eq!(outcome.unwrap(), None);
+    assert_eq!(outcome.unwrap(), Some(LinkOutcome::NoAccount));
     assert_eq!(db.store.list_methods(&ann.id).await.unwrap().len(), 1);
 }
 

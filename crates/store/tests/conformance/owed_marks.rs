@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use store::{CreationOutcome, MarkedCredential, Refresh, RefreshOutcome, Session, Token};
 
-use crate::database::{DAY, Database, MINUTE, NOW, digest, digest_of, seal_key};
+use crate::database::{DAY, Database, MINUTE, NOW, digest, digest_of, in_parallel, seal_key};
 
 const ANN: &str = "ann@example.com";
 
@@ -94,4 +94,32 @@ pub(crate) async fn a_mark_is_owed_for_its_time_and_goes_in_batches(db: &Databas
         assert_eq!(db.store.purge_owed_marks(before, 2).await.unwrap(), purged);
     }
     assert_eq!(db.count("SELECT COUNT(*) FROM owed_marks").await, 2);
+}
+
+pub(crate) async fn a_mark_that_is_owed_again_is_not_purged_with_the_old_one(db: &Database) {
+    let user = db.user(ANN).await;
+    let mut tokens = Vec::new();
+    for _ in 0..8 {
+        tokens.push(db.token(&user).await);
+    }
+    for round in 1..=20 {
+        let (at, before) = (NOW.plus(round * 60 * MINUTE), NOW.plus((round * 60 - 30) * MINUTE));
+        let rotations = tokens.iter().enumerate().map(|(number, token)| {
+            let (store, token, event) = (db.instance(number), token.clone(), db.event(at));
+            let secret = db.new_secret(&seal_key("present"));
+            tokio::spawn(async move {
+                store.rotate_token(&token.user_id, &token.id, &secret, DAY, &event).await.unwrap().unwrap();
+            })
+        });
+        let rotations: Vec<_> = rotations.collect();
+        in_parallel((0..8).map(|number| {
+            let store = db.instance(number);
+            async move { store.purge_owed_marks(before, 100).await.unwrap() }
+        }))
+        .await;
+        for rotation in rotations {
+            rotation.await.unwrap();
+        }
+        assert_eq!(db.store.owed_marks(at).await.unwrap().len(), tokens.len(), "round {round}");
+    }
 }

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use domain::audit::EventType;
 use domain::{ClientInfo, Timestamp, TokenId};
 use store::{CreationOutcome, NewToken, Token, TokenUse};
@@ -120,6 +122,33 @@ pub(crate) async fn uses_are_merged(db: &Database) {
         "the latest; neither changed nor of another version"
     );
     assert_eq!(db.count("SELECT COUNT(*) FROM audit_events WHERE type = 'token.used'").await, 0);
+}
+
+pub(crate) async fn uses_of_many_tokens_are_noted_at_once(db: &Database) {
+    let ann = db.user(ANN).await;
+    let mut tokens = Vec::new();
+    for _ in 0..45 {
+        tokens.push(db.token(&ann).await);
+    }
+    // The first ones thrice, from two addresses, and some that are gone.
+    for round in 1..=2 {
+        let at = |number: usize| NOW.plus(round * MINUTE).plus(Duration::from_millis(u64::try_from(number).unwrap()));
+        let gone =
+            (0..30).map(|number| token_use(db, &format!("gone{number}").parse().unwrap(), at(0), client("192.0.2.9")));
+        let home =
+            tokens.iter().enumerate().map(|(number, token)| token_use(db, &token.id, at(number), client("192.0.2.1")));
+        let away = tokens[..9].iter().map(|token| token_use(db, &token.id, at(1_000), client("192.0.2.2")));
+        let late = tokens[..9].iter().map(|token| token_use(db, &token.id, at(500), ClientInfo::default()));
+        let uses: Vec<_> = gone.chain(home).chain(away).chain(late).collect();
+        db.store.record_token_uses(&uses).await.unwrap();
+        for (number, token) in tokens.iter().enumerate() {
+            let kept = kept(db, token).await.unwrap();
+            let (last, address) = if number < 9 { (at(1_000), "192.0.2.2") } else { (at(number), "192.0.2.1") };
+            assert_eq!((kept.last_used_at, kept.last_used_ip), (Some(last), Some(address.parse().unwrap())));
+        }
+    }
+    let events = "SELECT COUNT(*) FROM audit_events WHERE type = 'token.used'";
+    assert_eq!(db.count(events).await, 45 + 9 + 2 * 9, "a use from where it was last used from is none");
 }
 
 pub(crate) async fn a_new_address_is_written_down(db: &Database) {

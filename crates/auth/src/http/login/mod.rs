@@ -119,7 +119,7 @@ async fn send_code(
         let web::Form(form) = form?;
         let address = address(&form.email)?;
         limits::admit(&auth, &context, &format!("mailbox:{address}"), auth.config.limits.strict).await?;
-        email::request(&auth, &context.client, &address).await?;
+        email::request(&auth, context.client(), &address).await?;
         Ok(address)
     };
     match sent.await {
@@ -161,7 +161,7 @@ async fn sign_in(
             .code
             .parse()
             .map_err(|_| ApiError::new(ErrorCode::ValidationError, "Enter the six digits that were sent"))?;
-        pairing::sign_in(&auth, &context.client, &pairing.id, &address, &code).await
+        pairing::sign_in(&auth, context.client(), &pairing.id, &address, &code).await
     };
     match signed_in.await {
         Ok(SignedIn::MfaRequired(mfa_token)) => {
@@ -212,7 +212,7 @@ async fn second_factor(
         let code = ShownCode::read(&form.code)?;
         let admitted = pairing::admit_second(&auth, &pairing.id, &mfa_token).await?;
         admit_guess(&auth, &context, &admitted.user_id).await?;
-        let form = pairing::sign_in_second(&auth, &context.client, &pairing.id, &admitted, &code).await?;
+        let form = pairing::sign_in_second(&auth, context.client(), &pairing.id, &admitted, &code).await?;
         let user = auth.store.find_user(&admitted.user_id).await.map_err(internal)?;
         Ok::<_, ApiError>((form, user.and_then(|user| user.email)))
     };
@@ -270,7 +270,7 @@ async fn decide(
             return view::failed(&auth, &step, Some(&pairing), &error);
         }
     };
-    match pairing::decide_by_form(&auth, &context.client, &pairing.id, &secret, &decision).await {
+    match pairing::decide_by_form(&auth, context.client(), &pairing.id, &secret, &decision).await {
         Ok(()) => view::page(&auth, &Step::Done { approved: decision != Decision::Deny }, None),
         Err(error) => sign_in_again(&error),
     }

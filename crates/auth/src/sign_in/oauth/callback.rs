@@ -109,12 +109,13 @@ async fn link(
         client: client.clone(),
         metadata: BTreeMap::new(),
     };
+    auth.changing_user(&link.user_id);
     match auth.store.finish_oauth_link(state, &link, &event).await.map_err(internal)? {
         Some(LinkOutcome::Linked | LinkOutcome::AlreadyLinked) => {
             Ok(with_parameter(redirect_url, "linked", provider.name.as_str()))
         }
         Some(LinkOutcome::Taken) => Ok(with_parameter(redirect_url, "error", "conflict")),
-        None => Err(invalid_state()),
+        Some(LinkOutcome::NoAccount) | None => Err(invalid_state()),
     }
 }
 

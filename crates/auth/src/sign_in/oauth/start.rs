@@ -93,7 +93,7 @@ fn prepare(auth: &AuthService, provider: &OAuthProvider) -> Prepared {
     let (state, browser) = (secret(), secret());
     // RFC 7636 §4.1 wants at least 43 characters.
     let verifier = format!("{}{}", secret().expose(), secret().expose());
-    let challenge = BASE64URL.encode(digest(&SHA256, verifier.as_bytes()));
+    let challenge = code_challenge(&verifier);
 
     let mut url = provider.auth_url.clone();
     url.query_pairs_mut()
@@ -118,9 +118,26 @@ fn prepare(auth: &AuthService, provider: &OAuthProvider) -> Prepared {
     Prepared { state, departure: Departure { url, cookie } }
 }
 
+/// RFC 7636 §4.2, `S256`.
+fn code_challenge(verifier: &str) -> String {
+    BASE64URL.encode(digest(&SHA256, verifier.as_bytes()))
+}
+
 fn invalid_redirect(_: RedirectError) -> ApiError {
     ApiError::new(
         auth_api::ErrorCode::InvalidRedirect,
         "The redirect must be an absolute URL of one of this installation's own origins",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 7636, appendix B.
+    #[test]
+    fn a_challenge_is_what_rfc_7636_has() {
+        let challenge = code_challenge("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk");
+        assert_eq!(challenge, "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM");
+    }
 }

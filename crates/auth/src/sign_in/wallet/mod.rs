@@ -128,6 +128,7 @@ pub(crate) async fn link(auth: &AuthService, caller: &Principal, signed: &Signed
     let (method_id, event_id) = auth.chance.with(|rng| (AuthMethodId::generate(rng), EventId::generate(rng)));
     let link = NewLink { user_id: caller.user_id.clone(), method_id, way_in: WayIn::wallet(&signed.address) };
     let event = caller.event(event_id, auth.clock.now());
+    auth.changing_user(&caller.user_id);
     auth.store.link_wallet(&digest, &link, &event).await.map_err(internal)?.ok_or_else(no_challenge)
 }
 

@@ -196,7 +196,7 @@ async fn over_a_real_socket_the_peer_is_the_client() {
     let url = format!("http://{}/graphql", listener.local_addr().unwrap());
     let server = tokio::spawn(web::serve(
         listener,
-        service.router.clone(),
+        service.app.clone(),
         web::Threads::Here,
         web::Drain::default(),
         std::future::pending(),

@@ -1,4 +1,5 @@
-//! An auth service on a real socket that knows three credentials: `good`, `session` and `limited`.
+//! An auth service on a real socket that knows four credentials: `good`, `session`, `described`, whose owner it describes
+//! when it is asked to, as older ones did not, and `limited`.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -121,15 +122,21 @@ fn error(status: StatusCode, code: &str, more: &Value) -> Response {
 async fn validate(Json(body): Json<Value>) -> Response {
     let window = |remaining: u32| json!({"limit": 1000, "remaining": remaining, "resetAt": "2025-11-08T12:00:30.000Z"});
     let valid = |kind: &str, id: &str| {
-        Json(json!({
+        json!({
             "valid": true, "kind": kind, "userId": "u1", "tokenId": id, "name": null, "scopes": ["*"],
             "email": null, "displayName": null, "avatarUrl": null, "expiresAt": null, "rateLimit": window(998),
-        }))
-        .into_response()
+        })
     };
     match body["token"].as_str().unwrap() {
-        "good" => valid("pat", "t1"),
-        "session" => valid("session", "s1"),
+        "good" => Json(valid("pat", "t1")).into_response(),
+        "session" => Json(valid("session", "s1")).into_response(),
+        "described" => {
+            let mut reply = valid("pat", "t1");
+            if body["withUser"] == true {
+                reply["user"] = user();
+            }
+            Json(reply).into_response()
+        }
         "limited" => error(
             StatusCode::TOO_MANY_REQUESTS,
             "RATE_LIMIT_EXCEEDED",
@@ -192,11 +199,15 @@ async fn limits() -> Json<Value> {
 }
 
 async fn me() -> Json<Value> {
-    Json(json!({"user": {
+    Json(json!({"user": user(), "organizations": []}))
+}
+
+fn user() -> Value {
+    json!({
         "id": "u1", "email": "a@example.com", "phone": null, "displayName": "Ada", "avatarUrl": null,
         "emailVerified": true, "phoneVerified": false, "walletAddress": null, "createdAt": AT, "updatedAt": AT,
         "lastLoginAt": null,
-    }, "organizations": []}))
+    })
 }
 
 /// Two pages: three events, then one.

@@ -1,10 +1,11 @@
-//! The service through its real router, against an auth service on a real socket.
+//! The service as connections see it, against an auth service on a real socket.
 
 mod authentication;
 mod fake_auth;
 mod hostile;
 mod http_statuses;
 mod input;
+mod known_documents;
 mod operations;
 
 use std::net::SocketAddr;
@@ -12,7 +13,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use auth_client::{AuthClient, AuthClientConfig};
-use axum::Router;
 use axum::body::Body;
 use domain::{Chance, Clock, Timestamp};
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
@@ -23,7 +23,7 @@ use tower::ServiceExt;
 use web::{Peer, TrustedProxies};
 
 use self::fake_auth::{FakeAuth, SECRET};
-use super::{Config, router};
+use super::{App, Config, app};
 
 const T0: Timestamp = Timestamp::from_seconds(1_762_603_200);
 
@@ -46,7 +46,7 @@ impl Clock for ManualClock {
 
 /// The service under test and the auth service beside it.
 struct Service {
-    router: Router,
+    app: App,
     auth: FakeAuth,
     clock: ManualClock,
 }
@@ -87,7 +87,7 @@ impl Service {
         let chance = Chance::new(ChaCha20Rng::seed_from_u64(1));
         let config = AuthClientConfig::new(format!("http://{}", auth.address), SECRET.into());
         let client = AuthClient::new(&config, Arc::new(clock.clone()), chance.clone()).unwrap();
-        let router = router(Config {
+        let app = app(Config {
             version: "1.2.3".to_owned(),
             commit_hash: "abc".to_owned(),
             cors_origins: vec![HeaderValue::from_static("https://app.example.com")],
@@ -97,7 +97,7 @@ impl Service {
             chance,
             operations: web::Operations::default(),
         });
-        Self { router, auth, clock }
+        Self { app, auth, clock }
     }
 
     async fn send(&self, mut request: Request<Body>) -> Reply {
@@ -105,7 +105,7 @@ impl Service {
         if request.extensions().get::<Peer>().is_none() {
             request.extensions_mut().insert(Peer(peer));
         }
-        let response = self.router.clone().oneshot(request).await.unwrap();
+        let response = self.app.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
         let text = String::from_utf8(bytes.to_vec()).unwrap();

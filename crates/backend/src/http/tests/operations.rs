@@ -3,16 +3,41 @@
 use super::*;
 
 #[tokio::test]
-async fn me_has_all_its_fields() {
+async fn me_has_all_its_fields_and_costs_no_call_where_the_validation_tells() {
+    for (credential, calls) in [("good", 1), ("session", 1), ("described", 0)] {
+        let service = Service::start().await;
+        let fields = "id email phone username displayName avatarUrl walletAddress createdAt updatedAt";
+        let request = post(&json!({"query": format!("{{me{{{fields}}}}}")}));
+        let reply = service.send(with(request, header::AUTHORIZATION, credential)).await;
+        assert_eq!(
+            reply.json()["data"]["me"],
+            json!({"id": "u1", "email": "a@example.com", "phone": null, "username": null, "displayName": "Ada",
+                   "avatarUrl": null, "walletAddress": null, "createdAt": "2025-11-08T12:00:00.000Z",
+                   "updatedAt": "2025-11-08T12:00:00.000Z"})
+        );
+        assert_eq!(service.auth.calls().len(), calls, "{credential}");
+    }
+}
+
+#[tokio::test]
+async fn the_owner_is_asked_for_where_a_root_selects_me_and_nowhere_else() {
     let service = Service::start().await;
-    let fields = "id email phone username displayName avatarUrl walletAddress createdAt updatedAt";
-    let reply = service.ask_as_somebody(&format!("{{me{{{fields}}}}}")).await;
-    assert_eq!(
-        reply.json()["data"]["me"],
-        json!({"id": "u1", "email": "a@example.com", "phone": null, "username": null, "displayName": "Ada",
-               "avatarUrl": null, "walletAddress": null, "createdAt": "2025-11-08T12:00:00.000Z",
-               "updatedAt": "2025-11-08T12:00:00.000Z"})
-    );
+    let me = "query A{...F} fragment F on Query{...{own:me{id}}}";
+    for (body, expected) in [
+        (json!({"query": "{me{id}}"}), json!(true)),
+        (json!({"query": me}), json!(true)),
+        (json!({"query": "query A{me{id}} query B{version{version}}", "operationName": "A"}), json!(true)),
+        (json!([{"query": "{version{version}}"}, {"query": "{me{id}}"}]), json!(true)),
+        (json!({"query": "query A{me{id}} query B{version{version}}", "operationName": "B"}), Value::Null),
+        (json!({"query": "{me:version{version}}"}), Value::Null),
+        (json!({"query": "{apiKeyRateLimit{limit}}"}), Value::Null),
+    ] {
+        let reply = service.send(with(post(&body), header::AUTHORIZATION, "described")).await;
+        assert_eq!(reply.status, StatusCode::OK);
+        assert!(!reply.text.contains("errors"), "{body}: {}", reply.text);
+        let validations = service.auth.asked().into_iter().filter(|asked| asked.line == "POST /tokens/validate");
+        assert_eq!(validations.last().unwrap().body["withUser"], expected, "{body}");
+    }
 }
 
 #[tokio::test]

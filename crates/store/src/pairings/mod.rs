@@ -4,17 +4,19 @@
 //! that of any number of parallel ones exactly one happens. The token comes into being only with the last step, in its
 //! transaction; until then there is none that could leak.
 
+mod decision;
+
 use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
-use domain::audit::EventType;
 use domain::{ClientInfo, Digest, PairingId, Scopes, Timestamp, TokenId, TokenName, UserCode, UserId};
-use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
-use crate::audit::{NewEvent, record};
-use crate::rows::{Columns, app, ip, millis};
+pub(crate) use self::decision::decide;
+pub use self::decision::{Approval, Decision, DecisionOutcome};
+use crate::audit::NewEvent;
+use crate::rows::{Columns, app, ip};
 use crate::tokens::{self, CreationLimits, CreationOutcome, NewToken, NewTokenSecret, Token};
 use crate::transaction::transaction;
 use crate::{Store, StoreError};
@@ -96,39 +98,6 @@ impl FromStr for PairingStatus {
             .find(|status| status.as_str() == text)
             .ok_or(())
     }
-}
-
-/// What somebody decides about a pairing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Decision {
-    /// Let the program in.
-    Approve(Approval),
-    /// Refuse.
-    Deny,
-}
-
-/// On what terms a program is let in.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Approval {
-    /// The token's name, if not the one that the program gave.
-    pub name: Option<TokenName>,
-    /// When the token ends.
-    pub expires_at: Option<Timestamp>,
-}
-
-/// What became of a decision.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DecisionOutcome {
-    /// It stands.
-    Decided,
-    /// There is no such pairing.
-    Unknown,
-    /// The pairing's time is over.
-    Expired,
-    /// Somebody has decided before.
-    AlreadyDecided,
-    /// The user could not have the token; nothing was decided.
-    Refused(CreationOutcome),
 }
 
 /// What a program that asks how far its pairing is gets to know.
@@ -238,19 +207,6 @@ impl Store {
         .fetch_optional(self.reader())
         .await?;
         row.as_ref().map(Pairing::from_row).transpose()
-    }
-
-    /// Decides about a pending pairing for this user; writes `pairing.approved` or `pairing.denied`. Approving asks
-    /// whether the user may have one more token; what counts is the answer when the token is minted.
-    pub async fn decide_pairing(
-        &self,
-        id: &PairingId,
-        user_id: &UserId,
-        decision: &Decision,
-        limits: &CreationLimits,
-        event: &NewEvent,
-    ) -> Result<DecisionOutcome, StoreError> {
-        transaction!(self, |tx| { decide(tx, id, user_id, decision, limits, event).await })
     }
 
     /// How far the program's pairing is. Asking again within `interval` of the last time that counted is told apart
@@ -366,54 +322,4 @@ fn progress(row: &AnyRow, now: Timestamp) -> Result<PollOutcome, StoreError> {
         PairingStatus::Pending => PollOutcome::Pending,
         PairingStatus::Approved => PollOutcome::Approved(row.parsed("user_id")?),
     })
-}
-
-/// Decides within the transaction of whatever proved who decides.
-pub(crate) async fn decide(
-    tx: &mut AnyConnection,
-    id: &PairingId,
-    user_id: &UserId,
-    decision: &Decision,
-    limits: &CreationLimits,
-    event: &NewEvent,
-) -> Result<DecisionOutcome, StoreError> {
-    let Some(row) = find(&mut *tx, id).await? else { return Ok(DecisionOutcome::Unknown) };
-    let pairing = Pairing::from_row(&row)?;
-    if pairing.status != PairingStatus::Pending {
-        return Ok(DecisionOutcome::AlreadyDecided);
-    }
-    if pairing.expires_at <= event.at {
-        return Ok(DecisionOutcome::Expired);
-    }
-    let (status, kind, approval) = match decision {
-        Decision::Approve(approval) => {
-            if let Some(refusal) = tokens::refusal(tx, user_id, limits, event.at).await? {
-                return Ok(DecisionOutcome::Refused(refusal));
-            }
-            (PairingStatus::Approved, EventType::PairingApproved, approval.clone())
-        }
-        Decision::Deny => (PairingStatus::Denied, EventType::PairingDenied, Approval::default()),
-    };
-    let token_name = approval.name.as_ref().unwrap_or(&pairing.name);
-    let decided = sqlx::query(
-        "UPDATE pairings SET status = $1, user_id = $2, token_name = $3, token_expires_at = $4, decided_at = $5 \
-         WHERE id = $6 AND status = 'pending'",
-    )
-    .bind(status.as_str())
-    .bind(user_id.as_str())
-    .bind(token_name.as_str())
-    .bind(millis(approval.expires_at))
-    .bind(event.at.as_millis())
-    .bind(id.as_str())
-    .execute(&mut *tx)
-    .await?;
-    if decided.rows_affected() == 0 {
-        return Ok(DecisionOutcome::AlreadyDecided);
-    }
-    let mut event = event.clone().with("pairingId", id.as_str()).with("name", token_name.as_str());
-    if let Some(ip) = pairing.ip {
-        event = event.with("askedFrom", &ip.to_string());
-    }
-    record(tx, kind, Some(user_id), &event).await?;
-    Ok(DecisionOutcome::Decided)
 }

@@ -1,14 +1,17 @@
 //! From a proven way in to a session: the part that all kinds of sign-in share, within their transaction.
 
+mod account;
+
 use domain::audit::{Actor, EventType};
 use domain::wallet::WalletAddress;
 use domain::{AuthMethodId, ClientInfo, Digest, EventId, Timestamp, UserId};
 use sqlx::AnyConnection;
 
+use self::account::Account;
 use crate::audit::{NewEvent, record};
 use crate::rows::{Columns, app};
 use crate::sessions::{self, NewSession, Session};
-use crate::users::{self, User};
+use crate::users::User;
 use crate::{StoreError, method_changes, methods};
 
 /// How somebody can prove who they are.
@@ -167,9 +170,6 @@ pub(crate) async fn complete(tx: &mut AnyConnection, sign_in: &NewSignIn) -> Res
     Ok(SignInOutcome::SignedIn(Box::new(SignedIn { user, session, user_created: account == Account::New })))
 }
 
-/// How often an account may change between looking for it and locking it.
-const MAX_LOOKS: u32 = 3;
-
 /// Somebody who has given the first proof.
 struct Proved {
     user: User,
@@ -177,21 +177,10 @@ struct Proved {
     has_second_factor: bool,
 }
 
-/// How the account of a sign-in was come by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Account {
-    /// The way in is one of it.
-    Known,
-    /// It has the address that the provider vouches for.
-    OfMailbox,
-    /// It came into being just now.
-    New,
-}
-
 /// Finds or creates the user who has given the first proof; `None` when they are disabled.
 async fn prove(tx: &mut AnyConnection, sign_in: &NewSignIn) -> Result<Option<Proved>, StoreError> {
     method_changes::release_unproved(tx, &sign_in.way_in, &sign_in.released, sign_in.at).await?;
-    let (user, account) = lock_account(tx, sign_in).await?;
+    let (user, account) = account::lock_account(tx, sign_in).await?;
     let user_id = user.id.clone();
     if user.disabled_at.is_some() {
         record_failure(tx, sign_in, &user_id, "disabled").await?;
@@ -200,7 +189,7 @@ async fn prove(tx: &mut AnyConnection, sign_in: &NewSignIn) -> Result<Option<Pro
     let has_second_factor = has_second_factor(tx, &user_id).await?;
     // Whoever has not proved all there is to prove leaves nothing behind in the account.
     if account == Account::OfMailbox && !has_second_factor {
-        link_to_mailbox(tx, sign_in, &user_id).await?;
+        account::link_to_mailbox(tx, sign_in, &user_id).await?;
     }
     methods::touch(tx, &sign_in.way_in, sign_in.at).await?;
     Ok(Some(Proved { user, account, has_second_factor }))
@@ -236,76 +225,6 @@ pub(crate) async fn record_recognised(
     let mut event = event(sign_in, &sign_in.signed_in).with("method", sign_in.way_in.method.as_str());
     event.actor = Actor::default();
     record(tx, EventType::SignInSucceeded, Some(user_id), &event).await
-}
-
-/// The account that the way in leads to, its user locked. Until they are, somebody can delete the account or take the
-/// way in from it, so what was found before is looked for again.
-async fn lock_account(tx: &mut AnyConnection, sign_in: &NewSignIn) -> Result<(User, Account), StoreError> {
-    for _ in 0..MAX_LOOKS {
-        let (user_id, account) = find_or_create(tx, sign_in).await?;
-        let Some(user) = users::lock(tx, &user_id).await? else { continue };
-        if account == Account::New || find(tx, sign_in).await? == Found::Account(user_id, account) {
-            return Ok((user, account));
-        }
-    }
-    Err(StoreError::Malformed { column: "auth_methods.user_id" })
-}
-
-/// The account that the way in leads to, or a new one.
-async fn find_or_create(tx: &mut AnyConnection, sign_in: &NewSignIn) -> Result<(UserId, Account), StoreError> {
-    let vouched_for = match find(tx, sign_in).await? {
-        Found::Account(user_id, account) => return Ok((user_id, account)),
-        Found::UnprovedMailbox => None,
-        Found::Nothing => sign_in.profile.email.as_deref(),
-    };
-    Ok((create_user(tx, sign_in, vouched_for).await?, Account::New))
-}
-
-/// Where a way in leads to.
-#[derive(PartialEq, Eq)]
-enum Found {
-    Account(UserId, Account),
-    /// Somebody has entered the address that is vouched for without proving it: neither may they get what is proved
-    /// here, nor is this the place to take the address from them.
-    UnprovedMailbox,
-    Nothing,
-}
-
-/// The account that the way in leads to. A verified address of a provider's is a way in of its own: whoever has proved
-/// the mailbox gets the account of the mailbox.
-async fn find(tx: &mut AnyConnection, sign_in: &NewSignIn) -> Result<Found, StoreError> {
-    if let Some(user_id) = find_user_id(tx, &sign_in.way_in).await? {
-        return Ok(Found::Account(user_id, Account::Known));
-    }
-    let Some(email) = &sign_in.profile.email else { return Ok(Found::Nothing) };
-    Ok(match find_email(tx, email).await? {
-        Some((user_id, true)) => Found::Account(user_id, Account::OfMailbox),
-        Some((_, false)) => Found::UnprovedMailbox,
-        None => Found::Nothing,
-    })
-}
-
-/// Makes the way in one of the account that has the mailbox.
-async fn link_to_mailbox(tx: &mut AnyConnection, sign_in: &NewSignIn, user_id: &UserId) -> Result<(), StoreError> {
-    methods::insert(tx, &sign_in.method_id, user_id, &sign_in.way_in, sign_in.at).await?;
-    let event = event(sign_in, &sign_in.user_created)
-        .with("method", sign_in.way_in.method.as_str())
-        .with("methodId", sign_in.method_id.as_str());
-    record(tx, EventType::MethodLinked, Some(user_id), &event).await
-}
-
-/// Whose way in the address is, and whether they have proved that it is theirs.
-async fn find_email(tx: &mut AnyConnection, email: &str) -> Result<Option<(UserId, bool)>, StoreError> {
-    let row = sqlx::query(
-        "SELECT user_id, verified FROM auth_methods \
-         WHERE app_id = $1 AND type = $2 AND provider = '' AND identifier = $3",
-    )
-    .bind(app())
-    .bind(MethodType::Email.as_str())
-    .bind(email)
-    .fetch_optional(tx)
-    .await?;
-    row.map(|row| Ok((row.parsed("user_id")?, row.flag("verified")?))).transpose()
 }
 
 /// Begins the session of somebody who has proved all there is to prove.
@@ -364,42 +283,6 @@ pub(crate) async fn record_failure(
     // The session never began.
     event.actor = Actor::default();
     record(tx, EventType::SignInFailed, Some(user_id), &event).await
-}
-
-/// A new account. An address that a provider vouches for becomes a way in as well: whoever signs in with the mailbox
-/// later is the same person.
-async fn create_user(
-    tx: &mut AnyConnection,
-    sign_in: &NewSignIn,
-    vouched_for: Option<&str>,
-) -> Result<UserId, StoreError> {
-    let NewSignIn { way_in, user_id, profile, at, .. } = sign_in;
-    let is = |method| (way_in.method == method).then_some(way_in.identifier.as_str());
-    let email = is(MethodType::Email).or(vouched_for);
-    let phone = is(MethodType::Sms);
-    sqlx::query(
-        "INSERT INTO users (id, app_id, email, phone, wallet_address, display_name, avatar_url, email_verified, \
-         phone_verified, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10)",
-    )
-    .bind(user_id.as_str())
-    .bind(app())
-    .bind(email)
-    .bind(phone)
-    .bind(is(MethodType::Wallet))
-    .bind(profile.display_name.as_deref())
-    .bind(profile.avatar_url.as_deref())
-    .bind(i64::from(email.is_some()))
-    .bind(i64::from(phone.is_some()))
-    .bind(at.as_millis())
-    .execute(&mut *tx)
-    .await?;
-    methods::insert(tx, &sign_in.method_id, user_id, way_in, *at).await?;
-    if let Some(address) = vouched_for {
-        methods::insert(tx, &sign_in.email_method_id, user_id, &WayIn::email(address), *at).await?;
-    }
-    let event = event(sign_in, &sign_in.user_created).with("method", way_in.method.as_str());
-    record(tx, EventType::UserCreated, Some(user_id), &event).await?;
-    Ok(user_id.clone())
 }
 
 fn event(sign_in: &NewSignIn, id: &EventId) -> NewEvent {

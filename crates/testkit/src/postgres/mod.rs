@@ -1,22 +1,25 @@
 //! Private PostgreSQL servers: made anew in a temporary folder, on a free port of 127.0.0.1, and never left behind.
 
+mod system;
+
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, geteuid, kill_process, test_kill_process};
+use rustix::process::{Pid, Signal, geteuid, test_kill_process};
 use tempfile::TempDir;
 
+use self::system::{ServerUser, children, programs, signal};
 use crate::free_port;
 
-/// Looks until then; a server that takes longer has failed.
-/// After a crash PostgreSQL brings all its files to the disk first, which takes its time on one that builds keep busy.
+/// A server that takes longer than so many looks has failed. It is given long: after a crash PostgreSQL first brings all
+/// its files to the disk, which takes its time on one that builds keep busy.
 const LOOKS: u32 = 12_000;
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
@@ -58,13 +61,6 @@ struct Running {
     /// While it is open, the keeper lets the server run.
     line: ChildStdin,
     server: Pid,
-}
-
-/// PostgreSQL refuses to run as root.
-#[derive(Debug)]
-struct ServerUser {
-    uid: u32,
-    gid: u32,
 }
 
 /// What no test loses by; a server that is to be killed keeps its promises instead.
@@ -292,53 +288,6 @@ impl Drop for Postgres {
     }
 }
 
-impl ServerUser {
-    fn find() -> Self {
-        let id = |kind: &str, user: &str| {
-            let output = Command::new("id").args([kind, user]).output().expect("id runs");
-            String::from_utf8_lossy(&output.stdout).trim().parse::<u32>().ok()
-        };
-        let find = |user| Some(Self { uid: id("-u", user)?, gid: id("-g", user)? });
-        find("postgres").or_else(|| find("nobody")).expect("a user that is not root")
-    }
-}
-
-/// Where the newest installed server's programs are: Debian keeps them out of `PATH`.
-fn programs() -> PathBuf {
-    let debian = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|version| version.path());
-    let mut debian: Vec<(u32, PathBuf)> = debian
-        .filter_map(|folder| Some((folder.file_name()?.to_str()?.parse().ok()?, folder.join("bin"))))
-        .filter(|(_, programs)| programs.join("postgres").is_file())
-        .collect();
-    debian.sort_unstable();
-    let of_path = || {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        std::env::split_paths(&path).find(|folder| folder.join("initdb").is_file())
-    };
-    let newest = debian.pop().map(|(_, programs)| programs);
-    newest.or_else(of_path).expect("PostgreSQL 15 or later is installed; `cargo xtask test` does that")
-}
-
-fn signal(process: Pid, signal: Signal) {
-    // One that is gone needs no signal any more.
-    let _ = kill_process(process, signal);
-}
-
-/// The processes that this one has started and that still run.
-fn children(parent: Pid) -> Vec<Pid> {
-    let is_child = |process: &Path| {
-        // pid (name) state parent …; the name may hold anything.
-        let stat = fs::read_to_string(process.join("stat")).ok()?;
-        let after_name = stat.rsplit_once(')')?.1;
-        (after_name.split_whitespace().nth(1)? == parent.as_raw_pid().to_string()).then_some(())
-    };
-    let processes = fs::read_dir("/proc").expect("Linux").flatten().map(|entry| entry.path());
-    processes
-        .filter(|process| is_child(process).is_some())
-        .filter_map(|process| Pid::from_raw(process.file_name()?.to_str()?.parse().ok()?))
-        .collect()
-}
-
 fn wait_until(what: &str, is_so: impl Fn() -> bool) {
     for _ in 0..LOOKS {
         if is_so() {
@@ -351,6 +300,8 @@ fn wait_until(what: &str, is_so: impl Fn() -> bool) {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
