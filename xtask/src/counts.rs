@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use self::compare::{Comparison, compare};
+use self::compare::compare;
 use crate::{packages, root, step};
 
 /// Instructions of one call, by the path's name.
@@ -117,7 +117,7 @@ fn read(text: &str) -> Result<Counts> {
     let is_comment = |line: &&str| line.is_empty() || line.starts_with('#');
     let read = |line: &str| {
         let (name, count) = line.rsplit_once(": ")?;
-        Some((name.to_owned(), count.parse().ok()?))
+        Some((name.to_owned(), count.parse::<u64>().ok()?))
     };
     let lines = text.lines().filter(|line| !is_comment(line));
     lines.map(|line| read(line).with_context(|| format!("{FILE}: not a count: {line}"))).collect()

@@ -28,7 +28,11 @@ impl Counter {
 
     /// Counts [`CALLS`] calls of something that does not wait.
     pub(crate) fn count<T>(&self, name: &str, mut call: impl FnMut() -> T) {
-        let mut calls = || (0..CALLS).for_each(|_| drop(black_box(call())));
+        let mut calls = || {
+            for _ in 0..CALLS {
+                drop(black_box(call()));
+            }
+        };
         calls();
         counted_section(&mut calls);
         said(name);
