@@ -4,11 +4,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use auth::{
     AllowedRedirects, App, AuthService, Config, LeakPolicy, Limits, OAuth, Operator, Parts, Secrets, Templates,
 };
-use bytes::Bytes;
 use domain::token::{Kind, TokenSecret};
 use domain::{Chance, Clock as _, DigestKey, EmailAddress, Limit, Scopes, TokenId, TokenSecretId, UserId};
 use http::{Request, StatusCode, header};
@@ -31,13 +30,15 @@ pub(crate) fn count(counter: &Counter) -> Result<()> {
 
     let token = &generous.tokens[0];
     counter.count_requests("auth: validate", app, |_| generous.validate(token), valid)?;
-    let in_turn = |call: usize| generous.validate(&generous.tokens[call]);
+    let in_turn = |call: usize| generous.validate(&generous.tokens[call % CALLS]);
     counter.count_requests("auth: validate, 1,000 tokens in turn", app, in_turn, valid)?;
     let garbage = |_| generous.validate("af_live_0123456789012345678901234567890123456x");
     counter.count_requests("auth: validate, garbage", app, garbage, invalid)?;
-    let unknown = generous.new_secrets(CALLS);
-    let each_unknown = |call: usize| generous.validate(unknown[call].expose());
-    counter.count_requests("auth: validate, unknown", app, each_unknown, invalid)?;
+    let unknown = generous.new_secrets(2 * CALLS);
+    let never_seen = |call: usize| generous.validate(unknown[call].expose());
+    counter.count_requests("auth: validate, unknown", app, never_seen, invalid)?;
+    let seen = |_| generous.validate(unknown[0].expose());
+    counter.count_requests("auth: validate, unknown and asked before", app, seen, invalid)?;
     let may_pass = |_| generous.forward_auth(token);
     counter.count_requests("auth: forward-auth", app, may_pass, (StatusCode::OK, ""))?;
 

@@ -15,7 +15,7 @@ pub(crate) fn count(counter: &Counter) -> Result<()> {
     let (clock, chance) = (Arc::new(TestClock::default()), seeded_chance(1));
     // Nobody is there, and nobody is asked.
     let auth = AuthClientConfig::new("http://127.0.0.1:9", JWT_SECRET.into());
-    let mut router = backend::router(backend::Config {
+    let mut app = backend::app(backend::Config {
         version: "1.0.0".to_owned(),
         commit_hash: "0123456".to_owned(),
         cors_origins: Vec::new(),
@@ -30,5 +30,5 @@ pub(crate) fn count(counter: &Counter) -> Result<()> {
         let request = Request::post("/graphql").header(header::CONTENT_TYPE, "application/json");
         Ok(from_a_connection(request.body(body.into())?))
     };
-    counter.count_requests("backend: version", &mut router, request, (StatusCode::OK, r#""version":"1.0.0""#))
+    counter.count_requests("backend: version", &mut app, request, (StatusCode::OK, r#""version":"1.0.0""#))
 }

@@ -28,7 +28,11 @@ impl Counter {
 
     /// Counts [`CALLS`] calls of something that does not wait.
     pub(crate) fn count<T>(&self, name: &str, mut call: impl FnMut() -> T) {
-        let mut calls = || (0..CALLS).for_each(|_| drop(black_box(call())));
+        let mut calls = || {
+            for _ in 0..CALLS {
+                drop(black_box(call()));
+            }
+        };
         calls();
         counted_section(&mut calls);
         said(name);
@@ -48,8 +52,9 @@ impl Counter {
         said(name);
     }
 
-    /// Counts [`CALLS`] requests in turn, made by `request` beforehand, up to the response's head. All have to be answered
-    /// with this status and a body that holds this text; the same requests were answered once before, uncounted.
+    /// Counts [`CALLS`] requests in turn, up to the response, which holds its body. They are made beforehand by `request`,
+    /// which is told how many came before; the first [`CALLS`] of them are answered uncounted. All that are counted have
+    /// to be answered with this status and a body that holds this text.
     pub(crate) fn count_requests<S>(
         &self,
         name: &str,
@@ -61,8 +66,8 @@ impl Counter {
         S: Service<WholeRequest, Response = Response, Error = std::convert::Infallible>,
     {
         let mut responses = Vec::with_capacity(CALLS);
-        for is_counted in [false, true] {
-            let requests = (0..CALLS).map(&request).collect::<Result<Vec<_>>>()?;
+        for (is_counted, before) in [(false, 0), (true, CALLS)] {
+            let requests = (before..before + CALLS).map(&request).collect::<Result<Vec<_>>>()?;
             responses.clear();
             let mut requests = requests.into_iter();
             let mut calls = || {

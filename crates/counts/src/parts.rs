@@ -1,19 +1,19 @@
 //! The parts that every validation needs, by themselves.
 
+use std::pin::pin;
 use std::sync::Arc;
 
-use anyhow::Result;
 use axum::response::IntoResponse as _;
 use domain::token::{self, Kind, TokenSecret};
 use domain::{Clock as _, DigestKey, Limit};
 use http::{Request, StatusCode};
 use limiter::Limiter;
 use testkit::{TestClock, seeded_chance};
-use web::{Envelope, Lines};
+use web::{Envelope, Lines, RequestIds};
 
 use crate::counted::Counter;
 
-pub(crate) fn count(counter: &Counter) -> Result<()> {
+pub(crate) fn count(counter: &Counter) {
     let chance = seeded_chance(1);
     let clock = TestClock::default();
 
@@ -30,14 +30,13 @@ pub(crate) fn count(counter: &Counter) -> Result<()> {
 
     let envelope = Envelope {
         clock: Arc::new(clock),
-        chance,
+        request_ids: RequestIds::new(&chance),
         trusted_proxies: Arc::default(),
         service: "counts",
         operations: web::Operations::default(),
     };
     counter.count_async("web: envelope around an empty answer", async || {
-        let request = Request::new(axum::body::Body::empty());
-        envelope.put_around(request, "/", Lines::OfFailures, async |_| StatusCode::OK.into_response()).await
+        let arrival = envelope.receive(&Request::new(()), None, "/");
+        envelope.reply(&arrival, Lines::OfFailures, pin!(async { StatusCode::OK.into_response() })).await
     });
-    Ok(())
 }
