@@ -57,7 +57,7 @@ async fn copies_in_use_outlive_their_time_without_anybodys_waiting() {
 async fn a_renewed_copy_is_what_the_database_says() {
     let world = World::new().await;
     let ann = world.ann().await;
-    let [deleted, disabled, ending, renamed] = tokens(&world, &ann, 4).await.try_into().unwrap();
+    let [deleted, disabled, ending, renamed]: [Token; 4] = tokens(&world, &ann, 4).await.try_into().unwrap();
     let all = [deleted.clone(), ending.clone(), renamed.clone(), disabled.clone()];
     all_are_valid(&world, &all).await;
     world.clock.advance(LATE);
