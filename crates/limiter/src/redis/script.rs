@@ -160,10 +160,10 @@ impl Reply {
     pub(super) fn read(reply: Value) -> RedisResult<Self> {
         let packed: Vec<u8> = from_redis_value(reply)?;
         let read = || {
-            let (admitted, rest) = packed.split_first_chunk()?;
-            let (counted, rest) = rest.split_first_chunk()?;
-            let (reset, rest) = rest.split_first_chunk()?;
-            let (retry, nonce) = rest.split_first_chunk()?;
+            let (admitted, packed) = packed.split_first_chunk()?;
+            let (counted, packed) = packed.split_first_chunk()?;
+            let (reset, packed) = packed.split_first_chunk()?;
+            let (retry, nonce) = packed.split_first_chunk()?;
             Some(Self {
                 admitted: u32::try_from(i32::from_le_bytes(*admitted)).ok(),
                 counted: u32::from_le_bytes(*counted),
