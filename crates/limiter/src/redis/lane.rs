@@ -70,7 +70,7 @@ impl Lane {
 
 impl Departure {
     /// The lane, and those who wait: by what they ask, and of equal questions in the order in which they came. Whoever
-    /// comes now is the first of the next.
+    /// comes now is the first of the next. `None` when nobody waits any more.
     pub(super) fn take(mut self) -> Option<(Arc<Lane>, Vec<Group>)> {
         let lane = self.0.take()?;
         let mut waiting = lane.take();
@@ -84,7 +84,7 @@ impl Departure {
                 _ => groups.push(Group { question, askers: vec![asker] }),
             }
         }
-        Some((lane, groups))
+        (!groups.is_empty()).then_some((lane, groups))
     }
 }
 

@@ -5,10 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
-use ::redis::cluster::ClusterClient;
-use ::redis::{
-    AsyncConnectionConfig, Client, ErrorKind, IntoConnectionInfo as _, RedisError, RedisResult, ServerErrorKind, Value,
-};
+use ::redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
 use domain::{Limit, Timestamp};
 use futures_util::future::join_all;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -18,12 +15,11 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::lane::{self, Connection, Departure, Group, Lane};
 use super::script::{Answer, Question, Reply};
+use super::target::{CONNECT_TIMEOUT, RedisUrlError, Target};
 use super::{CallTimes, RedisOptions, Timekeeper};
 
 /// One may be slow for a reason of its own. After so many in a row nobody waits for Redis any more.
 const FAILURES: u32 = 3;
-/// Connecting, with TLS and the first questions.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// While nobody asks, Redis is asked so often whether it is there.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -35,20 +31,6 @@ const ERA: &str = "afd:era";
 /// A Redis or Valkey that several processes share, by itself or as a cluster. Clones are the same.
 #[derive(Clone)]
 pub struct Redis(Arc<Link>);
-
-/// A text that names no Redis that we would talk to. It may hold a password, so it is not repeated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum RedisUrlError {
-    /// Not of the form that it should have.
-    #[error("must be redis://HOST:PORT or rediss://HOST:PORT, or several of a cluster's, separated by commas")]
-    Malformed,
-    /// The library takes `#insecure` for the wish that nobody looks at the server's certificate.
-    #[error(
-        "must not have a fragment: the server's certificate is checked always (SSL_CERT_FILE names an authority of \
-         your own), so there is no #insecure; in a password, # is written %23"
-    )]
-    Fragment,
-}
 
 struct Link {
     target: Target,
@@ -70,11 +52,6 @@ struct Link {
     era: Mutex<Option<String>>,
     /// Wakes whoever makes a new connection.
     lost: Arc<Notify>,
-}
-
-enum Target {
-    Single(Box<Client>),
-    Cluster(Box<ClusterClient>),
 }
 
 /// A Redis that works, and the connections to it.
@@ -188,43 +165,6 @@ impl fmt::Debug for Redis {
 }
 
 const WITHOUT: &str = "validations read the database, and each process grants a share of every limit, until it is back";
-
-impl Target {
-    fn parse(url: &str) -> Result<Self, RedisUrlError> {
-        let urls: Vec<&str> = url.split(',').map(str::trim).filter(|url| !url.is_empty()).collect();
-        if urls.is_empty() || !urls.iter().all(|url| url.starts_with("redis://") || url.starts_with("rediss://")) {
-            return Err(RedisUrlError::Malformed);
-        }
-        if url.contains('#') {
-            return Err(RedisUrlError::Fragment);
-        }
-        let infos: RedisResult<Vec<_>> = urls.iter().map(|&url| url.into_connection_info()).collect();
-        let infos = infos.map_err(|_| RedisUrlError::Malformed)?;
-        if urls.iter().any(|url| url.starts_with("rediss://")) {
-            // As everywhere else in the program; an error says that somebody was here before.
-            let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        }
-        let target = match infos.as_slice() {
-            [info] if !url.contains(',') => Client::open(info.clone()).map(|client| Self::Single(Box::new(client))),
-            _ => {
-                // What a failing node costs is decided by the timeout around it all.
-                let builder = ClusterClient::builder(infos).retries(3).max_retry_wait(100).min_retry_wait(10);
-                builder.connection_timeout(CONNECT_TIMEOUT / 2).build().map(|client| Self::Cluster(Box::new(client)))
-            }
-        };
-        target.map_err(|_| RedisUrlError::Malformed)
-    }
-
-    async fn open(&self) -> RedisResult<Connection> {
-        Ok(match self {
-            Self::Single(client) => {
-                let config = AsyncConnectionConfig::new().set_response_timeout(None);
-                Connection::Single(client.get_multiplexed_async_connection_with_config(&config).await?)
-            }
-            Self::Cluster(client) => Connection::Cluster(client.get_async_connection().await?),
-        })
-    }
-}
 
 impl Link {
     fn up(&self) -> Option<Arc<Up>> {

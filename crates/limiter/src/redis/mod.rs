@@ -4,6 +4,7 @@ mod call_times;
 mod lane;
 mod link;
 mod script;
+mod target;
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +18,8 @@ use crate::{CopyVerdict, Evidence, LimiterState, Marked, Quota, Verdict};
 use script::{Answer, Proof, Question};
 
 pub(crate) use call_times::CallTimes;
-pub use link::{Redis, RedisUrlError};
+pub use link::Redis;
+pub use target::RedisUrlError;
 
 /// For how long copies are trusted after the last look at the marks that are owed in the database. Whoever has written
 /// one there and waits as long, and a little more, knows that no instance trusts an older copy any more.

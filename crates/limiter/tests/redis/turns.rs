@@ -1,6 +1,6 @@
 //! What requests that come together ask goes out together, and each is told its own.
 
-use std::future::{Future as _, poll_fn};
+use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -69,6 +69,26 @@ async fn strangers_in_one_turn_are_counted_each_for_themselves() {
     assert_eq!(old, limiter::CopyVerdict::Stale);
     let Verdict::Admitted(quota) = counted else { panic!("{counted:?}") };
     assert_eq!(quota.remaining, 96);
+}
+
+/// A client that hangs up is no failure of Redis's, and is not counted.
+#[tokio::test]
+async fn whoever_leaves_before_the_trip_is_not_asked_for() {
+    let redis = Redis::start().await;
+    let limiter = instance(&redis.url(), options(1)).await;
+    let limit = Limit::per_minute(100);
+    for _ in 0..10 {
+        let mut asking = Box::pin(limiter.admit(KEY, limit, NOW));
+        poll_fn(|context| {
+            assert!(asking.as_mut().poll(context).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        drop(asking);
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(limiter.state(), LimiterState::InRedis);
+    assert_eq!(limiter.peek(KEY, limit, NOW).await.remaining, 100);
 }
 
 /// As services answer requests: each thread has a runtime and, before long, a connection of its own.
