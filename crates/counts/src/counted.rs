@@ -52,9 +52,9 @@ impl Counter {
         said(name);
     }
 
-    /// Counts [`CALLS`] requests in turn, up to the response, which holds its body. They are made beforehand by `request`,
-    /// which is told how many came before; the first [`CALLS`] of them are answered uncounted. All that are counted have
-    /// to be answered with this status and a body that holds this text.
+    /// Counts [`CALLS`] requests in turn, up to the response, which holds its body. They are made beforehand by
+    /// `request`, which is told how many came before; the first [`CALLS`] of them are answered uncounted. All that are
+    /// counted have to be answered with this status and a body that holds this text.
     pub(crate) fn count_requests<S>(
         &self,
         name: &str,
