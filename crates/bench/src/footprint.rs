@@ -39,9 +39,9 @@ pub(crate) async fn measure(embedded: &Stage, redis: &Redis, lines: &Path, quick
         let stage = Stage::start(&[UNLIMITED], false).await?;
         let database = stage.launch.folder().join("data/auth.db");
         let few = lines.with_file_name("few.txt");
-        seed::seed(&database, &stage.user_id, 1_000, &few).await?;
+        seed::sqlite(&database, &stage.user_id, 1_000, &few).await?;
         let before = rate(&stage, &few).await?;
-        seed::seed(&database, &stage.user_id, STORED - 1_000, &lines.with_file_name("stored.txt")).await?;
+        seed::sqlite(&database, &stage.user_id, STORED - 1_000, &lines.with_file_name("stored.txt")).await?;
         let after = rate(&stage, &few).await?;
         writeln!(table, "| throughput with 1,000,000 stored tokens against 1,000 | {:.2} | 0.95 |", after / before)?;
         let launch = stage.launch.clone();
