@@ -39,7 +39,7 @@ pub(crate) fn count(counter: &Counter) -> Result<()> {
     counter.count_requests("auth: validate, unknown", app, never_seen, invalid)?;
     let seen = |_| generous.validate(unknown[0].expose());
     counter.count_requests("auth: validate, unknown and asked before", app, seen, invalid)?;
-    let may_pass = |_| generous.forward_auth(token);
+    let may_pass = |_| forward_auth(token);
     counter.count_requests("auth: forward-auth", app, may_pass, (StatusCode::OK, ""))?;
 
     let strict = counter.runtime.block_on(Service::start(Limit::per_minute(1), 1))?;
@@ -136,12 +136,12 @@ impl Service {
             .header(header::CONTENT_TYPE, "application/json");
         Ok(from_a_connection(request.body(body.into())?))
     }
+}
 
-    /// As a proxy asks.
-    fn forward_auth(&self, token: &str) -> Result<WholeRequest> {
-        let request = Request::get("/forward-auth").header(header::AUTHORIZATION, format!("Bearer {token}"));
-        Ok(from_a_connection(request.body(Full::default())?))
-    }
+/// As a proxy asks.
+fn forward_auth(token: &str) -> Result<WholeRequest> {
+    let request = Request::get("/forward-auth").header(header::AUTHORIZATION, format!("Bearer {token}"));
+    Ok(from_a_connection(request.body(Full::default())?))
 }
 
 /// A request with what the server notes about its connection, and the headers that any client sends.

@@ -27,7 +27,7 @@ impl Counter {
     }
 
     /// Counts [`CALLS`] calls of something that does not wait.
-    pub(crate) fn count<T>(&self, name: &str, mut call: impl FnMut() -> T) {
+    pub(crate) fn count<T>(name: &str, mut call: impl FnMut() -> T) {
         let mut calls = || {
             for _ in 0..CALLS {
                 drop(black_box(call()));

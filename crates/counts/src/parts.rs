@@ -18,9 +18,9 @@ pub(crate) fn count(counter: &Counter) {
     let clock = TestClock::default();
 
     let secret = chance.with(|rng| TokenSecret::generate(Kind::Live, rng));
-    counter.count("domain: is a token well formed", || token::is_well_formed(secret.expose()));
+    Counter::count("domain: is a token well formed", || token::is_well_formed(secret.expose()));
     let key = DigestKey::derive(b"an example secret of at least 32 bytes", "tokens");
-    counter.count("domain: keyed digest of a token", || key.digest(&[secret.expose()]));
+    Counter::count("domain: keyed digest of a token", || key.digest(&[secret.expose()]));
 
     let limiter = Limiter::in_memory(1_000_000);
     let limit = Limit::per_minute(1_000_000);
