@@ -54,14 +54,15 @@ mod tests {
 
     #[test]
     fn wycheproofs_json_web_signatures() {
-        // "valid" there, though the character that was put in is in no alphabet and the tag does not cover it.
-        const MISTAKEN: [u64; 2] = [372, 373];
+        // 367 and 370 are "invalid" for a padding that they have lost: they are 357, which is right. 372 and 373 are
+        // "valid", though the character that was put in is in no alphabet and the tag does not cover it.
+        const MISTAKEN: [u64; 4] = [367, 370, 372, 373];
         let groups = groups(include_str!("../../tests/published/wycheproof_json_web_signature_hs256.json"));
         let mut count = 0;
         for group in &groups {
             let key = hs256(&group["key"]);
             for test in tests(group) {
-                let is_right = test["result"] == "valid" && !MISTAKEN.contains(&test["tcId"].as_u64().unwrap());
+                let is_right = (test["result"] == "valid") != MISTAKEN.contains(&test["tcId"].as_u64().unwrap());
                 assert_eq!(is_signed(test["jws"].as_str().unwrap(), &key), is_right, "{test}");
                 count += 1;
             }

@@ -70,15 +70,14 @@ async fn values_of_variables_are_looked_at_each_time() {
     for _ in 0..2 {
         assert_eq!(always(&service, &ask(json!({"first": 3, "with": true}))).await["data"]["me"]["id"], "u1");
         assert!(always(&service, &ask(json!({"first": 3, "with": false}))).await["data"].get("me").is_none());
-        for wrong in
-            [json!({"first": "3", "with": true}), json!({"first": 3.5, "with": true}), json!({"with": 1}), json!({})]
-        {
-            assert!(!always(&service, &ask(wrong)).await["errors"].as_array().unwrap().is_empty());
+        for wrong in [json!({"first": "3", "with": true}), json!({"first": 3.5, "with": true}), json!({"with": 1})] {
+            let reply = always(&service, &ask(wrong.clone())).await;
+            assert!(reply["errors"].as_array().is_some_and(|errors| !errors.is_empty()), "{wrong}: {reply}");
         }
         let page = "a:auditEvents(first:$first){nodes{id type at ip userAgent requestId} edges{cursor}} ";
         let heavy = format!("query($first:Int){{{}{}{}}}", page, page.replace("a:", "b:"), page.replace("a:", "c:"));
         let light = always(&service, &json!({"query": heavy, "variables": {"first": 2}})).await;
-        assert!(light.get("errors").is_none(), "{light}");
+        assert!(light["errors"].is_null(), "{light}");
         let refused = always(&service, &json!({"query": heavy, "variables": {"first": 100}})).await;
         assert_eq!(refused["errors"][0]["extensions"]["code"], "QUERY_TOO_COMPLEX");
     }
