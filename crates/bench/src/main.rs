@@ -126,7 +126,8 @@ fn rows(embedded: &Stage, limited: &Stage, shared: &Stage, many: Many) -> Vec<Ro
     let garbage = "af_live_0123456789012345678901234567890123456x";
     let unknown = "af_live_000000000000000000000000000000001Rwe4s";
     let forward_auth = format!("{}/forward-auth", embedded.auth_url);
-    let creation = format!("{}/tokens", embedded.auth_url);
+    // By somebody who does not have 100,000 already.
+    let creation = format!("{}/tokens", limited.auth_url);
     let graphql = embedded.backend.as_ref().map(|(_, url)| url.clone()).unwrap_or_default();
     let query = |query: &str| json!({ "query": query }).to_string();
     let token = Some(embedded.token.as_str());
@@ -165,7 +166,7 @@ fn rows(embedded: &Stage, limited: &Stage, shared: &Stage, many: Many) -> Vec<Ro
             "token creation (bcrypt cost 10)",
             None,
             &creation,
-            Some(embedded.session.as_str()),
+            Some(limited.session.as_str()),
             json!({ "name": "load" }).to_string(),
         ),
     ]
@@ -183,7 +184,7 @@ async fn measure(folder: &Path, bare: &str, mut rows: Vec<Row>, rounds: u32, eff
             };
             // Caches are warm, and a window that is to be exhausted is, before anything counts: after a second, or
             // after each of many tokens has had its turn.
-            let warming = Effort { seconds: if row.load.bodies.are_many() { 5 } else { 1 }, ..effort };
+            let warming = Effort { seconds: if row.load.bodies.are_many() { effort.seconds + 2 } else { 1 }, ..effort };
             let expected = Expected::Anything;
             wrk::run(folder, &Load { expected, ..row.load.clone() }, warming).await.context(row.name)?;
             let bare = wrk::run(folder, &to_bare, effort).await.context("bare server")?;
