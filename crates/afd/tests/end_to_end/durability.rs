@@ -16,7 +16,7 @@ on_both_databases! {
 
 async fn a_kill_amid_a_thousand_creates_loses_nothing_that_was_acknowledged(database: Database) {
     let limits = [("RATE_LIMIT_TOKEN_CREATION_PER_DAY", "5000"), ("MAX_ACTIVE_TOKENS", "5000")];
-    let installation = Installation::on(&database, &limits).await;
+    let mut installation = Installation::on(&database, &limits).await;
     let mut auth = installation.auth.start().await;
     let session = installation.sign_in("ann@example.com").await;
     let me = installation.get("/auth/me", &session).await;
@@ -37,6 +37,8 @@ async fn a_kill_amid_a_thousand_creates_loses_nothing_that_was_acknowledged(data
         }
     }
     assert!((150..1_000).contains(&acknowledged.len()), "{} of 1,000 were acknowledged", acknowledged.len());
+    drop(creating);
+    installation.forget_connections();
 
     let _auth = installation.auth.start().await;
     for created in &acknowledged {

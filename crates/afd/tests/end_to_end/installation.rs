@@ -47,6 +47,10 @@ pub(crate) fn afd(command: &[&str]) -> Launch {
     Launch::new(env!("CARGO_BIN_EXE_afd")).args(command.iter().copied())
 }
 
+fn client() -> Client {
+    Client::builder().no_proxy().build().expect("a client")
+}
+
 impl Installation {
     /// With limits that do not get in a test's way; `settings` come last.
     pub(crate) async fn new(settings: &[(&str, &str)]) -> Self {
@@ -73,13 +77,19 @@ impl Installation {
             .env("AUTH_SERVICE_URL", &auth_url)
             .env("DRAIN_DELAY", "0s")
             .healthy_on(backend_port);
-        let http = Client::builder().no_proxy().build().expect("a client");
+        let http = client();
         Self { auth, backend, auth_url, api_url: format!("http://127.0.0.1:{backend_port}/graphql"), mail, http }
     }
 
     /// The same on this database.
     pub(crate) async fn on(database: &Database, settings: &[(&str, &str)]) -> Self {
         Self::new(&[settings, &[("DATABASE_URL", database.url.as_str())]].concat()).await
+    }
+
+    /// After a kill amid many new connections. One that had not been taken off the system's queue is never told that its
+    /// server is gone: it looks open until something is sent over it.
+    pub(crate) fn forget_connections(&mut self) {
+        self.http = client();
     }
 
     pub(crate) async fn start(&self) -> (Afd, Afd) {
