@@ -13,6 +13,7 @@ mod operations;
 mod rate_limit;
 mod request_id;
 mod serve;
+mod shortcut;
 
 pub use address::TrustedProxies;
 pub use bearer::{NoBearer, bearer, bearer_bytes};
@@ -25,3 +26,4 @@ pub use operations::{Draining, Operations, RequestMetrics};
 pub use rate_limit::Window;
 pub use request_id::{RequestId, RequestIds};
 pub use serve::{App, Drain, Peer, Served, Threads, serve};
+pub use shortcut::{Direct, Shortcut};

@@ -1,54 +1,45 @@
-//! The service as connections see it: its router, and a shorter way for the two questions that are asked all the time.
+//! The two questions that are asked all the time, and are answered past the router.
 
-use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use axum::Router;
+use axum::BoxError;
 use axum::response::Response;
-use axum::routing::future::RouteFuture;
 use bytes::Bytes;
-use futures_util::future::{BoxFuture, Either};
-use http::{Method, header};
+use http::{Method, Request, header};
 use http_body::Body;
-use hyper::body::Incoming;
-use tower::Service;
-use web::{Envelope, Lines, Peer};
+use web::{Envelope, Lines, Peer, Shortcut};
 
 use super::{envelope, forward_auth, router, validate};
 use crate::AuthService;
 
 /// Answers every request of the auth service.
-///
-/// `POST /tokens/validate` and `/forward-auth` do not go through the router, whose layers and tables cost more than the
-/// answer: their handlers and the envelope are called directly. They are the same ones, so nothing else differs.
-#[derive(Clone)]
-pub struct App {
-    router: Router,
-    direct: Arc<Direct>,
-}
+pub type App = Shortcut<Direct>;
 
-struct Direct {
+/// Answers `POST /tokens/validate` and `/forward-auth` by calling their handlers and the envelope. They are the same ones
+/// that the router calls, so nothing else differs.
+pub struct Direct {
     auth: Arc<AuthService>,
     envelope: Envelope,
 }
 
 /// The service's routes, ready to be served.
 pub fn app(auth: Arc<AuthService>) -> App {
-    let direct = Arc::new(Direct { envelope: envelope(&auth), auth: Arc::clone(&auth) });
-    App { router: router(auth), direct }
+    let direct = Direct { envelope: envelope(&auth), auth: Arc::clone(&auth) };
+    Shortcut::new(router(auth), direct)
 }
 
 /// What is answered directly.
 #[derive(Clone, Copy)]
-enum Question {
+pub enum Question {
+    /// Is this token good?
     Validation,
+    /// May this request pass?
     ForwardAuth,
 }
 
 impl Question {
-    fn of<B>(request: &http::Request<B>) -> Option<Self> {
+    fn of<B>(request: &Request<B>) -> Option<Self> {
         match request.uri().path() {
             // A page of another origin needs the answers that only the router's CORS layer gives.
             validate::PATH if request.method() == Method::POST && !request.headers().contains_key(header::ORIGIN) => {
@@ -69,13 +60,18 @@ impl Question {
     }
 }
 
-impl Direct {
-    async fn answer<B: Body<Data = Bytes>>(
-        &self,
-        question: Question,
-        request: http::Request<B>,
-        peer: Option<Peer>,
-    ) -> Response {
+impl web::Direct for Direct {
+    type Question = Question;
+
+    fn question<B>(request: &Request<B>) -> Option<Question> {
+        Question::of(request)
+    }
+
+    async fn answer<B>(&self, question: Question, request: Request<B>, peer: Option<Peer>) -> Response
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
         let Self { auth, envelope } = self;
         let arrival = envelope.receive(&request, peer, question.path());
         let context = arrival.context();
@@ -97,52 +93,5 @@ impl Direct {
             *response.body_mut() = axum::body::Body::empty();
         }
         response
-    }
-}
-
-impl App {
-    fn answer<B>(&self, mut request: http::Request<B>, peer: Option<Peer>) -> Answer
-    where
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<axum::BoxError>,
-    {
-        let Some(question) = Question::of(&request) else {
-            if let Some(peer) = peer {
-                request.extensions_mut().insert(peer);
-            }
-            return Either::Right(self.router.clone().call(request));
-        };
-        let direct = Arc::clone(&self.direct);
-        Either::Left(Box::pin(async move { Ok(direct.answer(question, request, peer).await) }))
-    }
-}
-
-type Answer = Either<BoxFuture<'static, Result<Response, Infallible>>, RouteFuture<Infallible>>;
-
-impl web::App for App {
-    type Answer = Answer;
-
-    fn answer(&self, request: http::Request<Incoming>, peer: Peer) -> Answer {
-        self.answer(request, Some(peer))
-    }
-}
-
-/// For programs that hold the service within themselves; a [`Peer`] in a request's extensions says where it comes from.
-impl<B> Service<http::Request<B>> for App
-where
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<axum::BoxError>,
-{
-    type Response = Response;
-    type Error = Infallible;
-    type Future = Answer;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: http::Request<B>) -> Answer {
-        let peer = request.extensions().get().copied();
-        self.answer(request, peer)
     }
 }

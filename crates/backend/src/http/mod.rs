@@ -20,12 +20,13 @@ use axum::routing::get;
 use axum::{Router, middleware};
 use domain::{Chance, Clock};
 use http::HeaderValue;
-use web::{Envelope, MAX_BODY_BYTES, Operations, RequestIds, TrustedProxies};
+use web::{Envelope, MAX_BODY_BYTES, Operations, RequestIds, Shortcut, TrustedProxies};
 
 use crate::document::Documents;
 use crate::schema::{Schemas, Version};
 
 pub use app::App;
+use app::Direct;
 
 /// What the service is made of.
 pub struct Config {
@@ -88,5 +89,5 @@ pub fn app(config: Config) -> App {
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(web::cors(&config.cors_origins))
         .layer(middleware::from_fn_with_state(envelope.clone(), web::envelope));
-    App::new(router, backend, envelope)
+    Shortcut::new(router, Direct { backend, envelope })
 }
