@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::LazyLock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -147,19 +148,34 @@ impl<'de> Deserialize<'de> for Timestamp {
 
 /// Tells the time. A test's clock stands still until it is moved.
 pub trait Clock: Send + Sync + 'static {
-    /// The present moment.
+    /// The present moment, as the world counts it. An administrator or NTP may set it, also back.
     fn now(&self) -> Timestamp;
+
+    /// The present moment by a clock that nobody sets: it only ever moves on, as fast as time does. Ages and spans
+    /// within this process are differences of these, never of [`now`](Self::now): what was cached must not grow
+    /// younger, and no window may empty, because the clock was set. At the start of the process it agrees with `now`;
+    /// outside the process, and after a restart, it means nothing.
+    fn steady(&self) -> Timestamp;
 }
 
 /// The machine's own clock.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
+/// When the steady clock began, by both clocks.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's monotonic clock")]
+static STARTED: LazyLock<(Instant, Timestamp)> = LazyLock::new(|| (Instant::now(), SystemClock.now()));
+
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
     fn now(&self) -> Timestamp {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Timestamp(millis(since_epoch))
+    }
+
+    fn steady(&self) -> Timestamp {
+        let (instant, moment) = *STARTED;
+        moment.plus(instant.elapsed())
     }
 }
 
@@ -198,6 +214,14 @@ mod tests {
     fn seconds_round_down_also_before_the_epoch() {
         assert_eq!(Timestamp::from_millis(1_999).as_seconds(), 1);
         assert_eq!(Timestamp::from_millis(-1).as_seconds(), -1);
+    }
+
+    #[test]
+    fn the_steady_clock_begins_with_the_machines_and_never_moves_back() {
+        let (before, first) = (SystemClock.now(), SystemClock.steady());
+        assert!(first.since(before) < Duration::from_mins(1) && before.since(first) < Duration::from_mins(1));
+        let moments: Vec<_> = (0..10_000).map(|_| SystemClock.steady()).collect();
+        assert!(moments.is_sorted());
     }
 
     #[test]

@@ -10,19 +10,32 @@ use rand_chacha::rand_core::SeedableRng;
 
 /// A clock that stands still until it is moved. Clones are the same clock.
 #[derive(Debug, Clone)]
-pub struct TestClock(Arc<AtomicI64>);
+pub struct TestClock(Arc<Moments>);
+
+#[derive(Debug)]
+struct Moments {
+    now: AtomicI64,
+    steady: AtomicI64,
+}
 
 impl TestClock {
     /// Stands at this moment.
     #[must_use]
     pub fn at(now: Timestamp) -> Self {
-        Self(Arc::new(AtomicI64::new(now.as_millis())))
+        let now = now.as_millis();
+        Self(Arc::new(Moments { now: AtomicI64::new(now), steady: AtomicI64::new(now) }))
     }
 
     /// Moves on.
     pub fn advance(&self, by: Duration) {
         let by = i64::try_from(by.as_millis()).expect("a test lasts less than the age of the universe");
-        self.0.fetch_add(by, Ordering::SeqCst);
+        self.0.steady.fetch_add(by, Ordering::SeqCst);
+        self.0.now.fetch_add(by, Ordering::SeqCst);
+    }
+
+    /// Is set by so many milliseconds, back if they are negative: no time passes.
+    pub fn set_by(&self, millis: i64) {
+        self.0.now.fetch_add(millis, Ordering::SeqCst);
     }
 }
 
@@ -35,7 +48,11 @@ impl Default for TestClock {
 
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.0.load(Ordering::SeqCst))
+        Timestamp::from_millis(self.0.now.load(Ordering::SeqCst))
+    }
+
+    fn steady(&self) -> Timestamp {
+        Timestamp::from_millis(self.0.steady.load(Ordering::SeqCst))
     }
 }
 
@@ -56,6 +73,14 @@ mod tests {
         assert_eq!(clock.now().to_string(), "2025-11-08T12:00:00.000Z");
         twin.advance(Duration::from_millis(1500));
         assert_eq!(clock.now().to_string(), "2025-11-08T12:00:01.500Z");
+    }
+
+    #[test]
+    fn setting_the_clock_passes_no_time() {
+        let clock = TestClock::default();
+        clock.set_by(-3_600_000);
+        assert_eq!(clock.now().to_string(), "2025-11-08T11:00:00.000Z");
+        assert_eq!(clock.steady().to_string(), "2025-11-08T12:00:00.000Z");
     }
 
     #[test]
