@@ -1,6 +1,6 @@
 //! What happens beside requests: uses written down, the audit chain sealed, leftovers removed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use domain::audit::Actor;
 use domain::{ClientInfo, EventId};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use store::{NewEvent, StoreError};
+use store::{MarkedCredential, NewEvent, StoreError};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
@@ -188,7 +188,12 @@ impl AuthService {
     /// has not been for a second and a half, an instance that shares a Redis trusts no copy at all.
     pub async fn look_at_owed_marks(&self) -> Result<(), StoreError> {
         let (looking, now) = (Instant::now(), self.clock.now());
-        for credential in self.store.owed_marks(now).await? {
+        let owed = self.store.owed_marks(now).await?;
+        let owners: HashSet<_> = owed.iter().filter_map(|key| MarkedCredential::owner_of(key)).collect();
+        if !owners.is_empty() {
+            self.validator.forget_owned_by(&owners);
+        }
+        for credential in owed {
             self.validator.limiter.mark_stale_here(&credential, i64::MAX, MARK_LIFETIME, now);
         }
         self.validator.limiter.has_looked(looking);

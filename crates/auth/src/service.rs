@@ -1,11 +1,12 @@
 //! The service's parts, put together.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use domain::{Chance, Clock, DigestKey, EventId};
-use limiter::{Limiter, Marked, Redis};
+use limiter::{Limiter, LimiterState, Marked, Redis};
 use secrecy::{ExposeSecret, SecretString};
 use store::{ForeignWrites, MarkedCredential, Store, StoreError};
 use web::ApiError;
@@ -157,7 +158,14 @@ impl AuthService {
     /// From now on no copy of these is trusted here, nor, if Redis can be reached, elsewhere; the database decides.
     pub(crate) async fn mark(&self, credentials: &[MarkedCredential]) -> Marked {
         let mut marked = Marked::Everywhere;
-        for credential in credentials {
+        let owners: HashSet<_> = credentials.iter().filter_map(MarkedCredential::owner).cloned().collect();
+        if !owners.is_empty() {
+            self.validator.forget_owned_by(&owners);
+            if self.validator.limiter.state() != LimiterState::InProcess {
+                marked = Marked::HereOnly;
+            }
+        }
+        for credential in credentials.iter().filter(|credential| credential.owner().is_none()) {
             let (key, now) = (credential.key(), self.clock.now());
             if self.validator.limiter.mark_stale(&key, i64::MAX, MARK_LIFETIME, now).await == Marked::HereOnly {
                 marked = Marked::HereOnly;

@@ -23,17 +23,36 @@ pub enum MarkedCredential {
     Session(SessionId),
     /// What a user sees of their own account.
     User(UserId),
+    /// Everything that lets this user in: all their tokens, sessions and what was narrowed from them, known or not. One
+    /// row instead of one for each; instances forget every copy of the user's.
+    Owner(UserId),
 }
 
 impl MarkedCredential {
-    /// `pat:`, `session:` or `user:` and the id, the name under which windows and marks are kept.
+    /// `pat:`, `session:`, `user:` or `owner:` and the id, the name under which windows and marks are kept.
     #[must_use]
     pub fn key(&self) -> String {
         match self {
             Self::Token(id) => format!("pat:{id}"),
             Self::Session(id) => format!("session:{id}"),
             Self::User(id) => format!("user:{id}"),
+            Self::Owner(id) => format!("owner:{id}"),
         }
+    }
+
+    /// The user, if it is everything of theirs.
+    #[must_use]
+    pub const fn owner(&self) -> Option<&UserId> {
+        match self {
+            Self::Owner(id) => Some(id),
+            Self::Token(_) | Self::Session(_) | Self::User(_) => None,
+        }
+    }
+
+    /// The user of whose copies all are to be forgotten, if `key` says so.
+    #[must_use]
+    pub fn owner_of(key: &str) -> Option<UserId> {
+        key.strip_prefix("owner:")?.parse().ok()
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a validation has learned, for the next one.
 
+use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -233,6 +234,13 @@ impl CredentialCache {
         self.unknown.get(key).is_some_and(|asked_at| (asked_at..asked_at.plus(UNKNOWN_LIFETIME)).contains(&now))
     }
 
+    /// Forgets every copy of these users'. What is being read meanwhile is not kept either, whosever it is: nobody knows
+    /// yet.
+    pub(super) fn forget_owned_by(&self, owners: &HashSet<UserId>) {
+        self.generation.fetch_add(1, Ordering::SeqCst);
+        self.copies.retain(|_, copy| !owners.contains(&copy.user_id));
+    }
+
     pub(super) fn clear(&self) {
         self.generation.fetch_add(1, Ordering::SeqCst);
         self.copies.clear();
@@ -290,6 +298,20 @@ mod tests {
         assert!(cache.get(&key).is_none());
         cache.put(&key, credential(), cache.generation());
         assert!(cache.get(&key).is_some());
+    }
+
+    #[test]
+    fn the_copies_of_one_user_are_forgotten_and_what_is_being_read() {
+        let cache = CredentialCache::new(&[7; 32]);
+        let (anns, bobs, later) = (cache.key("ann's"), cache.key("bob's"), cache.key("later"));
+        let before = cache.generation();
+        cache.put(&anns, credential(), before);
+        let bob = Credential { user_id: "bob".parse().unwrap(), ..Arc::into_inner(credential()).unwrap() };
+        cache.put(&bobs, Arc::new(bob), before);
+        cache.forget_owned_by(&HashSet::from(["ann".parse().unwrap()]));
+        assert!(cache.get(&anns).is_none() && cache.get(&bobs).is_some());
+        cache.put(&later, credential(), before);
+        assert!(cache.get(&later).is_none());
     }
 
     #[test]

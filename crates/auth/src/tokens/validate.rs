@@ -1,6 +1,7 @@
 //! Is this credential good? The one place that answers, for the validate route, for the service's own bearer
 //! extractor and for whatever comes later.
 
+use std::collections::HashSet;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
@@ -330,6 +331,11 @@ impl Validator {
             window: None,
             description: OnceLock::new(),
         })
+    }
+
+    /// Forgets every copy of these users' credentials.
+    pub(crate) fn forget_owned_by(&self, owners: &HashSet<UserId>) {
+        self.cache.forget_owned_by(owners);
     }
 
     /// Forgets every copy: something changed the database behind this process's back.
