@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use domain::audit::Actor;
 use domain::{ClientInfo, EventId};
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, TryFutureExt as _};
 use store::{MarkedCredential, NewEvent, StoreError};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -21,6 +21,8 @@ const FLUSH_EVERY: Duration = Duration::from_secs(2);
 /// What other processes wrote is noticed so soon; thrice within [`limiter::TRUST`].
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 const SEAL_EVERY: Duration = Duration::from_millis(500);
+/// So soon after it was answered, what a deletion leaves begins to go.
+const DELETE_EVERY: Duration = Duration::from_secs(1);
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
 /// A key that another instance made is noticed so soon, if no JWT of it comes before.
 const KEYS_EVERY: Duration = Duration::from_mins(1);
@@ -29,7 +31,7 @@ const CLEAN_EVERY: Duration = Duration::from_hours(24);
 const FIRST_CLEANING_AFTER: Duration = Duration::from_mins(5);
 
 /// Events that are sealed, or rows that are removed, in one transaction: few enough that no request waits long for it.
-const BATCH: u32 = 500;
+pub(crate) const BATCH: u32 = 500;
 /// Expired tokens stay visible to their owner for so long.
 const EXPIRED_TOKENS_KEPT: Duration = Duration::from_hours(30 * 24);
 /// Owed marks are kept for so long after their end, whatever clocks they were written by.
@@ -52,7 +54,7 @@ struct Chore {
     work: for<'a> fn(&'a AuthService) -> BoxFuture<'a, Result<(), StoreError>>,
 }
 
-const CHORES: [Chore; 9] = [
+const CHORES: [Chore; 10] = [
     Chore {
         what: "looking at owed marks",
         first: Duration::ZERO,
@@ -80,6 +82,12 @@ const CHORES: [Chore; 9] = [
         first: KEYS_EVERY,
         every: KEYS_EVERY,
         work: |auth| auth.look_after_keys().boxed(),
+    },
+    Chore {
+        what: "removing what deleted accounts left",
+        first: DELETE_EVERY,
+        every: DELETE_EVERY,
+        work: |auth| auth.remove_what_is_left().map_ok(drop).boxed(),
     },
     Chore {
         what: "removing leftovers",

@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use domain::audit::EventType;
-use domain::{Chance, Timestamp, UserId};
+use domain::{Chance, Timestamp};
 use sha2::{Digest as _, Sha256};
 use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
@@ -238,17 +238,10 @@ impl Walk {
     }
 }
 
-/// Erases the particulars of all events of a user whose account is being deleted in this very transaction.
-pub(crate) async fn erase_particulars(tx: &mut AnyConnection, user_id: &UserId) -> Result<(), StoreError> {
-    // The sealer locks this row: it is done with what it has read, or has yet to read what is left.
-    sqlx::query("UPDATE audit_chain SET last_seq = last_seq").execute(&mut *tx).await?;
-    sqlx::query(
-        "UPDATE audit_events SET ip = NULL, user_agent = NULL, request_id = NULL, metadata = '{}', \
-         particulars_salt = NULL WHERE user_id = $1",
-    )
-    .bind(user_id.as_str())
-    .execute(tx)
-    .await?;
+/// Waits for the sealer and keeps it waiting: it is done with what it has read, or has yet to read what is left.
+/// Whoever changes events of before holds this.
+pub(crate) async fn lock_end(tx: &mut AnyConnection) -> Result<(), StoreError> {
+    sqlx::query("UPDATE audit_chain SET last_seq = last_seq").execute(tx).await?;
     Ok(())
 }
 
