@@ -89,7 +89,7 @@ async fn an_event_that_is_changed_by_hand_is_named(database: Database) {
 }
 
 async fn a_log_that_was_rewritten_whole_is_found_by_its_noted_end(database: Database) {
-    let installation = Installation::on(&database, &[]).await;
+    let mut installation = Installation::on(&database, &[]).await;
     let mut auth = installation.auth.start().await;
     let session = installation.sign_in("ann@example.com").await;
     for name in ["a", "b", "c"] {

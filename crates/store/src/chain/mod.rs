@@ -14,11 +14,15 @@ mod prune;
 mod seal;
 mod verify;
 
-use domain::{Timestamp, UserId};
+use std::collections::BTreeMap;
+
+use domain::audit::EventType;
+use domain::{ClientInfo, Timestamp, UserId};
 use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
 pub use self::verify::{ChainProblem, ChainReport, Tampering};
+use crate::audit::NewEvent;
 use crate::rows::Columns;
 use crate::{Store, StoreError};
 
@@ -33,6 +37,15 @@ macro_rules! link_columns {
     };
 }
 use link_columns;
+
+/// Whether the account that an event is of is there. Whoever came back later by the id of somebody who is gone is
+/// somebody else.
+macro_rules! lives {
+    () => {
+        "EXISTS (SELECT 1 FROM users WHERE users.id = events.user_id AND users.created_at <= events.at)"
+    };
+}
+use lives;
 
 /// A place in the chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,6 +137,21 @@ impl Store {
             .ok_or(StoreError::Malformed { column: "audit_head" })?;
         Ok(ChainPlace { seq: row.int("last_seq")?, link: row.text("last_link")? })
     }
+}
+
+/// Writes the `user.deleted` of an account that goes in this very transaction, and seals it at once: from then on the
+/// chain justifies that its events are erased, and there is no moment at which they are and it does not. It says
+/// nothing that would have to be erased itself.
+pub(crate) async fn record_deletion(
+    tx: &mut AnyConnection,
+    user_id: &UserId,
+    event: &NewEvent,
+) -> Result<(), StoreError> {
+    let event = NewEvent { client: ClientInfo::default(), metadata: BTreeMap::new(), ..event.clone() };
+    let mut head = Head::lock(tx).await?.ok_or(StoreError::Malformed { column: "audit_head" })?;
+    // There is nothing that a salt would have to hide.
+    head.record(tx, EventType::UserDeleted, Some(user_id), &event, event.id.to_string()).await?;
+    head.keep(tx).await
 }
 
 /// Erases the particulars of all events of a user whose account is being deleted in this very transaction.

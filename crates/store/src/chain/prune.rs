@@ -4,7 +4,7 @@ use domain::audit::EventType;
 use domain::{Chance, Timestamp};
 use sqlx::AnyConnection;
 
-use super::link::{Fit, fit};
+use super::link::{Fit, fit, new_salt};
 use super::{ChainPlace, Head, link_columns};
 use crate::audit::NewEvent;
 use crate::rows::Columns;
@@ -37,7 +37,7 @@ impl Store {
             let event = event.clone().with("count", &removed.to_string());
             let event = event.with("upTo", &last.seq.to_string()).with("link", &last.link);
             head.before_first = last;
-            head.record(tx, EventType::AuditPruned, &event, chance).await?;
+            head.record(tx, EventType::AuditPruned, None, &event, new_salt(chance)).await?;
             head.keep(tx).await?;
             Ok(removed)
         })
@@ -62,7 +62,7 @@ async fn last_to_prune(
         if row.time("at")? >= happened_before {
             break;
         }
-        let seq = last.seq + 1;
+        let seq = last.seq.saturating_add(1);
         if row.int("seq")? != seq || fit(&last.link, seq, &row)? == Fit::Broken {
             return Err(StoreError::Malformed { column: "audit_events.link" });
         }

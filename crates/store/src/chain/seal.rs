@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use domain::audit::{Actor, EventType};
-use domain::{Chance, ClientInfo, EventId, Timestamp};
+use domain::{Chance, ClientInfo, EventId, Timestamp, UserId};
 use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
 use super::link::{Particulars, link_after, new_salt};
-use super::{Head, link_columns};
+use super::{Head, link_columns, lives};
 use crate::audit::{NewEvent, record};
 use crate::rows::Columns;
 use crate::transaction::transaction;
@@ -32,23 +32,28 @@ impl Store {
         transaction!(self, |tx| {
             let Some(mut head) = take_lease(tx, holder, now).await? else { return Ok(None) };
             // Programs of before migration 13 lock this row when they erase what is not sealed yet.
-            let older = sqlx::query("UPDATE audit_chain SET last_seq = last_seq RETURNING last_seq, last_link")
-                .fetch_optional(&mut *tx)
-                .await?;
-            if let Some(older) = older.filter(|_| head.last.seq == 0)
+            let older =
+                sqlx::query("UPDATE audit_chain SET last_seq = last_seq RETURNING last_seq, last_link, lease_holder")
+                    .fetch_optional(&mut *tx)
+                    .await?;
+            if let Some(older) = older
                 && older.int("last_seq")? > 0
+                && older.opt_text("lease_holder")?.is_none()
             {
                 let event = new_event(chance, now).with("count", &older.int("last_seq")?.to_string());
                 let event = event.with("link", &older.text("last_link")?);
-                head.record(tx, EventType::AuditResealed, &event, chance).await?;
+                head.record(tx, EventType::AuditResealed, None, &event, new_salt(chance)).await?;
+                // Said once; a name that no sealer has.
+                sqlx::query("UPDATE audit_chain SET lease_holder = 'resealed'").execute(&mut *tx).await?;
             }
             let rows = sqlx::query(concat!(
                 "SELECT ",
                 link_columns!(),
                 // One statement, one view: whoever is seen to be gone has been from before these events were sealed.
                 ", CASE WHEN EXISTS (SELECT 1 FROM audit_events ends WHERE ends.user_id = events.user_id \
-                 AND ends.type = $2) AND NOT EXISTS (SELECT 1 FROM users WHERE users.id = events.user_id) \
-                 THEN 1 ELSE 0 END AS is_gone FROM audit_events events \
+                 AND ends.type = $2) AND NOT ",
+                lives!(),
+                " THEN 1 ELSE 0 END AS is_gone FROM audit_events events \
                  WHERE seq IS NULL AND type <> $3 AND type <> $4 ORDER BY at, id LIMIT $1"
             ))
             .bind(i64::from(batch))
@@ -59,7 +64,7 @@ impl Store {
             .fetch_all(&mut *tx)
             .await?;
             for row in &rows {
-                head.seal(tx, row, row.flag("is_gone")?, chance).await?;
+                head.seal(tx, row, row.flag("is_gone")?, new_salt(chance)).await?;
             }
             head.keep(tx).await?;
             Ok(Some(rows.len() as u64))
@@ -74,7 +79,7 @@ impl Head {
         tx: &mut AnyConnection,
         row: &AnyRow,
         is_gone: bool,
-        chance: &Chance,
+        salt: String,
     ) -> Result<(), StoreError> {
         let id = row.text("id")?;
         let mut particulars = Particulars::of(row)?;
@@ -88,9 +93,8 @@ impl Head {
             .execute(&mut *tx)
             .await?;
         }
-        let salt = new_salt(chance);
         let digest = particulars.digest(&salt);
-        self.last.seq += 1;
+        self.last.seq = self.last.seq.saturating_add(1);
         self.last.link = link_after(&self.last.link, self.last.seq, row, &digest)?;
         sqlx::query(
             "UPDATE audit_events SET seq = $1, link = $2, particulars_salt = $3, particulars_digest = $4 WHERE id = $5",
@@ -105,20 +109,21 @@ impl Head {
         Ok(())
     }
 
-    /// Writes an event of the chain's own and seals it at once.
+    /// Writes an event and seals it at once.
     pub(super) async fn record(
         &mut self,
         tx: &mut AnyConnection,
         kind: EventType,
+        user_id: Option<&UserId>,
         event: &NewEvent,
-        chance: &Chance,
+        salt: String,
     ) -> Result<(), StoreError> {
-        record(tx, kind, None, event).await?;
+        record(tx, kind, user_id, event).await?;
         let row = sqlx::query(concat!("SELECT ", link_columns!(), " FROM audit_events WHERE id = $1"))
             .bind(event.id.as_str())
             .fetch_one(&mut *tx)
             .await?;
-        self.seal(tx, &row, false, chance).await
+        self.seal(tx, &row, false, salt).await
     }
 }
 

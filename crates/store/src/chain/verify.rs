@@ -7,7 +7,7 @@ use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
 use super::link::{Fit, fit};
-use super::{ChainPlace, Head, link_columns};
+use super::{ChainPlace, Head, link_columns, lives};
 use crate::rows::Columns;
 use crate::{Store, StoreError};
 
@@ -45,7 +45,7 @@ pub enum Tampering {
     Altered,
     /// The event at this place is missing.
     Removed,
-    /// The event was put in by hand.
+    /// The event was put in by hand, or is the deletion of an account that is there.
     SlippedIn,
     /// The chain does not begin where an `audit.pruned` says.
     Start,
@@ -78,22 +78,17 @@ impl Store {
         .await?;
         let mut noted = noted.to_vec();
         noted.sort_by_key(|place| std::cmp::Reverse(place.seq));
-        let head = Head::find(&mut snapshot).await?;
-        let mut walk = Walk::new(head.clone().unwrap_or_else(Head::empty), noted);
+        let report =
+            ChainReport { pruned: 0, sealed: 0, unsealed: u64::from(unsealed.count("events")?), problem: None };
+        let Some(head) = Head::find(&mut snapshot).await? else {
+            let problem = ChainProblem { seq: 0, event_id: None, what: Tampering::End };
+            return Ok(ChainReport { problem: Some(problem), ..report });
+        };
+        let pruned = u64::try_from(head.before_first.seq).unwrap_or(0);
+        let mut walk = Walk::new(head, noted);
         walk.all(&mut snapshot).await?;
-        let (whole, problem) = walk.finish(head.is_some(), unsealed.opt_text("slipped_in")?);
-        Ok(ChainReport {
-            pruned: head.and_then(|head| u64::try_from(head.before_first.seq).ok()).unwrap_or(0),
-            sealed: whole,
-            unsealed: u64::from(unsealed.count("events")?),
-            problem,
-        })
-    }
-}
-
-impl Head {
-    fn empty() -> Self {
-        Self { before_first: ChainPlace::before_all(), last: ChainPlace::before_all() }
+        let (sealed, problem) = walk.finish(unsealed.opt_text("slipped_in")?);
+        Ok(ChainReport { pruned, sealed, problem, ..report })
     }
 }
 
@@ -121,13 +116,13 @@ struct Walk {
     pruned: ChainPlace,
     /// What was noted outside and has not been met yet, the next one last.
     noted: Vec<ChainPlace>,
-    /// How many noted places there are or were in the chain.
-    noted_left: usize,
+    /// Whether no noted place is left to check the chain by.
+    noted_is_pruned: bool,
 }
 
 impl Walk {
     fn new(head: Head, mut noted: Vec<ChainPlace>) -> Self {
-        let all = noted.len();
+        let has_notes = !noted.is_empty();
         // Of what was pruned, the last link is left.
         noted.retain(|place| place.seq >= head.before_first.seq);
         Self {
@@ -138,7 +133,7 @@ impl Walk {
             broken: None,
             erased: HashMap::new(),
             pruned: ChainPlace::before_all(),
-            noted_left: if all == 0 { usize::MAX } else { noted.len() },
+            noted_is_pruned: has_notes && noted.is_empty(),
             noted,
         }
     }
@@ -155,11 +150,15 @@ impl Walk {
             let rows = sqlx::query(concat!(
                 "SELECT ",
                 link_columns!(),
-                " FROM audit_events WHERE seq >= $1 AND (seq > $1 OR id > $2) ORDER BY seq, id LIMIT $3"
+                ", CASE WHEN (type = $4 OR particulars_salt IS NULL) AND ",
+                lives!(),
+                " THEN 1 ELSE 0 END AS lives FROM audit_events events \
+                 WHERE seq >= $1 AND (seq > $1 OR id > $2) ORDER BY seq, id LIMIT $3"
             ))
             .bind(after)
             .bind(after_id)
             .bind(BATCH)
+            .bind(EventType::UserDeleted.as_str())
             .fetch_all(&mut *tx)
             .await?;
             let Some(last) = rows.last() else { return Ok(()) };
@@ -187,15 +186,15 @@ impl Walk {
         }
         if self.broken.is_some() {
             // It follows from the row before it, whatever that one is worth.
-            if fit(&self.at.link, seq, row)? != Fit::Broken {
+            if fit(&self.at.link, seq, row)? != Fit::Broken && !row.flag("lives")? {
                 self.justify(row)?;
             }
         } else {
             let id = row.opt_text("id")?;
             if seq <= self.at.seq || seq > self.head.last.seq && self.at.seq == self.head.last.seq {
                 self.breaks(seq, id, Tampering::SlippedIn);
-            } else if seq > self.at.seq + 1 {
-                self.breaks(self.at.seq + 1, None, Tampering::Removed);
+            } else if seq > self.at.seq.saturating_add(1) {
+                self.breaks(self.at.seq.saturating_add(1), None, Tampering::Removed);
             } else {
                 match fit(&self.at.link, seq, row)? {
                     Fit::Broken => {
@@ -203,6 +202,9 @@ impl Walk {
                         self.suspect = Some((Break { whole: self.whole, problem }, ChainPlace { seq, link }));
                         return Ok(());
                     }
+                    // The deletion of somebody who is there, or an erasure of theirs.
+                    Fit::Whole if row.flag("lives")? => self.breaks(seq, id, Tampering::SlippedIn),
+                    Fit::Erased if row.flag("lives")? => self.breaks(seq, id, Tampering::Altered),
                     fit => self.accept(seq, &link, fit, row)?,
                 }
             }
@@ -251,19 +253,19 @@ impl Walk {
     }
 
     /// How many events are whole before the first break, and that.
-    fn finish(mut self, has_head: bool, unsealed: Option<String>) -> (u64, Option<ChainProblem>) {
+    fn finish(mut self, unsealed: Option<String>) -> (u64, Option<ChainProblem>) {
         self.broken = self.broken.or(self.suspect.take().map(|(suspect, _)| suspect));
         if self.at.seq < self.head.last.seq {
-            self.breaks(self.at.seq + 1, None, Tampering::Removed);
+            self.breaks(self.at.seq.saturating_add(1), None, Tampering::Removed);
         }
-        if !has_head || self.at != self.head.last {
+        if self.at != self.head.last {
             self.breaks(self.at.seq, None, Tampering::End);
         }
         if let Some(place) = self.noted.last() {
             self.breaks(place.seq, None, Tampering::Removed);
         }
         if unsealed.is_some() {
-            self.breaks(self.at.seq + 1, unsealed, Tampering::SlippedIn);
+            self.breaks(self.at.seq.saturating_add(1), unsealed, Tampering::SlippedIn);
         }
         let at_start = |what| {
             let problem = ChainProblem { seq: self.head.before_first.seq, event_id: None, what };
@@ -272,7 +274,7 @@ impl Walk {
         // Only a chain that is whole tells where it begins.
         let start =
             at_start(Tampering::Start).filter(|_| self.broken.is_none() && self.pruned != self.head.before_first);
-        let pruned = at_start(Tampering::NotedIsPruned).filter(|_| self.noted_left == 0);
+        let pruned = at_start(Tampering::NotedIsPruned).filter(|_| self.noted_is_pruned);
         let breaks = self.broken.into_iter().chain(self.erased.into_values()).chain(start).chain(pruned);
         match breaks.min_by_key(|found| (found.whole, found.problem.seq)) {
             Some(first) => (first.whole, Some(first.problem)),

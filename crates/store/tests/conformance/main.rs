@@ -165,6 +165,8 @@ conformance! {
         every_value_of_every_event_is_bound,
         every_value_of_the_head_is_bound,
         forgeries_of_many_events_are_found,
+        events_that_are_removed_copied_or_exchanged_are_found,
+        the_service_seals_no_evidence_for_a_forger,
         of_what_can_be_rewritten_the_noted_end_tells,
     }
     retention {

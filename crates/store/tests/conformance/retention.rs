@@ -51,11 +51,10 @@ pub(crate) async fn what_a_deletion_justifies_goes_before_it(db: &Database) {
     db.token(&ann).await;
     seal(&db.store, "a", NOW, 100).await.unwrap();
     db.store.delete_user(&ann.id, &db.event(NOW.plus(MINUTE))).await.unwrap().unwrap();
-    let all =
-        seal(&db.store, "a", NOW, 100).await.unwrap() as i64 + db.count("SELECT COUNT(*) FROM audit_events").await;
+    seal(&db.store, "a", NOW, 100).await.unwrap();
     let deletions = "SELECT COUNT(*) FROM audit_events WHERE type = 'user.deleted'";
     let erased = "SELECT COUNT(*) FROM audit_events WHERE particulars_salt IS NULL";
-    for _ in 0..all {
+    for _ in 0..20 {
         prune(db, NOW.plus(2 * MINUTE), 1).await;
         assert_eq!(problem(db).await, None);
         assert!(db.count(deletions).await == 1 || db.count(erased).await == 0);
