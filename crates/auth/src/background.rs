@@ -216,7 +216,8 @@ impl AuthService {
         Ok(())
     }
 
-    /// Removes tokens 30 days after their expiry, and codes, sessions and pairings a day after they were over.
+    /// Removes tokens 30 days after their expiry, codes, sessions and pairings a day after they were over, and audit
+    /// events after `AUDIT_RETENTION`.
     pub async fn clean(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
         let event = || NewEvent {
@@ -237,6 +238,10 @@ impl AuthService {
         while is_full(self.store.purge_mfa_challenges(now.minus(SPENT_KEPT), BATCH).await?) {}
         while is_full(self.store.purge_sessions(now.minus(SPENT_KEPT), BATCH).await?) {}
         while is_full(self.store.purge_pairings(now.minus(SPENT_KEPT), BATCH).await?) {}
+        // Last: a chain that somebody has tampered with is not pruned.
+        if let Some(kept) = self.config.audit_retention {
+            while is_full(self.store.prune_events(now.minus(kept), BATCH, &self.chance, &event()).await?) {}
+        }
         Ok(())
     }
 }

@@ -3,16 +3,15 @@
 //! several may be at it at once.
 //!
 //! What is written beside a deletion either waits for the user's row, and finds them gone; or was committed before the
-//! deletion, so that the batches find it; or is an audit event that was committed after it, which is blanked when it is
-//! sealed, since every event is sealed after its commit. Once every transaction that was open at the time is over the
+//! deletion, so that the batches find it; or is an audit event that was committed after it, which the sealer blanks, for
+//! every event is sealed after its commit. Once every transaction that was open at the time is over the
 //! batches run once more, and then the user's row goes, with whatever else refers to it.
 
 use std::time::Duration;
 
-use domain::audit::EventType;
-use domain::{ClientInfo, EventId, Timestamp, UserId};
+use domain::{EventId, Timestamp, UserId};
 
-use crate::audit::{NewEvent, record};
+use crate::audit::NewEvent;
 use crate::chain;
 use crate::owed_marks::{MarkedCredential, owe};
 use crate::rows::{Columns, app};
@@ -169,13 +168,7 @@ impl Store {
                 sqlx::query(statement).bind(user_id.as_str()).execute(&mut *tx).await?;
             }
             owe(tx, &MarkedCredential::Owner(user_id.clone()), event.at).await?;
-            // It justifies that the others are erased, so it must never need erasing itself.
-            let blank = NewEvent {
-                client: ClientInfo::default(),
-                metadata: std::collections::BTreeMap::new(),
-                ..event.clone()
-            };
-            record(tx, EventType::UserDeleted, Some(user_id), &blank).await?;
+            chain::record_deletion(tx, user_id, event).await?;
             Ok(true)
         })
     }
