@@ -166,7 +166,8 @@ impl AuthService {
         self.validator.renew_copies().await
     }
 
-    async fn sweep(&self) -> Result<(), StoreError> {
+    /// Drops from memory what has ended, and from the database the marks that nobody needs any more.
+    pub async fn sweep(&self) -> Result<(), StoreError> {
         let now = self.clock.steady();
         self.limiter.sweep(now);
         self.validator.limiter.sweep(now);

@@ -185,3 +185,42 @@ async fn a_mark_that_redis_forgets_brings_nothing_back() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_one_instance_ends_stays_dead_on_all_when_their_clock_is_set() {
+    let redis = Redis::start().await;
+    let worlds = instances(&[&redis, &redis]).await;
+    for by in [-3_600_000, 3_600_000] {
+        let ann = worlds[0].ann().await;
+        let token = warm_token(&worlds, &ann).await;
+        worlds[0].clock.set_by(by);
+        let jwt = worlds[0].service_jwt().user(&ann.id).sign();
+        worlds[0].delete(&format!("/tokens/{}", token.id)).by(&jwt).await.ok(200);
+        for _ in 0..100 {
+            for world in &worlds {
+                assert!(!world.is_valid(&token.secret).await);
+                world.look().await;
+            }
+            worlds[0].clock.advance(1_000 * MILLISECOND);
+        }
+        worlds[0].clock.set_by(-by);
+    }
+}
+
+/// Ending an account marks nothing in Redis: every instance is asked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_mark_for_everything_of_one_owner_waits_for_all_instances() {
+    let redis = Redis::start().await;
+    let worlds = instances(&[&redis, &redis, &redis]).await;
+    let bob = worlds[0].bob().await;
+    let kept = warm_token(&worlds, &bob).await;
+    for _ in 0..10 {
+        let ann = worlds[0].ann().await;
+        let token = warm_token(&worlds, &ann).await;
+        worlds[1].delete("/account/profile").by(&ann.access).await.ok(200);
+        for world in &worlds {
+            assert!(!world.is_valid(&token.secret).await && !world.is_valid(&ann.access).await);
+            assert!(world.is_valid(&kept.secret).await);
+        }
+    }
+}

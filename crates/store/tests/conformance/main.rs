@@ -103,6 +103,7 @@ conformance! {
         a_refresh_starts_the_next_generation,
         a_lost_reply_is_answered_again_within_the_grace,
         a_replay_after_the_grace_ends_the_session,
+        a_clock_that_was_set_back_does_not_prolong_the_grace,
         an_older_generation_ends_the_session,
         refreshes_end_with_the_session,
         a_disabled_user_refreshes_nothing,
