@@ -1,17 +1,21 @@
 //! Marks that are owed: which credentials' cached copies, and which users', must not be trusted any more.
 //!
 //! Whoever ends or changes a credential marks it where all instances see it at once. That place may be out of reach, or
-//! forget. So the same transaction also writes the mark here, and every instance looks here all the time.
+//! forget. So the same transaction also writes the mark here, and every instance looks here all the time
+//! ([`Store::look`]).
 
 use std::time::Duration;
 
 use domain::{SessionId, Timestamp, TokenId, UserId};
 use sqlx::AnyConnection;
+use sqlx::any::AnyRow;
 
 use crate::rows::Columns;
+use crate::transaction::transaction;
 use crate::{Store, StoreError};
 
-/// For how long a mark is owed: longer than any copy lives that was made before it, whatever the clocks say.
+/// When a mark ends, for programs before rounds, which read those that have not ended by their own clock. This one
+/// reads all there are, and purges those that it has known for long enough by a clock that nobody sets.
 const OWED_FOR: Duration = Duration::from_mins(2);
 
 /// What is cached by its id: a credential, or a user.
@@ -56,28 +60,34 @@ impl MarkedCredential {
     }
 }
 
-impl Store {
-    /// The names of all credentials whose mark is owed at this moment.
-    pub async fn owed_marks(&self, now: Timestamp) -> Result<Vec<String>, StoreError> {
-        // With room for clocks that do not agree.
-        let since = now.minus(OWED_FOR / 2).as_millis();
-        let rows = sqlx::query("SELECT credential FROM owed_marks WHERE ends > $1")
-            .bind(since)
-            .fetch_all(self.reader())
-            .await?;
-        rows.iter().map(|row| row.text("credential")).collect()
-    }
+/// One time that a mark was owed: whoever sees another one than before has to apply it again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OwedMark {
+    ends: Timestamp,
+    times: i64,
+}
 
-    /// Deletes at most `limit` marks that were owed until before `over_before`, and returns how many.
-    pub async fn purge_owed_marks(&self, over_before: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        // Twice: what was found may be owed again meanwhile.
-        self.purge(
-            "DELETE FROM owed_marks WHERE ends < $1 \
-             AND credential IN (SELECT credential FROM owed_marks WHERE ends < $1 LIMIT $2)",
-            over_before,
-            limit,
-        )
-        .await
+impl OwedMark {
+    pub(crate) fn from_row(row: &AnyRow) -> Result<Self, StoreError> {
+        Ok(Self { ends: row.time("ends")?, times: row.int("times")? })
+    }
+}
+
+impl Store {
+    /// Deletes these marks, by the names of what they mark; one that was owed again since it was seen stays. They are to
+    /// be few hundred at most, and older than any copy that they could be about.
+    pub async fn purge_owed_marks(&self, seen: &[(String, OwedMark)]) -> Result<(), StoreError> {
+        transaction!(self, |tx| {
+            for (credential, mark) in seen {
+                sqlx::query("DELETE FROM owed_marks WHERE credential = $1 AND ends = $2 AND times = $3")
+                    .bind(credential.as_str())
+                    .bind(mark.ends.as_millis())
+                    .bind(mark.times)
+                    .execute(&mut *tx)
+                    .await?;
+            }
+            Ok(())
+        })
     }
 }
 
@@ -88,9 +98,11 @@ pub(crate) async fn owe(
     credential: &MarkedCredential,
     at: Timestamp,
 ) -> Result<(), StoreError> {
+    // The later of two ends: a clock that was set back must not shorten what is owed.
     sqlx::query(
-        "INSERT INTO owed_marks (credential, ends) VALUES ($1, $2) \
-         ON CONFLICT (credential) DO UPDATE SET ends = excluded.ends",
+        "INSERT INTO owed_marks (credential, ends) VALUES ($1, $2) ON CONFLICT (credential) DO UPDATE SET \
+         ends = CASE WHEN excluded.ends > owed_marks.ends THEN excluded.ends ELSE owed_marks.ends END, \
+         times = owed_marks.times + 1",
     )
     .bind(credential.key())
     .bind(at.plus(OWED_FOR).as_millis())

@@ -9,7 +9,7 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use domain::audit::Actor;
-use domain::{Chance, ClientInfo, EventId, KeyId, Timestamp};
+use domain::{Chance, ClientInfo, Clock, EventId, KeyId, Moment, Timestamp};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
 use secrecy::{ExposeSecret, SecretSlice};
 use serde::Serialize;
@@ -35,7 +35,11 @@ pub(crate) struct KeyRing {
     seals: Vec<Seal>,
     chance: Chance,
     keys: RwLock<Arc<Keys>>,
+    /// When the database was last asked for a key that is not known, by the steady clock.
     looked_at: Mutex<Option<Timestamp>>,
+    /// When the last reading began, by the steady clock; held while one is under way, so that of two the one that read
+    /// first cannot be kept last, and bring an ended key back.
+    read_at: tokio::sync::Mutex<Option<Timestamp>>,
 }
 
 /// What the database said, newest first.
@@ -123,7 +127,8 @@ impl KeyRing {
     ) -> Result<Self, StoreError> {
         let known = store.list_signing_keys().await?;
         let keys = RwLock::new(Arc::new(Keys::of(&known, &seals, &[])));
-        let ring = Self { store, seals, chance, keys, looked_at: Mutex::default() };
+        let ring =
+            Self { store, seals, chance, keys, looked_at: Mutex::default(), read_at: tokio::sync::Mutex::default() };
         if ring.keys().signing.is_empty() {
             if let Some(newest) = known.first() {
                 tracing::warn!(kid = %newest.id, "the signing key was sealed under a secret that is gone; making a new one");
@@ -147,9 +152,26 @@ impl KeyRing {
     }
 
     /// Reads the keys again.
-    pub(crate) async fn reload(&self) -> Result<(), StoreError> {
+    pub(crate) async fn reload(&self, clock: &dyn Clock) -> Result<(), StoreError> {
+        let mut read_at = self.read_at.lock().await;
+        self.read(&mut read_at, clock).await
+    }
+
+    /// Reads the keys again, unless that has been begun after `since`, by the steady clock. Many who want it at once
+    /// share a reading.
+    pub(crate) async fn reload_since(&self, since: Timestamp, clock: &dyn Clock) -> Result<(), StoreError> {
+        let mut read_at = self.read_at.lock().await;
+        if read_at.is_some_and(|began_at| began_at > since) {
+            return Ok(());
+        }
+        self.read(&mut read_at, clock).await
+    }
+
+    async fn read(&self, read_at: &mut Option<Timestamp>, clock: &dyn Clock) -> Result<(), StoreError> {
+        let began_at = clock.steady();
         let known = self.store.list_signing_keys().await?;
         self.set(&known);
+        *read_at = Some(began_at);
         Ok(())
     }
 
@@ -167,13 +189,24 @@ impl KeyRing {
 
     /// Makes the next key now; those before it verify until `others_until`. Returns its id.
     pub(super) async fn rotate(&self, others_until: Timestamp, now: Timestamp) -> Result<KeyId, StoreError> {
-        let newest = self.keys().newest.as_ref().map(|(id, _)| id.clone());
-        self.add(newest.as_ref(), others_until, now).await?;
-        let newest = self.keys().newest.as_ref().map(|(id, _)| id.clone());
-        newest.ok_or(StoreError::Malformed { column: "kid" })
+        loop {
+            let before = self.keys().newest.as_ref().map(|(id, _)| id.clone());
+            // Unless an instance that made one at the same time was quicker: then it is among those that are to end.
+            if let Some(added) = self.add(before.as_ref(), others_until, now).await? {
+                return Ok(added);
+            }
+        }
     }
 
-    async fn add(&self, newest: Option<&KeyId>, others_until: Timestamp, now: Timestamp) -> Result<(), StoreError> {
+    /// Makes a key after `newest`, if that is still the newest, and returns its id if so. Whoever was quicker, its key is
+    /// known from now on.
+    async fn add(
+        &self,
+        newest: Option<&KeyId>,
+        others_until: Timestamp,
+        now: Timestamp,
+    ) -> Result<Option<KeyId>, StoreError> {
+        let _reading = self.read_at.lock().await;
         let key = generate(&self.seals[0], &self.chance, now);
         let event = NewEvent {
             id: self.chance.with(|rng| EventId::generate(rng)),
@@ -184,7 +217,7 @@ impl KeyRing {
         };
         let known = self.store.add_signing_key(&key, newest, others_until, &event).await?;
         self.set(&known);
-        Ok(())
+        Ok(known.iter().any(|known| known.id == key.id).then_some(key.id))
     }
 
     /// Signs. The same claims under the same key give the same JWT.
@@ -203,11 +236,12 @@ impl KeyRing {
     }
 
     /// A current JWT of ours. Costs about 50 µs for the signature; callers remember the outcome.
-    pub(crate) async fn verify(&self, jwt: &str, now: Timestamp) -> Result<Signed, JwtError> {
+    pub(crate) async fn verify(&self, jwt: &str, clock: &dyn Clock, at: Moment) -> Result<Signed, JwtError> {
+        let now = at.wall;
         let kid = jsonwebtoken::decode_header(jwt).ok().and_then(|header| header.kid);
         let kid: KeyId = kid.and_then(|kid| kid.try_into().ok()).ok_or(JwtError::Invalid)?;
-        if !self.keys().verifying.contains_key(&kid) && self.may_look_again(now) {
-            self.reload().await.map_err(JwtError::Unavailable)?;
+        if !self.keys().verifying.contains_key(&kid) && self.may_look_again(at.steady) {
+            self.reload(clock).await.map_err(JwtError::Unavailable)?;
         }
         let keys = self.keys();
         let known = keys.verifying.get(&kid).filter(|known| known.is_good(now)).ok_or(JwtError::Invalid)?;
@@ -224,8 +258,7 @@ impl KeyRing {
 
     fn may_look_again(&self, now: Timestamp) -> bool {
         let mut looked_at = self.looked_at.lock().unwrap_or_else(PoisonError::into_inner);
-        // Also after the clock was set back.
-        let is_due = looked_at.is_none_or(|before| now < before || now.since(before) >= LOOK_AGAIN_AFTER);
+        let is_due = looked_at.is_none_or(|before| now.since(before) >= LOOK_AGAIN_AFTER);
         if is_due {
             *looked_at = Some(now);
         }

@@ -140,6 +140,17 @@ impl World {
         self.call(Method::DELETE, path)
     }
 
+    /// What an instance does all the time beside its requests, without which it trusts no copy for long.
+    pub(crate) async fn look(&self) {
+        self.auth.look().await.unwrap();
+    }
+
+    /// So much later, in an instance that has looked all the time.
+    pub(crate) async fn later(&self, by: Duration) {
+        self.clock.advance(by);
+        self.look().await;
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }

@@ -169,7 +169,7 @@ pub(crate) async fn a_deleted_user_is_nobody_while_their_rows_are_still_there(db
     db.store.put_link_code(&code).await.unwrap();
     assert!(db.store.delete_user(&id, &db.event(NOW)).await.unwrap());
 
-    let owed = db.other.owed_marks(NOW).await.unwrap();
+    let owed = crate::owed_marks::owed(db).await;
     assert!(owed.contains(&MarkedCredential::Owner(id.clone()).key()), "{owed:?}");
     assert_eq!(db.count_rows("personal_access_tokens").await, 1, "nothing has been removed yet");
     let store = &db.other;
@@ -268,7 +268,7 @@ pub(crate) async fn disabling_ends_any_number_of_sessions_at_once(db: &Database)
     assert_eq!(outcome, DisableOutcome::Disabled { sessions_ended: 1_301 });
     // Two events, one mark, and no row of a session or a token.
     assert_eq!(db.count("SELECT COUNT(*) FROM audit_events").await, before + 2);
-    assert_eq!(db.store.owed_marks(NOW).await.unwrap(), [MarkedCredential::Owner(ann.id.clone()).key()]);
+    assert_eq!(crate::owed_marks::owed(db).await, [MarkedCredential::Owner(ann.id.clone()).key()]);
     assert_eq!(db.count_rows("sessions").await, sessions);
     assert_eq!(db.store.find_session(&signed_in.session.id).await.unwrap(), None);
 
