@@ -137,6 +137,16 @@ impl Store {
         rows.first().ok_or(StoreError::Malformed { column: "behind" })?.count("behind")
     }
 
+    /// How many instances there are besides this one.
+    pub async fn other_instances(&self, instance: &str) -> Result<u32, StoreError> {
+        let rows = self
+            .at_once(&self.looks, || {
+                sqlx::query("SELECT COUNT(*) AS others FROM instances WHERE id <> $1").bind(instance.to_owned())
+            })
+            .await?;
+        rows.first().ok_or(StoreError::Malformed { column: "others" })?.count("others")
+    }
+
     /// Removes the rows of those that have not acknowledged the round, and returns their names. To be called when the
     /// trust of every one of them has run out.
     pub async fn remove_instances_behind(&self, round: i64) -> Result<Vec<String>, StoreError> {

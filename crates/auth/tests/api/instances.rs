@@ -224,3 +224,21 @@ async fn a_mark_for_everything_of_one_owner_waits_for_all_instances() {
         }
     }
 }
+
+/// There is to be one, but an upgrade may start the next before it stops the last.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn without_redis_two_that_overlap_know_as_well() {
+    let first = World::new().await;
+    let worlds = [first.beside(|_| {}).await, first];
+    for world in &worlds {
+        keep_looking(&world.auth);
+    }
+    for round in 0..20 {
+        let ann = worlds[round % 2].ann().await;
+        let token = warm_token(&worlds, &ann).await;
+        worlds[0].delete(&format!("/tokens/{}", token.id)).by(&ann.access).await.ok(200);
+        assert!(!worlds[1].is_valid(&token.secret).await, "round {round}");
+        worlds[0].post("/auth/logout").by(&ann.access).await.ok(200);
+        assert!(!worlds[1].is_valid(&ann.access).await, "round {round}");
+    }
+}
