@@ -55,7 +55,7 @@ impl Store {
         let rows = self
             .at_once(&self.looks, || {
                 sqlx::query(
-                    "SELECT a.revocation_round, a.operator_writes, i.acknowledged_round, m.credential, m.ends, m.times \
+                    "SELECT a.revocation_round, a.operator_writes, i.acknowledged_round, m.credential, m.ends, m.occasion \
                      FROM apps a LEFT JOIN instances i ON i.id = $1 LEFT JOIN owed_marks m ON 1 = 1 WHERE a.id = $2",
                 )
                 .bind(instance.to_owned())
