@@ -142,7 +142,10 @@ impl AuthService {
     }
 
     /// Trusts nothing any more, and nobody has to wait for this instance. For the end.
-    pub(crate) async fn take_leave(&self) -> Result<(), StoreError> {
+    ///
+    /// # Errors
+    /// When the database cannot be written: the next who waits removes the row.
+    pub async fn take_leave(&self) -> Result<(), StoreError> {
         self.validator.trust.end();
         self.store.deregister_instance(&self.instance).await
     }

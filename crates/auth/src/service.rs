@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use domain::{Chance, Clock, DigestKey, EventId};
-use limiter::{Limiter, Marked, Redis};
+use limiter::{Limiter, LimiterState, Marked, Redis};
 use secrecy::{ExposeSecret, SecretString};
 use store::{MarkedCredential, Store, StoreError};
 use web::ApiError;
@@ -177,10 +177,19 @@ impl AuthService {
     /// in the database since.
     ///
     /// Once more in Redis, although they were marked before: a mark that was lost with a master since would be missed
-    /// by instances that have not looked into the database yet. Where Redis cannot be reached or does not do, all
+    /// by instances that have not looked into the database yet. Where Redis cannot be reached, or there is none, all
     /// instances acknowledge that they have looked, or their trust runs out.
     pub(crate) async fn make_known(&self, credentials: &[MarkedCredential]) {
-        if self.mark(credentials).await == Marked::HereOnly {
+        let marked = self.mark(credentials).await;
+        // Without Redis there is to be one process, but two may overlap for a while. One that comes later finds the mark.
+        let is_known = match (marked, self.validator.limiter.state()) {
+            (Marked::HereOnly, _) => false,
+            (Marked::Everywhere, LimiterState::InProcess) => {
+                matches!(self.store.other_instances(&self.instance).await, Ok(0))
+            }
+            (Marked::Everywhere, _) => true,
+        };
+        if !is_known {
             self.until_all_know().await;
         }
     }

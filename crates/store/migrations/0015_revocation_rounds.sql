@@ -11,8 +11,8 @@ CREATE TABLE instances (
     acknowledged_round BIGINT NOT NULL
 );
 
--- How often the mark has been owed: an instance applies it once each time, whatever clocks say.
-ALTER TABLE owed_marks ADD COLUMN times BIGINT NOT NULL DEFAULT 1;
+-- Another number each time that the mark is owed: an instance applies it once each time, whatever clocks say.
+ALTER TABLE owed_marks ADD COLUMN occasion BIGINT NOT NULL DEFAULT 0;
 
 -- Marks are read all, and purged by name.
 DROP INDEX owed_marks_by_end;

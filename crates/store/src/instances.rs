@@ -55,7 +55,7 @@ impl Store {
         let rows = self
             .at_once(&self.looks, || {
                 sqlx::query(
-                    "SELECT a.revocation_round, a.operator_writes, i.acknowledged_round, m.credential, m.ends, m.times \
+                    "SELECT a.revocation_round, a.operator_writes, i.acknowledged_round, m.credential, m.ends, m.occasion \
                      FROM apps a LEFT JOIN instances i ON i.id = $1 LEFT JOIN owed_marks m ON 1 = 1 WHERE a.id = $2",
                 )
                 .bind(instance.to_owned())
@@ -135,6 +135,16 @@ impl Store {
             })
             .await?;
         rows.first().ok_or(StoreError::Malformed { column: "behind" })?.count("behind")
+    }
+
+    /// How many instances there are besides this one.
+    pub async fn other_instances(&self, instance: &str) -> Result<u32, StoreError> {
+        let rows = self
+            .at_once(&self.looks, || {
+                sqlx::query("SELECT COUNT(*) AS others FROM instances WHERE id <> $1").bind(instance.to_owned())
+            })
+            .await?;
+        rows.first().ok_or(StoreError::Malformed { column: "others" })?.count("others")
     }
 
     /// Removes the rows of those that have not acknowledged the round, and returns their names. To be called when the

@@ -4,6 +4,7 @@
 //! forget. So the same transaction also writes the mark here, and every instance looks here all the time
 //! ([`Store::look`]).
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
 use domain::{SessionId, Timestamp, TokenId, UserId};
@@ -64,12 +65,12 @@ impl MarkedCredential {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OwedMark {
     ends: Timestamp,
-    times: i64,
+    occasion: i64,
 }
 
 impl OwedMark {
     pub(crate) fn from_row(row: &AnyRow) -> Result<Self, StoreError> {
-        Ok(Self { ends: row.time("ends")?, times: row.int("times")? })
+        Ok(Self { ends: row.time("ends")?, occasion: row.int("occasion")? })
     }
 }
 
@@ -79,10 +80,10 @@ impl Store {
     pub async fn purge_owed_marks(&self, seen: &[(String, OwedMark)]) -> Result<(), StoreError> {
         transaction!(self, |tx| {
             for (credential, mark) in seen {
-                sqlx::query("DELETE FROM owed_marks WHERE credential = $1 AND ends = $2 AND times = $3")
+                sqlx::query("DELETE FROM owed_marks WHERE credential = $1 AND ends = $2 AND occasion = $3")
                     .bind(credential.as_str())
                     .bind(mark.ends.as_millis())
-                    .bind(mark.times)
+                    .bind(mark.occasion)
                     .execute(&mut *tx)
                     .await?;
             }
@@ -100,12 +101,13 @@ pub(crate) async fn owe(
 ) -> Result<(), StoreError> {
     // The later of two ends: a clock that was set back must not shorten what is owed.
     sqlx::query(
-        "INSERT INTO owed_marks (credential, ends) VALUES ($1, $2) ON CONFLICT (credential) DO UPDATE SET \
+        "INSERT INTO owed_marks (credential, ends, occasion) VALUES ($1, $2, $3) ON CONFLICT (credential) DO UPDATE SET \
          ends = CASE WHEN excluded.ends > owed_marks.ends THEN excluded.ends ELSE owed_marks.ends END, \
-         times = owed_marks.times + 1",
+         occasion = excluded.occasion",
     )
     .bind(credential.key())
     .bind(at.plus(OWED_FOR).as_millis())
+    .bind(RandomState::new().hash_one(()).cast_signed())
     .execute(tx)
     .await?;
     Ok(())

@@ -313,7 +313,7 @@ async fn carry(mut near: TcpStream, host: String, mut cut: watch::Receiver<bool>
     let Ok(mut far) = TcpStream::connect(host).await else { return };
     tokio::select! {
         _ = copy_bidirectional(&mut near, &mut far) => {}
-        _ = cut.wait_for(|is_cut| *is_cut) => {
+        _ = async { cut.wait_for(|is_cut| *is_cut).await.is_ok() } => {
             // Longer than anybody waits for it.
             tokio::time::sleep(Duration::from_secs(60)).await;
         }

@@ -2,6 +2,7 @@
 //! the database, sealed; every instance reads them again every minute and whenever it meets one that it does not know.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -34,12 +35,20 @@ pub(crate) struct KeyRing {
     /// The first seals, all open.
     seals: Vec<Seal>,
     chance: Chance,
-    keys: RwLock<Arc<Keys>>,
+    latest: RwLock<Reading>,
+    /// How many readings have begun.
+    begun: AtomicU64,
     /// When the database was last asked for a key that is not known, by the steady clock.
     looked_at: Mutex<Option<Timestamp>>,
-    /// When the last reading began, by the steady clock; held while one is under way, so that of two the one that read
-    /// first cannot be kept last, and bring an ended key back.
-    read_at: tokio::sync::Mutex<Option<Timestamp>>,
+}
+
+/// A reading of the keys. Of two, the one that began later holds, whichever came back first: otherwise the earlier could
+/// bring an ended key back.
+struct Reading {
+    keys: Arc<Keys>,
+    number: u64,
+    /// By the steady clock.
+    began_at: Option<Timestamp>,
 }
 
 /// What the database said, newest first.
@@ -126,9 +135,9 @@ impl KeyRing {
         now: Timestamp,
     ) -> Result<Self, StoreError> {
         let known = store.list_signing_keys().await?;
-        let keys = RwLock::new(Arc::new(Keys::of(&known, &seals, &[])));
-        let ring =
-            Self { store, seals, chance, keys, looked_at: Mutex::default(), read_at: tokio::sync::Mutex::default() };
+        let keys = Arc::new(Keys::of(&known, &seals, &[]));
+        let latest = RwLock::new(Reading { keys, number: 0, began_at: None });
+        let ring = Self { store, seals, chance, latest, begun: AtomicU64::new(0), looked_at: Mutex::default() };
         if ring.keys().signing.is_empty() {
             if let Some(newest) = known.first() {
                 tracing::warn!(kid = %newest.id, "the signing key was sealed under a secret that is gone; making a new one");
@@ -143,36 +152,34 @@ impl KeyRing {
     }
 
     fn keys(&self) -> Arc<Keys> {
-        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.latest.read().unwrap_or_else(PoisonError::into_inner).keys)
     }
 
-    fn set(&self, known: &[SigningKey]) {
-        let keys = Keys::of(known, &self.seals, &self.keys().signing);
-        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+    /// To be called before the database is asked, for what it will say.
+    fn begin(&self) -> u64 {
+        self.begun.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    fn set(&self, known: &[SigningKey], number: u64, began_at: Option<Timestamp>) {
+        let keys = Arc::new(Keys::of(known, &self.seals, &self.keys().signing));
+        let mut latest = self.latest.write().unwrap_or_else(PoisonError::into_inner);
+        if number > latest.number {
+            *latest = Reading { keys, number, began_at };
+        }
     }
 
     /// Reads the keys again.
     pub(crate) async fn reload(&self, clock: &dyn Clock) -> Result<(), StoreError> {
-        let mut read_at = self.read_at.lock().await;
-        self.read(&mut read_at, clock).await
-    }
-
-    /// Reads the keys again, unless that has been begun after `since`, by the steady clock. Many who want it at once
-    /// share a reading.
-    pub(crate) async fn reload_since(&self, since: Timestamp, clock: &dyn Clock) -> Result<(), StoreError> {
-        let mut read_at = self.read_at.lock().await;
-        if read_at.is_some_and(|began_at| began_at > since) {
-            return Ok(());
-        }
-        self.read(&mut read_at, clock).await
-    }
-
-    async fn read(&self, read_at: &mut Option<Timestamp>, clock: &dyn Clock) -> Result<(), StoreError> {
-        let began_at = clock.steady();
+        let (number, began_at) = (self.begin(), clock.steady());
         let known = self.store.list_signing_keys().await?;
-        self.set(&known);
-        *read_at = Some(began_at);
+        self.set(&known, number, Some(began_at));
         Ok(())
+    }
+
+    /// Reads the keys again, unless that has been begun after `since`, by the steady clock.
+    pub(crate) async fn reload_since(&self, since: Timestamp, clock: &dyn Clock) -> Result<(), StoreError> {
+        let began_at = self.latest.read().unwrap_or_else(PoisonError::into_inner).began_at;
+        if began_at.is_some_and(|began_at| began_at > since) { Ok(()) } else { self.reload(clock).await }
     }
 
     /// Makes the next key when the newest has signed for long enough.
@@ -206,7 +213,7 @@ impl KeyRing {
         others_until: Timestamp,
         now: Timestamp,
     ) -> Result<Option<KeyId>, StoreError> {
-        let _reading = self.read_at.lock().await;
+        let number = self.begin();
         let key = generate(&self.seals[0], &self.chance, now);
         let event = NewEvent {
             id: self.chance.with(|rng| EventId::generate(rng)),
@@ -216,7 +223,7 @@ impl KeyRing {
             metadata: BTreeMap::new(),
         };
         let known = self.store.add_signing_key(&key, newest, others_until, &event).await?;
-        self.set(&known);
+        self.set(&known, number, None);
         Ok(known.iter().any(|known| known.id == key.id).then_some(key.id))
     }
 

@@ -76,6 +76,8 @@ async fn a_renewed_copy_is_what_the_database_says() {
     world.clock.advance(SECOND);
     assert!(!world.is_valid(&ending.secret).await);
 
+    world.look().await;
+    assert!(world.is_valid(&disabled.secret).await);
     world.later(LATE).await;
     assert!(world.is_valid(&disabled.secret).await);
     world.by_hand("UPDATE users SET disabled_at = 1").await;

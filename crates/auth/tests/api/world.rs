@@ -85,6 +85,7 @@ impl World {
 
     /// The same installation after its process ended and another one started.
     pub(crate) async fn restart(self, change: impl FnOnce(&mut Setup)) -> Self {
+        self.auth.take_leave().await.unwrap();
         self.store.close().await;
         Self::open(self.folder, self.clock, self.starts + 1, change).await
     }
