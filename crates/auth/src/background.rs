@@ -30,6 +30,8 @@ const FIRST_CLEANING_AFTER: Duration = Duration::from_mins(5);
 
 /// Events that are sealed, or rows that are removed, in one transaction: few enough that no request waits long for it.
 const BATCH: u32 = 500;
+/// Batches of events that are sealed before the sealer looks whether it should stop.
+const SEALED_AT_ONCE: u32 = 20;
 /// Expired tokens stay visible to their owner for so long.
 const EXPIRED_TOKENS_KEPT: Duration = Duration::from_hours(30 * 24);
 /// Owed marks are kept for so long after their end, whatever clocks they were written by.
@@ -143,11 +145,12 @@ impl AuthService {
         self.leak_reports.finish().await;
     }
 
-    /// Links committed audit events into the chain, unless another instance is at it.
+    /// Links committed audit events into the chain, unless another instance is at it; so many at once that stopping
+    /// does not wait for a backlog of millions, as there is when all are sealed anew.
     pub async fn seal(&self) -> Result<(), StoreError> {
         let seal = || self.store.seal_events(&self.instance, self.clock.now(), BATCH, &self.chance);
-        while let Some(sealed) = seal().await? {
-            if sealed < u64::from(BATCH) {
+        for _ in 0..SEALED_AT_ONCE {
+            if seal().await?.is_none_or(|sealed| sealed < u64::from(BATCH)) {
                 break;
             }
         }
