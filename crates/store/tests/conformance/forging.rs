@@ -398,12 +398,12 @@ pub(crate) async fn of_what_can_be_rewritten_the_noted_end_tells(db: &Database) 
     let honest = Honest::new(db).await;
     let end = db.store.chain_end().await.unwrap();
     let verify = async |noted: &[store::ChainPlace]| db.store.verify_chain_against(noted).await.unwrap();
-    assert_eq!(verify(&[end.clone()]).await, honest.report);
+    assert_eq!(verify(std::slice::from_ref(&end)).await, honest.report);
     // Cut off at the end, the end moved back: nobody who looks at the database alone can tell that from the past.
     let cut = "UPDATE audit_head SET last_seq = 10, last_link = (SELECT link FROM audit_events WHERE seq = 10)";
     assert!(Forgery::of(&[cut, "DELETE FROM audit_events WHERE seq > 10"]).commit(db).await);
     assert_eq!(verify(&[]).await.problem, None);
-    let report = verify(&[end.clone()]).await;
+    let report = verify(std::slice::from_ref(&end)).await;
     assert_eq!(report.problem.map(|problem| (problem.seq, problem.what)), Some((end.seq, Tampering::Removed)));
     Honest::put_back(db).await;
     // Or altered and sealed again by the service itself.
@@ -415,7 +415,7 @@ pub(crate) async fn of_what_can_be_rewritten_the_noted_end_tells(db: &Database) 
     assert!(Forgery::of(&forged).commit(db).await);
     assert_eq!(seal(&db.store, "a", NOW, 100).await, Some(3));
     assert_eq!(verify(&[]).await.problem, None, "not to be seen from inside");
-    let report = verify(&[end.clone()]).await;
+    let report = verify(std::slice::from_ref(&end)).await;
     assert_eq!(report.problem.map(|problem| (problem.seq, problem.what)), Some((end.seq, Tampering::NotAsNoted)));
     assert_eq!(report.sealed, 9);
 }
