@@ -131,16 +131,16 @@ async fn audit_events_go_after_their_retention_and_leave_the_chain_provable() {
     world.token(&ann).await;
     world.auth.seal().await.unwrap();
     world.clock.advance(90 * DAY);
-    world.auth.clean().await.unwrap();
+    world.auth.prune_audit_log().await.unwrap();
     assert_eq!(world.store.verify_chain().await.unwrap().pruned, 0);
 
     world.clock.advance(SECOND);
-    world.auth.clean().await.unwrap();
+    world.auth.prune_audit_log().await.unwrap();
     let report = world.store.verify_chain().await.unwrap();
     assert_eq!((report.pruned, report.sealed, report.problem), (3, 1, None));
     // What is younger stays, that which says so among it; what is removed meanwhile is not sealed yet.
     assert_eq!(world.count("SELECT COUNT(*) FROM audit_events WHERE type = 'audit.pruned'").await, 1);
-    world.auth.clean().await.unwrap();
+    world.auth.prune_audit_log().await.unwrap();
     world.auth.seal().await.unwrap();
     let report = world.store.verify_chain().await.unwrap();
     assert_eq!((report.pruned, report.problem), (3, None));
@@ -152,7 +152,7 @@ async fn audit_events_are_kept_for_ever_unless_somebody_says_otherwise() {
     world.ann().await;
     world.auth.seal().await.unwrap();
     world.clock.advance(10_000 * DAY);
-    world.auth.clean().await.unwrap();
+    world.auth.prune_audit_log().await.unwrap();
     assert_eq!(world.store.verify_chain().await.unwrap().pruned, 0);
 }
 

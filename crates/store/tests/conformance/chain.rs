@@ -79,7 +79,7 @@ pub(crate) async fn a_lease_of_a_clock_that_was_set_back_holds_nobody_up(db: &Da
     let back = NOW.minus(60 * MINUTE);
     assert_eq!(seal(&db.other, "restarted", back, 1).await, Some(1));
     assert_eq!(seal(&db.store, "b", back, 1).await, None, "and a lease of that clock is a lease");
-    // Or it goes back by a few seconds: then the lease is no longer than any.
+    // However little it goes back: no lease that begins now would end so late.
     let lease = Duration::from_secs(10);
     assert_eq!(seal(&db.store, "b", back.minus(Duration::from_millis(1)), 1).await, Some(1));
     assert_eq!(seal(&db.other, "c", back.plus(lease), 1).await, Some(1));

@@ -83,7 +83,7 @@ pub(crate) async fn a_noted_end_outlives_the_pruning_up_to_it(db: &Database) {
     let sixth = db.store.chain_end().await.unwrap();
     assert_eq!(verify(&[third.clone(), sixth.clone()]).await, None);
     assert_eq!(prune(db, NOW.plus(4 * MINUTE), 100).await, 3);
-    assert_eq!(verify(&[third.clone()]).await, None, "the beginning is that very link");
+    assert_eq!(verify(std::slice::from_ref(&third)).await, None, "the beginning is that very link");
     assert_eq!(verify(&[ChainPlace { link: sixth.link.clone(), ..third.clone() }]).await, Some(Tampering::NotAsNoted));
     assert_eq!(prune(db, NOW.plus(5 * MINUTE), 100).await, 1);
     assert_eq!(verify(&[third.clone(), sixth.clone()]).await, None, "one of them is left");
