@@ -101,6 +101,9 @@ async fn create(new: Create, common: &Common) -> anyhow::Result<()> {
             common.answer(|| format!("User {} was created.", user.id), &user_json(&user));
             Ok(())
         }
+        NewUserOutcome::IdTaken if operator.store().find_user(&new.id).await?.is_none() => {
+            bail!("what user {} has left is still being deleted; try again in a minute", new.id)
+        }
         NewUserOutcome::IdTaken => bail!("there is a user {} already", new.id),
         NewUserOutcome::WayInTaken(owner) => bail!("the address or number is that of user {owner} already"),
     }
