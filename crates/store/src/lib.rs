@@ -55,7 +55,7 @@ pub use codes::{CodeOutcome, CodePurpose, NewCode, Redemption};
 pub use copy::{CopyOutcome, CopyProgress};
 pub use error::StoreError;
 pub use exchange::{ExchangeOutcome, NewExchangeCode};
-pub use imports::{Import, ImportOutcome, OlderSecret, OlderSecrets};
+pub use imports::{Import, ImportOutcome, OlderSecret, OlderSecretPlace};
 pub use leaks::LeakRemedy;
 pub use link_codes::{LinkCodeOutcome, NewLinkCode};
 pub use links::{LinkSecret, TradedLink};
