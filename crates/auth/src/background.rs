@@ -7,7 +7,7 @@ use std::time::Duration;
 use domain::audit::Actor;
 use domain::{ClientInfo, EventId};
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, ready};
 use store::{NewEvent, StoreError};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -17,6 +17,8 @@ use crate::AuthService;
 use crate::tokens::MARK_LIFETIME;
 
 const RENEW_EVERY: Duration = Duration::from_millis(200);
+/// All copies have been looked at for being over in 64 times this, 13 seconds.
+const SWEEP_COPIES_EVERY: Duration = Duration::from_millis(200);
 const FLUSH_EVERY: Duration = Duration::from_secs(2);
 /// What other processes wrote is noticed so soon; thrice within [`limiter::TRUST`].
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -52,7 +54,7 @@ struct Chore {
     work: for<'a> fn(&'a AuthService) -> BoxFuture<'a, Result<(), StoreError>>,
 }
 
-const CHORES: [Chore; 9] = [
+const CHORES: [Chore; 10] = [
     Chore {
         what: "looking at owed marks",
         first: Duration::ZERO,
@@ -72,6 +74,15 @@ const CHORES: [Chore; 9] = [
         work: |auth| auth.look_for_imports().boxed(),
     },
     Chore { what: "renewing copies", first: RENEW_EVERY, every: RENEW_EVERY, work: |auth| auth.renew_copies().boxed() },
+    Chore {
+        what: "sweeping copies",
+        first: SWEEP_COPIES_EVERY,
+        every: SWEEP_COPIES_EVERY,
+        work: |auth| {
+            auth.sweep_copies();
+            ready(Ok(())).boxed()
+        },
+    },
     Chore { what: "writing down uses", first: FLUSH_EVERY, every: FLUSH_EVERY, work: |auth| auth.flush_some().boxed() },
     Chore { what: "sealing the audit chain", first: SEAL_EVERY, every: SEAL_EVERY, work: |auth| auth.seal().boxed() },
     Chore { what: "sweeping the limiter", first: SWEEP_EVERY, every: SWEEP_EVERY, work: |auth| auth.sweep().boxed() },
@@ -195,8 +206,15 @@ impl AuthService {
         Ok(())
     }
 
-    async fn sweep(&self) -> Result<(), StoreError> {
+    /// Removes copies that are over from memory: a part of them each time, so that nobody waits long for it.
+    pub fn sweep_copies(&self) {
+        self.validator.sweep_some();
+    }
+
+    /// Removes from memory what is over: windows, marks and descriptions.
+    pub async fn sweep(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
+        self.descriptions.sweep(now);
         self.limiter.sweep(now);
         self.validator.limiter.sweep(now);
         while self.store.purge_owed_marks(now.minus(MARKS_KEPT), BATCH).await? == u64::from(BATCH) {}

@@ -3,7 +3,9 @@
 mod cache;
 mod create;
 mod delete;
+mod description;
 mod exchange;
+mod fair_queue;
 mod leak;
 mod limits;
 mod list;
@@ -14,6 +16,7 @@ mod rotate;
 mod usage;
 mod validate;
 mod validate_jwt;
+mod weight;
 
 pub(crate) use cache::{Credential, CredentialId, MARK_LIFETIME};
 pub(crate) use create::{
