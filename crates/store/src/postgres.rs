@@ -24,6 +24,7 @@ pub(crate) fn is_url(url: &str) -> bool {
 pub(crate) async fn open(url: &str, options: &Options) -> Result<Store, StoreError> {
     let readers = pool(url, options, options.connections / 2)?;
     let writer = pool(url, options, options.connections.div_ceil(2))?;
+    let looks = pool(url, options, 1)?;
     let answers = async {
         loop {
             match readers.acquire().await.map(drop).map_err(StoreError::from) {
@@ -41,7 +42,7 @@ pub(crate) async fn open(url: &str, options: &Options) -> Result<Store, StoreErr
             .map(drop)?,
     }
     let patience = Some(options.statement_timeout + SERVER_FIRST);
-    Ok(Store { writer, readers, product: Product::Postgres, patience, lookups: Arc::default() })
+    Ok(Store { writer, readers, looks, product: Product::Postgres, patience, lookups: Arc::default() })
 }
 
 fn pool(url: &str, options: &Options, connections: u32) -> Result<AnyPool, StoreError> {

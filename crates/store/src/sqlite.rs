@@ -34,9 +34,10 @@ pub(crate) async fn open(url: &str, options: &Options) -> Result<Store, StoreErr
     // One writer: writers of this process queue here, in order, rather than at SQLite's lock, which is not fair.
     let writer = connections(1, options, pragmas.clone(), connected).connect(&url).await?;
     let query_only = format!("{pragmas} PRAGMA query_only = ON;");
-    let readers = connections(READERS, options, query_only, Arc::new(AtomicU64::new(0))).connect(&url).await?;
+    let readers = connections(READERS, options, query_only.clone(), Arc::default()).connect(&url).await?;
+    let looks = connections(1, options, query_only, Arc::default()).connect(&url).await?;
     let product = Product::Sqlite { writer_connections };
-    Ok(Store { writer, readers, product, patience: None, lookups: Arc::default() })
+    Ok(Store { writer, readers, looks, product, patience: None, lookups: Arc::default() })
 }
 
 fn connections(count: u32, options: &Options, pragmas: String, connected: Arc<AtomicU64>) -> AnyPoolOptions {

@@ -1,6 +1,7 @@
 //! Personal access tokens: making, showing, changing, ending and, above all, validating them.
 
 mod cache;
+mod cache_key;
 mod create;
 mod delete;
 mod description;
@@ -13,6 +14,7 @@ mod older;
 mod recovery;
 mod renew;
 mod rotate;
+mod upkeep;
 mod usage;
 mod validate;
 mod validate_jwt;

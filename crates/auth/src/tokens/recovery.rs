@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use domain::{ClientInfo, Digest, DigestKey, Limit, Timestamp};
-use limiter::{Limiter, Quota};
+use domain::{ClientInfo, Digest, DigestKey, Limit, Moment};
+use limiter::{Limiter, Quota, Verdict};
 use store::{FoundToken, SecretTrace, Store, StoreError};
 use tokio::time::{Instant, timeout};
 
@@ -84,7 +84,6 @@ impl Recovery {
         presented: &str,
         digest: &Digest,
         client: &ClientInfo,
-        now: Timestamp,
     ) -> Result<Option<FoundToken>, Rejection> {
         let (store, key) = (&validator.store, validator.token_digests.id());
         let trace = trace(presented);
@@ -99,16 +98,19 @@ impl Recovery {
             for candidate in candidates {
                 if checked == MAX_CANDIDATES {
                     tracing::error!("more tokens begin alike than are checked; one of them may not be found");
-                    return Err(come_again(now));
+                    return Err(come_again(validator.clock.moment()));
                 }
                 // Before it takes up room in the queue, and again when others have failed meanwhile.
-                failures.ensure_few(&validator.limiter, now).await?;
+                failures.ensure_few(&validator.limiter, validator.clock.moment()).await?;
                 drop(turn.take());
-                turn = Some(self.turn(client.ip, &trace, &mut waited).await.ok_or_else(|| come_again(now))?);
+                turn = self.turn(client.ip, &trace, &mut waited).await;
+                if turn.is_none() {
+                    return Err(come_again(validator.clock.moment()));
+                }
                 if let Some(found) = store.find_token_by_digest(digest).await? {
                     return Ok(Some(found));
                 }
-                failures.ensure_few(&validator.limiter, now).await?;
+                failures.ensure_few(&validator.limiter, validator.clock.moment()).await?;
                 checked += 1;
                 let is_it = self.hasher.verify(presented, candidate.secret.hash).await.unwrap_or_else(|error| {
                     tracing::error!(%error, secret_id = %candidate.secret.id, "a stored hash cannot be checked");
@@ -126,7 +128,7 @@ impl Recovery {
             return Ok(Some(found));
         }
         // Still in its turn, so that of those who come at once no more are checked than may fail.
-        if turn.is_some() && failures.count(&validator.limiter, now).await {
+        if turn.is_some() && failures.count(&validator.limiter, validator.clock.moment()).await {
             tracing::warn!(ip = ?client.ip, "too many unknown tokens that begin like existing ones");
         }
         Ok(None)
@@ -146,8 +148,8 @@ impl Recovery {
 }
 
 /// Over the limit, as it were, for a moment.
-fn come_again(now: Timestamp) -> Rejection {
-    let at = now.plus(COME_AGAIN_AFTER);
+fn come_again(now: Moment) -> Rejection {
+    let at = now.wall.plus(COME_AGAIN_AFTER);
     Rejection::Limited { quota: Quota { limit: FAILURES.count, remaining: 0, reset_at: at }, retry_at: at }
 }
 
@@ -171,10 +173,11 @@ impl Failures {
 
     /// # Errors
     /// When one more failure would be too many.
-    async fn ensure_few(&self, limiter: &Limiter, now: Timestamp) -> Result<(), Rejection> {
+    async fn ensure_few(&self, limiter: &Limiter, now: Moment) -> Result<(), Rejection> {
         for (key, limit) in &self.0 {
-            let quota = limiter.peek(key, *limit, now).await;
+            let quota = limiter.peek(key, *limit, now.steady).await;
             if quota.remaining == 0 {
+                let quota = Quota { reset_at: now.on_the_wall(quota.reset_at), ..quota };
                 return Err(Rejection::Limited { quota, retry_at: quota.reset_at });
             }
         }
@@ -182,12 +185,12 @@ impl Failures {
     }
 
     /// Counts one; whether there may be no more.
-    async fn count(&self, limiter: &Limiter, now: Timestamp) -> bool {
+    async fn count(&self, limiter: &Limiter, now: Moment) -> bool {
         let mut is_last = false;
         for (key, limit) in &self.0 {
-            is_last |= match limiter.admit(key, *limit, now).await {
-                limiter::Verdict::Admitted(quota) => quota.remaining == 0,
-                limiter::Verdict::Refused { .. } => true,
+            is_last |= match limiter.admit(key, *limit, now.steady).await {
+                Verdict::Admitted(quota) => quota.remaining == 0,
+                Verdict::Refused { .. } => true,
             };
         }
         is_last

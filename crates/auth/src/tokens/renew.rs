@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use store::StoreError;
 
-use super::cache::{CacheKey, Credential};
+use super::cache::Credential;
+use super::cache_key::CacheKey;
 use super::validate::Validator;
 
 /// Copies that are read with one look at the clock and at what has been forgotten meanwhile: those of one statement.
@@ -46,7 +47,7 @@ impl Validator {
 
     async fn renew(&self, due: &[(CacheKey, Arc<Credential>)]) -> Result<(), StoreError> {
         // Both before the reading, from when on the new copies count as old.
-        let (generation, now) = (self.cache.generation(), self.clock.now());
+        let (generation, now) = (self.cache.generation(), self.clock.steady());
         let secrets: Vec<_> = due.iter().filter_map(|(_, copy)| copy.secret_id.clone()).collect();
         let found = self.store.find_tokens_by_secrets(&secrets).await?;
         let found: HashMap<_, _> = found.into_iter().map(|found| (found.secret.id.clone(), found)).collect();

@@ -4,11 +4,12 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use domain::{Chance, ClientInfo, Clock, Digest, DigestKey, Limit, ScopePool, Timestamp, token};
+use domain::{ClientInfo, Clock, Digest, DigestKey, Limit, Moment, ScopePool, Timestamp, token};
 use limiter::{CopyVerdict, Evidence, Limiter, Quota, Verdict};
 use store::{FoundToken, Store, StoreError};
 
-use super::cache::{CacheKey, Credential, CredentialCache, CredentialId};
+use super::cache::{Credential, CredentialCache, CredentialId};
+use super::cache_key::CacheKey;
 use super::description::{Described, describe};
 use super::older::OlderTokens;
 use super::recovery::Recovery;
@@ -16,6 +17,7 @@ use super::renew::Renewals;
 use super::usage::UsageLog;
 use crate::keys::{JwtError, KeyRing, NarrowedClaims};
 use crate::metrics::{Asked, Look, Metrics};
+use crate::trust::Trust;
 
 /// Longer texts are no credential of ours and are not looked at.
 pub(super) const MAX_PRESENTED_BYTES: usize = 4096;
@@ -93,6 +95,8 @@ pub(crate) struct Validator {
     pub(crate) limiter: Limiter,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) keys: KeyRing,
+    /// Whether what is kept in memory counts.
+    pub(crate) trust: Trust,
     pub(super) token_digests: DigestKey,
     older_token_digests: Vec<DigestKey>,
     pub(super) limit: Limit,
@@ -121,6 +125,7 @@ impl Validator {
             limiter,
             clock,
             keys,
+            trust: Trust::default(),
             token_digests,
             older_token_digests,
             limit,
@@ -136,8 +141,9 @@ impl Validator {
 
     /// Whether `presented` is good for `audience` and within its limit; counts the request if so.
     ///
-    /// A warm credential is answered from memory: the copy is trusted because the same operation of the limiter that
-    /// counts the request also says whether the credential has been marked since. See `docs/decisions`.
+    /// A warm credential is answered from memory: the copy is trusted because this instance has looked a moment ago at
+    /// what was taken away, and because the same operation of the limiter that counts the request also says whether the
+    /// credential has been marked since. See `docs/decisions`.
     pub(crate) async fn validate(
         &self,
         presented: &str,
@@ -158,20 +164,20 @@ impl Validator {
         if presented.len() > MAX_PRESENTED_BYTES || (token::looks_like_token(presented) && !self.is_token(presented)) {
             return Err(Rejection::Invalid);
         }
-        let now = self.clock.now();
+        let at = self.clock.moment();
         let key = self.cache.key(presented);
         let copy = self.cache.get(&key);
-        if let Some(copy) = copy.as_ref().filter(|copy| copy.is_fresh(now)) {
-            ensure_good_here(copy, audience, client, now)?;
-            if let CopyVerdict::Counted(verdict) = self.admit_copy(copy, now).await {
+        if let Some(copy) = copy.as_ref().filter(|copy| self.trust.holds(at.steady) && copy.is_fresh(at.steady)) {
+            ensure_good_here(copy, audience, client, at.wall)?;
+            if let CopyVerdict::Counted(verdict) = self.admit_copy(copy, at.steady).await {
                 self.metrics.looked(Look::Hit);
-                if copy.is_to_be_renewed(now) {
+                if copy.is_to_be_renewed(at.steady) {
                     self.renewals.ask_for(key, Arc::clone(copy));
                 }
-                return self.conclude(copy, verdict, client, now);
+                return self.conclude(copy, verdict, client, at);
             }
         }
-        if copy.is_none() && self.cache.is_unknown(&key, now) && !self.recovery.is_needed() {
+        if copy.is_none() && self.cache.is_unknown(&key, at.steady) && !self.recovery.is_needed() {
             self.metrics.looked(Look::Unknown);
             return Err(Rejection::Invalid);
         }
@@ -179,7 +185,7 @@ impl Validator {
         self.metrics.looked(if copy.is_some() { Look::Stale } else { Look::Miss });
         let generation = self.cache.generation();
         // Boxed, so that a request that is answered from memory does not carry the database's state about.
-        let loading = Box::pin(self.load(presented, &key, copy.as_deref(), client, now));
+        let loading = Box::pin(self.load(presented, &key, copy.as_deref(), client, at));
         let loaded = match self.metrics.time(Asked::Validation, loading).await {
             Ok(credential) => credential,
             Err(rejection) => {
@@ -187,14 +193,14 @@ impl Validator {
                 return Err(rejection);
             }
         };
-        ensure_good_here(&loaded, audience, client, now)?;
+        ensure_good_here(&loaded, audience, client, at.wall)?;
         // What was just read needs no trust: whatever mark there is, it asks for exactly this reading.
         let before = copy.map(|copy| copy.evidence).unwrap_or_default();
-        let (verdict, evidence) = self.limiter.admit_read(&loaded.window_key, before, self.limit, now).await;
+        let (verdict, evidence) = self.limiter.admit_read(&loaded.window_key, before, self.limit, at.steady).await;
         let window = self.limiter.place_of(&loaded.window_key);
         let loaded = Arc::new(Credential { evidence, window, ..loaded });
         self.cache.put(&key, Arc::clone(&loaded), generation);
-        self.conclude(&loaded, verdict, client, now)
+        self.conclude(&loaded, verdict, client, at)
     }
 
     /// Counts a request with a copy, if the copy can be trusted.
@@ -204,6 +210,11 @@ impl Validator {
             Some(verdict) => verdict,
             None => self.limiter.admit_copy(&copy.window_key, copy.version, copy.evidence, self.limit, now).await,
         }
+    }
+
+    /// What has been taken from the keys counts: while what is kept in memory cannot be trusted, they are read again.
+    pub(crate) async fn ensure_keys_are_current(&self, at: Moment) -> Result<(), StoreError> {
+        if self.trust.holds(at.steady) { Ok(()) } else { self.keys.reload_since(at.steady, &*self.clock).await }
     }
 
     /// Whether the text could be a token: one of ours, or one that was imported. Asks nobody.
@@ -225,15 +236,15 @@ impl Validator {
         credential: &Arc<Credential>,
         verdict: Verdict,
         client: &ClientInfo,
-        now: Timestamp,
+        at: Moment,
     ) -> Result<Validated, Rejection> {
-        match verdict {
+        match verdict.on_the_wall(at) {
             Verdict::Admitted(quota) => {
-                self.usage.used(&credential.last_use, client, now);
+                self.usage.used(&credential.last_use, client, at.wall);
                 Ok(Validated { credential: Arc::clone(credential), quota })
             }
             Verdict::Refused { quota, retry_at } => {
-                self.usage.limited(&credential.last_use, &credential.user_id, client, now);
+                self.usage.limited(&credential.last_use, &credential.user_id, client, at.wall);
                 Err(Rejection::Limited { quota, retry_at })
             }
         }
@@ -245,12 +256,12 @@ impl Validator {
         key: &CacheKey,
         copy: Option<&Credential>,
         client: &ClientInfo,
-        now: Timestamp,
+        at: Moment,
     ) -> Result<Credential, Rejection> {
         if self.is_token(presented) {
-            self.load_token(presented, key, client, now).await
+            self.load_token(presented, key, client, at.steady).await
         } else {
-            self.load_jwt(presented, copy, now).await
+            self.load_jwt(presented, copy, at).await
         }
     }
 
@@ -263,7 +274,7 @@ impl Validator {
     ) -> Result<Credential, Rejection> {
         // Before the database is asked. While it is needed, a text that no digest matches may be a token all the same.
         let digests_tell = !self.recovery.is_needed();
-        let Some(found) = self.find_token(presented, client, now).await? else {
+        let Some(found) = self.find_token(presented, client).await? else {
             if digests_tell {
                 self.cache.put_unknown(key, now);
             }
@@ -277,7 +288,6 @@ impl Validator {
         &self,
         presented: &str,
         client: &ClientInfo,
-        now: Timestamp,
     ) -> Result<Option<FoundToken>, Rejection> {
         let digest = self.token_digests.digest(&[presented]);
         let recovery_is_needed = self.recovery.is_needed();
@@ -286,7 +296,7 @@ impl Validator {
             found = self.find_under_older_digests(presented, &digest).await?;
         }
         if found.is_none() && recovery_is_needed {
-            found = self.recovery.recover(self, presented, &digest, client, now).await?;
+            found = self.recovery.recover(self, presented, &digest, client).await?;
         }
         Ok(found)
     }
@@ -354,44 +364,6 @@ impl Validator {
             window: None,
             description,
         })
-    }
-
-    /// Removes what is over from memory: a part of it with each call.
-    pub(crate) fn sweep_some(&self) {
-        self.cache.sweep_some(self.clock.now());
-        self.scopes.sweep();
-    }
-
-    /// How many copies there are, and how many bytes they take.
-    pub(crate) fn cache_size(&self) -> (usize, u64) {
-        self.cache.size()
-    }
-
-    /// How many credentials wait for their last use to be written down.
-    pub(crate) fn uses_waiting(&self) -> usize {
-        self.usage.len()
-    }
-
-    /// Forgets every copy: something changed the database behind this process's back.
-    pub(crate) fn forget_all(&self) {
-        self.cache.clear();
-    }
-
-    /// Writes down when and from where those credentials were used that have waited longest for it.
-    pub(crate) async fn flush_some_usage(&self, chance: &Chance) -> Result<(), StoreError> {
-        self.usage.flush(&self.store, chance).await?;
-        while self.usage.has_many() {
-            self.usage.flush(&self.store, chance).await?;
-        }
-        Ok(())
-    }
-
-    /// The same for all of them.
-    pub(crate) async fn flush_usage(&self, chance: &Chance) -> Result<(), StoreError> {
-        while self.usage.len() > 0 {
-            self.usage.flush(&self.store, chance).await?;
-        }
-        Ok(())
     }
 }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use domain::AllowedIps;
 use quick_cache::Weighter;
 
-use super::cache::{CacheKey, Credential};
+use super::cache::Credential;
+use super::cache_key::CacheKey;
 use super::usage::Use;
 
 /// Bytes of a copy and of its place in the cache. It counts scopes in full, although equal ones are shared: an estimate
