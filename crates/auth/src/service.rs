@@ -74,9 +74,8 @@ pub struct AuthService {
     pub(crate) operations: web::Operations,
 }
 
-/// Windows that each limiter keeps at most, a few hundred bytes each. Credentials have a limiter of their own: somebody
-/// with many addresses can fill the other one, and must not crowd out customers' tokens with it.
-const LIMITER_CAPACITY: usize = 1_000_000;
+/// Bytes of a window, an estimate.
+const WINDOW_BYTES: usize = 512;
 
 impl AuthService {
     /// Puts the parts together; makes the signing key where there is none yet.
@@ -95,20 +94,22 @@ impl AuthService {
         let token_digests = digest_keys.next().expect("a configuration has a secret");
         let older_token_digests = digest_keys.collect();
         let recovery = Recovery::new(&store, &token_digests, Arc::clone(&hasher)).await?;
-        let new_limiter = || match &redis {
-            None => Limiter::in_memory(LIMITER_CAPACITY),
-            Some(redis) => Limiter::on_redis(redis, LIMITER_CAPACITY),
+        let memory = config.memory();
+        let new_limiter = |bytes: usize| match &redis {
+            None => Limiter::in_memory(bytes / WINDOW_BYTES),
+            Some(redis) => Limiter::on_redis(redis, bytes / WINDOW_BYTES),
         };
         let older_tokens = OlderTokens::load(&store, &token_digests).await?;
         let validating = ValidatorParts {
             store: store.clone(),
-            limiter: new_limiter(),
+            limiter: new_limiter(memory.token_windows),
             clock: Arc::clone(&clock),
             keys: KeyRing::load(store.clone(), sealing_with(&config), chance.clone(), clock.now()).await?,
             token_digests,
             older_token_digests,
             limit: config.limits.token,
             metrics: Arc::clone(&metrics),
+            cache_bytes: memory.copies,
         };
         let mut process_secret = [0u8; 32];
         chance.with(|rng| rng.fill_bytes(&mut process_secret));
@@ -118,14 +119,14 @@ impl AuthService {
             refresh_key: RefreshKey::new(&config.secrets.refresh_jwt),
             code_digests: derive(&config.secrets.refresh_jwt, "codes"),
             looked: tokio::sync::Mutex::default(),
-            descriptions: Descriptions::default(),
             deletions: Deletions::default(),
+            descriptions: Descriptions::new(memory.descriptions),
             instance: chance.with(|rng| EventId::generate(rng)).to_string(),
             oauth_requests: oauth::Requests::new(config.oauth.timeout),
             seals: sealing_with(&config),
             config,
             store,
-            limiter: new_limiter(),
+            limiter: new_limiter(memory.caller_windows),
             clock,
             chance,
             hasher,

@@ -58,7 +58,7 @@ pub use copy::{CopyOutcome, CopyProgress};
 pub use deletion::Deletion;
 pub use error::StoreError;
 pub use exchange::{ExchangeOutcome, NewExchangeCode};
-pub use imports::{Import, ImportOutcome, OlderSecret, OlderSecrets};
+pub use imports::{Import, ImportOutcome, OlderSecret, OlderSecretPlace};
 pub use instances::{RoundBy, Seen};
 pub use leaks::LeakRemedy;
 pub use link_codes::{LinkCodeOutcome, NewLinkCode};

@@ -100,22 +100,31 @@ impl Store {
     }
 
     /// At most `limit` tokens that may have the secret that this was found out of, and whose digest was made under
-    /// another key than `present`. Whether one of them is meant, only its hash can tell.
+    /// another key than `present`, by the secrets' ids, from that on which follows `after`. Whether one of them is
+    /// meant, only its hash can tell.
     pub async fn find_token_candidates(
         &self,
         trace: &SecretTrace,
         present: &DigestKeyId,
+        after: Option<&TokenSecretId>,
         limit: u32,
     ) -> Result<Vec<FoundToken>, StoreError> {
         let (query, trace) = match trace {
-            SecretTrace::Prefix(prefix) => {
-                (found_token!("s.prefix = $1 AND s.hint IS NULL AND s.seal_key <> $2 ORDER BY s.id LIMIT $3"), prefix)
+            SecretTrace::Prefix(prefix) => (
+                found_token!(
+                    "s.prefix = $1 AND s.hint IS NULL AND s.seal_key <> $2 AND s.id > $3 ORDER BY s.id LIMIT $4"
+                ),
+                prefix,
+            ),
+            SecretTrace::Hint(hint) => {
+                (found_token!("s.hint = $1 AND s.seal_key <> $2 AND s.id > $3 ORDER BY s.id LIMIT $4"), hint)
             }
-            SecretTrace::Hint(hint) => (found_token!("s.hint = $1 AND s.seal_key <> $2 ORDER BY s.id LIMIT $3"), hint),
         };
         let rows = sqlx::query(query)
             .bind(trace.as_str())
             .bind(present.as_str())
+            // No id is empty.
+            .bind(after.map_or("", TokenSecretId::as_str))
             .bind(i64::from(limit))
             .fetch_all(self.reader())
             .await?;

@@ -147,6 +147,7 @@ conformance! {
         rotation_is_no_creation,
         parallel_rotations_leave_one_present_secret,
         secrets_of_other_keys_are_candidates_until_resealed,
+        candidates_are_read_page_by_page,
     }
     audit {
         events_keep_what_they_were_given,
@@ -263,7 +264,7 @@ conformance! {
         an_import_keeps_id_and_dates_and_is_written_down,
         importing_again_changes_nothing_and_brings_nothing_back,
         what_is_somebody_elses_is_refused,
-        instances_learn_of_older_secrets_batch_by_batch,
+        instances_learn_of_older_secrets_page_by_page,
         parallel_imports_of_one_file_import_each_token_once,
         an_import_beside_its_owners_end_is_before_or_after_it,
     }

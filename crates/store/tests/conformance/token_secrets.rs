@@ -136,15 +136,15 @@ pub(crate) async fn secrets_of_other_keys_are_candidates_until_resealed(db: &Dat
     let prefix = SecretTrace::Prefix(new.secret.prefix.clone());
 
     assert!(!db.store.has_foreign_seals(present.id()).await.unwrap());
-    assert_eq!(db.store.find_token_candidates(&prefix, present.id(), 16).await.unwrap(), []);
+    assert_eq!(db.store.find_token_candidates(&prefix, present.id(), None, 16).await.unwrap(), []);
     // Whether the other key's name sorts before or after.
     for name in ["1", "2", "3", "4", "5", "6", "7", "8"] {
         assert!(db.store.has_foreign_seals(seal_key(name).id()).await.unwrap());
     }
-    let candidates = db.store.find_token_candidates(&prefix, next.id(), 16).await.unwrap();
+    let candidates = db.store.find_token_candidates(&prefix, next.id(), None, 16).await.unwrap();
     assert_eq!(candidates.len(), 1);
     assert_eq!((&candidates[0].token, &candidates[0].secret.hash), (&token, &new.secret.hash));
-    assert_eq!(db.store.find_token_candidates(&prefix, next.id(), 0).await.unwrap(), []);
+    assert_eq!(db.store.find_token_candidates(&prefix, next.id(), None, 0).await.unwrap(), []);
 
     for secret in [&new.secret, &other.secret] {
         assert!(db.store.has_foreign_seals(next.id()).await.unwrap());
@@ -156,7 +156,27 @@ pub(crate) async fn secrets_of_other_keys_are_candidates_until_resealed(db: &Dat
         assert_eq!(found.token.version, 1, "the token is the same");
     }
     assert!(!db.store.has_foreign_seals(next.id()).await.unwrap());
-    assert_eq!(db.store.find_token_candidates(&prefix, next.id(), 16).await.unwrap(), []);
+    assert_eq!(db.store.find_token_candidates(&prefix, next.id(), None, 16).await.unwrap(), []);
     let gone = "gone".parse().unwrap();
     assert!(!db.store.reseal_token_secret(&gone, &digest(&["x"]), next.id()).await.unwrap());
+}
+
+pub(crate) async fn candidates_are_read_page_by_page(db: &Database) {
+    let user = db.user("ann@example.com").await;
+    let present = seal_key("present");
+    for _ in 0..7 {
+        let secret = NewTokenSecret { prefix: "af_live_same".to_owned(), ..db.new_secret(&present) };
+        db.create(&NewToken { secret, ..db.new_token(&user) }, NOW).await;
+    }
+    let (trace, next) = (SecretTrace::Prefix("af_live_same".to_owned()), seal_key("next"));
+    let all = db.store.find_token_candidates(&trace, next.id(), None, 16).await.unwrap();
+    assert!(all.len() == 7 && all.is_sorted_by(|a, b| a.secret.id < b.secret.id));
+    let (mut paged, mut after) = (Vec::new(), None);
+    loop {
+        let page = db.other.find_token_candidates(&trace, next.id(), after.as_ref(), 3).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some(last.secret.id.clone());
+        paged.extend(page);
+    }
+    assert_eq!(paged, all);
 }
