@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use auth_api::ErrorCode;
 use domain::audit::Actor;
-use domain::{AllowedIps, ClientInfo, EventId, Scopes, SessionId, Timestamp, UserId};
+use domain::{AllowedIps, ClientInfo, EventId, Scopes, SessionId, Timestamp, TokenSecretId, UserId};
 use store::NewEvent;
 use web::ApiError;
 
@@ -23,7 +23,10 @@ pub(crate) struct Principal {
 /// The reach of the personal access token that is used.
 #[derive(Debug, Clone)]
 pub(crate) struct Bounds {
+    /// The secret that was shown. Whether a rotation has replaced it, the database says.
+    pub(crate) secret_id: TokenSecretId,
     pub(crate) scopes: Scopes,
+    /// The end of the token, of the secret or of the narrowed JWT, whichever is first.
     pub(crate) expires_at: Option<Timestamp>,
     pub(crate) allowed_ips: Option<AllowedIps>,
     /// Whether it is a narrowed JWT. Such a one makes no tokens: they would live on when its parent is dead.

@@ -7,7 +7,7 @@ use domain::token::{Kind, TokenSecret};
 use domain::{
     AllowedIps, EventId, Limit, Scopes, Timestamp, TokenId, TokenName, TokenNameError, TokenSecretId, UserId,
 };
-use store::{CreationLimits, CreationOutcome, NewToken, NewTokenSecret, Token};
+use store::{CreationLimits, CreationOutcome, CreationState, NewToken, NewTokenSecret, Token};
 use web::ApiError;
 
 use crate::principal::Principal;
@@ -89,12 +89,23 @@ pub(crate) async fn ensure_may_create(
     user_id: &UserId,
     now: Timestamp,
 ) -> Result<Result<(), ApiError>, ApiError> {
-    let limits = creation_limits(auth);
-    let state = auth.store.creation_state(user_id, limits.creations.window, now).await.map_err(internal)?;
-    if state.used >= limits.creations.count {
-        return Ok(Err(too_many_today(state.oldest.unwrap_or(now).plus(limits.creations.window), now)));
+    let max_active = creation_limits(auth).max_active;
+    let within = ensure_within_creations(auth, user_id, now).await?;
+    Ok(within.and_then(|state| if state.active >= max_active { Err(too_many_active()) } else { Ok(()) }))
+}
+
+/// The same without the limit of active tokens: whether the user may have one more secret made today.
+pub(super) async fn ensure_within_creations(
+    auth: &AuthService,
+    user_id: &UserId,
+    now: Timestamp,
+) -> Result<Result<CreationState, ApiError>, ApiError> {
+    let creations = creation_limits(auth).creations;
+    let state = auth.store.creation_state(user_id, creations.window, now).await.map_err(internal)?;
+    if state.used >= creations.count {
+        return Ok(Err(too_many_today(state.oldest.unwrap_or(now).plus(creations.window), now)));
     }
-    Ok(if state.active >= limits.max_active { Err(too_many_active()) } else { Ok(()) })
+    Ok(Ok(state))
 }
 
 /// Why a token was not created.
@@ -111,7 +122,7 @@ pub(crate) fn creation_limits(auth: &AuthService) -> CreationLimits {
     CreationLimits { creations: Limit::per_day(limits.creations_per_day), max_active: limits.max_active_tokens }
 }
 
-fn too_many_today(reset_at: Timestamp, now: Timestamp) -> ApiError {
+pub(super) fn too_many_today(reset_at: Timestamp, now: Timestamp) -> ApiError {
     ApiError::rate_limited("You have created as many tokens as one may in a day", reset_at, now)
 }
 

@@ -1,7 +1,8 @@
 use std::time::Duration;
 
 use domain::audit::EventType;
-use store::{NewToken, NewTokenSecret, SecretTrace, Token, TokenOwner};
+use domain::{Limit, TokenSecretId};
+use store::{NewToken, NewTokenSecret, RotationOutcome, RotationTerms, SecretTrace, Token, TokenOwner};
 
 use crate::database::{DAY, Database, MINUTE, NOW, digest, in_parallel, seal_key};
 
@@ -92,13 +93,132 @@ pub(crate) async fn a_later_rotation_never_prolongs_a_grace(db: &Database) {
     assert_eq!(valid_until(db, &secrets[2]).await, Some(None));
 }
 
-pub(crate) async fn rotation_is_no_creation(db: &Database) {
+pub(crate) async fn rotations_count_as_creations(db: &Database) {
     let (_, token) = created(db).await;
     for minute in 1..=5 {
         rotate(db, &token, &db.new_secret(&seal_key("present")), DAY, minute).await;
     }
     let state = db.store.creation_state(&token.user_id, DAY, NOW.plus(6 * MINUTE)).await.unwrap();
-    assert_eq!((state.used, state.active), (1, 1));
+    assert_eq!((state.used, state.oldest, state.active), (6, Some(NOW), 1));
+}
+
+fn terms(per_day: u32, shown: Option<&TokenSecretId>) -> RotationTerms {
+    RotationTerms { creations: Limit::per_day(per_day), shown: shown.cloned() }
+}
+
+async fn rotate_within(db: &Database, token: &Token, terms: &RotationTerms, minute: u32) -> RotationOutcome {
+    let (secret, event) = (db.new_secret(&seal_key("present")), db.event(NOW.plus(minute * MINUTE)));
+    db.store.rotate_token_within(&token.user_id, &token.id, &secret, DAY, terms, &event).await.unwrap()
+}
+
+pub(crate) async fn a_user_rotates_within_the_limit_of_creations(db: &Database) {
+    let (_, token) = created(db).await;
+    for minute in 1..=2 {
+        let RotationOutcome::Rotated(rotated) = rotate_within(db, &token, &terms(3, None), minute).await else {
+            panic!()
+        };
+        assert_eq!((rotated.id, rotated.version), (token.id.clone(), i64::from(minute) + 1));
+    }
+    let secrets = db.count("SELECT COUNT(*) FROM token_secrets").await;
+    let refused = RotationOutcome::CreationLimit { reset_at: NOW.plus(DAY) };
+    assert_eq!(rotate_within(db, &token, &terms(3, None), 3).await, refused);
+    let user = db.store.find_user(&token.user_id).await.unwrap().unwrap();
+    let limits = store::CreationLimits { creations: Limit::per_day(3), max_active: 500 };
+    let creation = db.store.create_token(&db.new_token(&user), &limits, &db.event(NOW.plus(3 * MINUTE))).await.unwrap();
+    assert_eq!(creation, store::CreationOutcome::CreationLimit { reset_at: NOW.plus(DAY) });
+    assert_eq!(db.count_events(&user, EventType::TokenRotated).await, 2);
+    assert_eq!(db.count("SELECT COUNT(*) FROM token_secrets").await, secrets);
+    // An operator decides without a limit.
+    rotate(db, &token, &db.new_secret(&seal_key("present")), DAY, 4).await;
+
+    let unknown = Token { id: "gone".parse().unwrap(), ..token.clone() };
+    assert_eq!(rotate_within(db, &unknown, &terms(50, None), 5).await, RotationOutcome::NoToken);
+    db.disable(&user).await;
+    assert_eq!(rotate_within(db, &token, &terms(50, None), 5).await, RotationOutcome::NoToken);
+}
+
+pub(crate) async fn a_replaced_secret_replaces_nothing(db: &Database) {
+    let (new, token) = created(db).await;
+    let user = db.store.find_user(&token.user_id).await.unwrap().unwrap();
+    let other = db.token(&user).await;
+    let by_first = terms(50, Some(&new.secret.id));
+    assert!(matches!(rotate_within(db, &token, &by_first, 1).await, RotationOutcome::Rotated(_)));
+    for token in [&token, &other] {
+        assert_eq!(rotate_within(db, token, &by_first, 2).await, RotationOutcome::Replaced);
+        let unknown = "gone".parse().unwrap();
+        assert_eq!(rotate_within(db, token, &terms(50, Some(&unknown)), 2).await, RotationOutcome::Replaced);
+    }
+    assert_eq!(db.count("SELECT MAX(version) FROM personal_access_tokens").await, 2);
+    assert_eq!(db.count("SELECT COUNT(*) FROM token_secrets").await, 3);
+    assert_eq!(db.count_events(&user, EventType::TokenRotated).await, 1);
+}
+
+pub(crate) async fn the_secret_that_ends_first_is_found(db: &Database) {
+    let (first, token) = created(db).await;
+    let at = |minute: u32| NOW.plus(minute * MINUTE);
+    let found = async |minute| {
+        let found = db.store.find_token_by_first_secret_to_end(&token.id, at(minute)).await.unwrap().unwrap();
+        assert_eq!((found.token.id, found.token.user_id), (token.id.clone(), token.user_id.clone()));
+        found.secret.id
+    };
+    assert_eq!(found(0).await, first.secret.id);
+    let [second, third] = [0, 1].map(|_| db.new_secret(&seal_key("present")));
+    rotate(db, &token, &second, 60 * MINUTE, 1).await;
+    rotate(db, &token, &third, 30 * MINUTE, 2).await;
+    // The first until 32, as the second: none of both is the present one.
+    assert_ne!(found(31).await, third.id);
+    assert_eq!(found(32).await, third.id);
+    let unknown = "gone".parse().unwrap();
+    assert_eq!(db.store.find_token_by_first_secret_to_end(&unknown, NOW).await.unwrap(), None);
+}
+
+/// Many rounds of 8 parallel rotations by one secret, by two instances. Whoever is second has one that was replaced, though
+/// it was good when they called.
+pub(crate) async fn of_parallel_rotations_by_one_secret_one_succeeds(db: &Database) {
+    let (mut new, token) = created(db).await;
+    for round in 0..25 {
+        let secrets: Vec<_> = (0..8).map(|_| db.new_secret(&seal_key("present"))).collect();
+        let outcomes = in_parallel((0..8).map(|number| {
+            let (store, token, event) = (db.instance(number), token.clone(), db.event(NOW));
+            let (secret, terms) = (secrets[number].clone(), terms(1_000, Some(&new.secret.id)));
+            async move {
+                let rotating = store.rotate_token_within(&token.user_id, &token.id, &secret, DAY, &terms, &event);
+                (number, rotating.await.unwrap())
+            }
+        }))
+        .await;
+        let rotated: Vec<_> =
+            outcomes.iter().filter(|(_, outcome)| matches!(outcome, RotationOutcome::Rotated(_))).collect();
+        assert_eq!(rotated.len(), 1, "round {round}: {outcomes:?}");
+        assert_eq!(outcomes.iter().filter(|(_, outcome)| *outcome == RotationOutcome::Replaced).count(), 7);
+        new.secret = secrets[rotated[0].0].clone();
+        assert_eq!(valid_until(db, &new.secret).await, Some(None), "what they were told is the present one");
+    }
+}
+
+/// Many rounds of 16 parallel creations and rotations, by two instances, with room for one of them.
+pub(crate) async fn of_parallel_creations_and_rotations_at_the_limit_one_succeeds(db: &Database) {
+    for round in 0..25 {
+        let user = db.user(&format!("person{round}@example.com")).await;
+        let token = db.token(&user).await;
+        let done = in_parallel((0..16).map(|number| {
+            let (store, token, event) = (db.instance(number), token.clone(), db.event(NOW));
+            let (new, secret) = (db.new_token(&user), db.new_secret(&seal_key("present")));
+            async move {
+                if number % 4 < 2 {
+                    let limits = store::CreationLimits { creations: Limit::per_day(2), max_active: 500 };
+                    let outcome = store.create_token(&new, &limits, &event).await.unwrap();
+                    return matches!(outcome, store::CreationOutcome::Created(_));
+                }
+                let terms = terms(2, None);
+                let outcome =
+                    store.rotate_token_within(&token.user_id, &token.id, &secret, DAY, &terms, &event).await.unwrap();
+                matches!(outcome, RotationOutcome::Rotated(_))
+            }
+        }))
+        .await;
+        assert_eq!(done.iter().filter(|done| **done).count(), 1, "round {round}");
+    }
 }
 
 pub(crate) async fn parallel_rotations_leave_one_present_secret(db: &Database) {
