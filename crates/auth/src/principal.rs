@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use auth_api::ErrorCode;
 use domain::audit::Actor;
 use domain::{AllowedIps, ClientInfo, EventId, Scopes, SessionId, Timestamp, TokenSecretId, UserId};
-use store::NewEvent;
+use store::{NewEvent, Shown};
 use web::ApiError;
 
 /// A caller who acts for a user. Made by the extractors of `http::caller` and nowhere else.
@@ -37,6 +37,12 @@ impl Principal {
     /// An audit event of something that this caller does now.
     pub(crate) fn event(&self, id: EventId, at: Timestamp) -> NewEvent {
         NewEvent { id, at, actor: self.actor.clone(), client: self.client.clone(), metadata: BTreeMap::new() }
+    }
+
+    /// By what the caller came, if by something that ends: looked at again where a secret is made.
+    pub(crate) fn shown(&self) -> Option<Shown> {
+        let secret = self.bounds.as_ref().map(|bounds| Shown::Secret(bounds.secret_id.clone()));
+        secret.or_else(|| self.actor.session_id.clone().map(Shown::Session))
     }
 
     /// Whether the caller may do what `scope` names.

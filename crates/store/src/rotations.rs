@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use domain::audit::EventType;
-use domain::{Limit, Timestamp, TokenId, TokenSecretId, UserId};
+use domain::{Limit, Timestamp, TokenId, UserId};
 use sqlx::AnyConnection;
 
 use crate::audit::{NewEvent, record};
 use crate::owed_marks::{MarkedCredential, owe};
+use crate::shown::{Shown, Standing, standing};
 use crate::tokens::{NewTokenSecret, Token, creation_reset, find, insert_secret};
 use crate::transaction::transaction;
 use crate::{Store, StoreError, users};
@@ -17,9 +18,9 @@ use crate::{Store, StoreError, users};
 pub struct RotationTerms {
     /// Creations and rotations in any window.
     pub creations: Limit,
-    /// The secret by which the caller came, if it was by one. It must be the present one of its token: whoever has one
-    /// that was replaced must not replace what its owner has now.
-    pub shown: Option<TokenSecretId>,
+    /// By what the caller came, if by something that ends. A secret must be the present one of its token: whoever has
+    /// one that was replaced must not replace what its owner has now.
+    pub shown: Option<Shown>,
 }
 
 /// What became of a rotation.
@@ -32,8 +33,10 @@ pub enum RotationOutcome {
         /// When the next is admitted.
         reset_at: Timestamp,
     },
-    /// The secret by which the caller came is no token's present one.
+    /// The secret by which the caller came has been replaced.
     Replaced,
+    /// That by which the caller came has ended.
+    Gone,
     /// The user has no such token, or is gone or disabled.
     NoToken,
 }
@@ -68,18 +71,18 @@ impl Store {
         event: &NewEvent,
     ) -> Result<RotationOutcome, StoreError> {
         transaction!(self, |tx| {
-            // From here on nobody else creates or rotates a token of the user's, so what is asked below stays so: of two
-            // who rotate by the same secret, the second finds that it has been replaced.
+            // From here on nobody else creates or rotates a token of the user's, so what is asked below stays so: of
+            // two who rotate by the same secret, the second finds that it has been replaced.
             match users::lock(tx, user_id).await? {
                 Some(user) if user.disabled_at.is_none() => {}
                 _ => return Ok(RotationOutcome::NoToken),
             }
-            if let Some(shown) = &terms.shown
-                && !is_present(tx, shown).await?
-            {
-                return Ok(RotationOutcome::Replaced);
+            match standing(tx, terms.shown.as_ref(), user_id, event.at).await? {
+                Standing::Good => {}
+                Standing::Replaced => return Ok(RotationOutcome::Replaced),
+                Standing::Gone => return Ok(RotationOutcome::Gone),
             }
-            if let Some(reset_at) = creation_reset(tx, user_id, terms.creations, event.at).await? {
+            if let Some(reset_at) = creation_reset(&mut *tx, user_id, terms.creations, event.at).await? {
                 return Ok(RotationOutcome::CreationLimit { reset_at });
             }
             let rotated = replace_secret(tx, user_id, id, secret, grace, event).await?;
@@ -127,10 +130,4 @@ async fn replace_secret(
     record(tx, EventType::TokenRotated, Some(user_id), &event).await?;
     owe(tx, &MarkedCredential::Token(id.clone()), event.at).await?;
     Ok(Some(token))
-}
-
-/// Whether the secret is there and no rotation has replaced it.
-async fn is_present(tx: &mut AnyConnection, id: &TokenSecretId) -> Result<bool, StoreError> {
-    let row = sqlx::query("SELECT id FROM token_secrets WHERE id = $1 AND valid_until IS NULL");
-    Ok(row.bind(id.as_str()).fetch_optional(tx).await?.is_some())
 }

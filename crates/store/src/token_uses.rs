@@ -48,8 +48,8 @@ pub struct TokenUse {
     pub event_id: EventId,
 }
 
-/// Of what is noted about uses, not decided, so many events of a kind are written for a user in 24 hours: each use may be
-/// one, and the log keeps them for ever. Instances that write at once may each write one more.
+/// Of what is noted about uses, so many events of a kind are written for a user in 24 hours: each use may be one, and
+/// the log keeps them for ever. Instances that write at once may each write one more.
 pub const NOTED_PER_DAY: i64 = 1_000;
 const DAY: Duration = Duration::from_hours(24);
 

@@ -11,6 +11,7 @@ use sqlx::any::AnyRow;
 use crate::audit::{NewEvent, record};
 use crate::owed_marks::{MarkedCredential, owe};
 use crate::rows::{Columns, app, millis};
+use crate::shown::{Shown, Standing, standing};
 use crate::transaction::transaction;
 use crate::{Store, StoreError, users};
 
@@ -100,6 +101,8 @@ pub enum CreationOutcome {
     TooManyActive,
     /// There is no such user, or they are disabled.
     NoUser,
+    /// That by which the caller came has ended.
+    CallerGone,
 }
 
 /// Where a user stands with the limits.
@@ -163,9 +166,23 @@ impl Store {
         limits: &CreationLimits,
         event: &NewEvent,
     ) -> Result<CreationOutcome, StoreError> {
+        self.create_token_by(None, new, limits, event).await
+    }
+
+    /// The same, if that by which the caller came has not ended.
+    pub async fn create_token_by(
+        &self,
+        shown: Option<&Shown>,
+        new: &NewToken,
+        limits: &CreationLimits,
+        event: &NewEvent,
+    ) -> Result<CreationOutcome, StoreError> {
         transaction!(self, |tx| {
             if let Some(refusal) = refusal(tx, &new.user_id, limits, event.at).await? {
                 return Ok(refusal);
+            }
+            if standing(tx, shown, &new.user_id, event.at).await? == Standing::Gone {
+                return Ok(CreationOutcome::CallerGone);
             }
             add(tx, new, event).await
         })
@@ -192,6 +209,17 @@ impl Store {
         .fetch_one(self.reader())
         .await?;
         Ok(CreationState { used: row.count("used")?, oldest: row.opt_time("oldest")?, active: row.count("active")? })
+    }
+
+    /// When the user's next creation or rotation is admitted, if it is not now; by what has been committed, for a
+    /// friendly answer beforehand.
+    pub async fn creation_reset(
+        &self,
+        user_id: &UserId,
+        limit: Limit,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        creation_reset(self.reader(), user_id, limit, now).await
     }
 
     /// The user's tokens, newest first, expired ones included.
@@ -250,7 +278,7 @@ pub(crate) async fn refusal(
         Some(user) if user.disabled_at.is_none() => {}
         _ => return Ok(Some(CreationOutcome::NoUser)),
     }
-    if let Some(reset_at) = creation_reset(tx, user_id, limits.creations, now).await? {
+    if let Some(reset_at) = creation_reset(&mut *tx, user_id, limits.creations, now).await? {
         return Ok(Some(CreationOutcome::CreationLimit { reset_at }));
     }
     let active = count_active(tx, user_id, now).await?;
@@ -273,7 +301,7 @@ pub(crate) async fn add(
 
 /// When the next creation or rotation is admitted, if it is not now: when the `count`-th newest leaves the window.
 pub(crate) async fn creation_reset(
-    tx: &mut AnyConnection,
+    executor: impl sqlx::AnyExecutor<'_>,
     user_id: &UserId,
     limit: Limit,
     now: Timestamp,
@@ -284,7 +312,7 @@ pub(crate) async fn creation_reset(
         .bind(EventType::TokenRotated.as_str())
         .bind(now.minus(limit.window).as_millis())
         .bind(i64::from(limit.count.saturating_sub(1)))
-        .fetch_optional(tx)
+        .fetch_optional(executor)
         .await?;
     row.map(|row| Ok(row.time("at")?.plus(limit.window))).transpose()
 }

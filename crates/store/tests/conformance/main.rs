@@ -136,6 +136,8 @@ conformance! {
         rotations_count_as_creations,
         a_user_rotates_within_the_limit_of_creations,
         a_replaced_secret_replaces_nothing,
+        what_has_ended_makes_no_secret,
+        what_is_made_beside_an_end_is_there_when_the_end_is_answered,
         the_secret_that_ends_first_is_found,
         of_parallel_rotations_by_one_secret_one_succeeds,
         of_parallel_creations_and_rotations_at_the_limit_one_succeeds,
@@ -175,6 +177,7 @@ conformance! {
         limits_on_creation_hold_at_both_steps,
         a_form_decides_once_in_its_users_name,
         pairings_that_are_over_go_in_batches,
+        a_session_that_has_ended_lets_nothing_in,
     }
     wallets {
         a_signed_challenge_signs_in_once,
