@@ -101,8 +101,10 @@ impl Secrets {
 pub struct Limits {
     /// Requests a minute for each credential.
     pub token: Limit,
-    /// Creations a user may make in any 24 hours.
+    /// Creations and rotations of tokens that a user may make in any 24 hours.
     pub creations_per_day: u32,
+    /// Token exchanges of a user.
+    pub exchanges: Limit,
     /// Tokens a user may have that have not expired.
     pub max_active_tokens: u32,
     /// SMS that are sent in one day of UTC, to whomever: they cost money.
@@ -120,6 +122,7 @@ impl Default for Limits {
         Self {
             token: Limit::per_minute(1000),
             creations_per_day: 50,
+            exchanges: Limit::per_minute(60),
             max_active_tokens: 500,
             sms_per_day: 1000,
             strict: Limit { count: 5, window: Duration::from_mins(15) },

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
-use domain::{Chance, Clock, DigestKey, EventId};
-use limiter::{Limiter, LimiterState, Marked, Redis};
+use domain::{Chance, Clock, DigestKey, EventId, Limit};
+use limiter::{Limiter, LimiterState, Marked, Redis, Verdict};
 use secrecy::{ExposeSecret, SecretString};
 use store::{MarkedCredential, Store, StoreError};
 use web::ApiError;
@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::hashing::Hasher;
 use crate::keys::{KeyRing, RefreshKey, Seal, ServiceKeys, reseal};
 use crate::look::Looked;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Refused};
 use crate::notify::{Mailer, Outbox, SmsSender, Templates};
 use crate::sign_in::oauth;
 use crate::tokens::{LeakReports, MARK_LIFETIME, OlderTokens, Recovery, Validator, ValidatorParts};
@@ -141,6 +141,19 @@ impl AuthService {
         });
         auth.look().await?;
         Ok(auth)
+    }
+
+    /// Counts something that somebody does, from wherever they do it: many addresses must not allow one account more, since
+    /// each time is an event in the audit log. See `docs/decisions/0028-bounds-travel-whole.md`.
+    pub(crate) async fn admit_from_anywhere(&self, key: &str, limit: Limit) -> Result<(), ApiError> {
+        let at = self.clock.moment();
+        match self.limiter.admit(key, limit, at.steady).await.on_the_wall(at) {
+            Verdict::Admitted(_) => Ok(()),
+            Verdict::Refused { retry_at, .. } => {
+                self.metrics.refused(Refused::Caller);
+                Err(ApiError::rate_limited("Too many requests; try again later", retry_at, at.wall))
+            }
+        }
     }
 
     /// Does what ends these credentials or makes them worth less: when this returns, no instance trusts a copy of them.

@@ -1,6 +1,6 @@
 //! Finding a token by its secret.
 
-use domain::{Digest, DigestKeyId, Timestamp, TokenSecretId};
+use domain::{Digest, DigestKeyId, Timestamp, TokenId, TokenSecretId};
 use sqlx::any::AnyRow;
 
 use crate::rows::Columns;
@@ -96,6 +96,25 @@ impl Store {
     /// The token with this secret, if it still has it.
     pub async fn find_token_by_secret(&self, id: &TokenSecretId) -> Result<Option<FoundToken>, StoreError> {
         let row = sqlx::query(found_token!("s.id = $1")).bind(id.as_str()).fetch_optional(self.reader()).await?;
+        row.as_ref().map(FoundToken::from_row).transpose()
+    }
+
+    /// The token with that of its secrets which ends first: the present one, unless a rotation has left another that
+    /// still works at `now`.
+    pub async fn find_token_by_first_secret_to_end(
+        &self,
+        id: &TokenId,
+        now: Timestamp,
+    ) -> Result<Option<FoundToken>, StoreError> {
+        // Where NULL belongs in an order, the databases do not agree.
+        let row = sqlx::query(found_token!(
+            "t.id = $1 AND (s.valid_until IS NULL OR s.valid_until > $2) \
+             ORDER BY CASE WHEN s.valid_until IS NULL THEN 1 ELSE 0 END, s.valid_until LIMIT 1"
+        ))
+        .bind(id.as_str())
+        .bind(now.as_millis())
+        .fetch_optional(self.reader())
+        .await?;
         row.as_ref().map(FoundToken::from_row).transpose()
     }
 

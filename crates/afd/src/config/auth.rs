@@ -228,11 +228,12 @@ fn refresh_secret(source: &mut Source, service_jwt: &[SecretString]) -> Option<S
 }
 
 fn limits(source: &mut Source) -> Limits {
-    let Limits { token, creations_per_day, max_active_tokens, sms_per_day, strict, standard, relaxed } =
+    let Limits { token, creations_per_day, exchanges, max_active_tokens, sms_per_day, strict, standard, relaxed } =
         Limits::default();
     Limits {
         token: Limit::per_minute(source.number("RATE_LIMIT_TOKEN_PER_MINUTE", token.count, 1, 10_000_000)),
         creations_per_day: source.number("RATE_LIMIT_TOKEN_CREATION_PER_DAY", creations_per_day, 1, 10_000_000),
+        exchanges: source.read_or("RATE_LIMIT_TOKEN_EXCHANGE", exchanges, str::parse),
         max_active_tokens: source.number("MAX_ACTIVE_TOKENS", max_active_tokens, 1, 10_000_000),
         sms_per_day: source.number("SMS_DAILY_CAP", sms_per_day, 1, 10_000_000),
         strict: source.read_or("RATE_LIMIT_STRICT", strict, str::parse),

@@ -9,6 +9,7 @@ use domain::Timestamp;
 use limiter::Quota;
 use web::RequestId;
 
+use crate::keys::NarrowedClaims;
 use crate::tokens::Credential;
 
 /// A [`ValidReply`](auth_api::ValidReply). All of it but its last field is the same each time and is kept with the cached
@@ -20,6 +21,24 @@ pub(super) fn valid(credential: &Credential, quota: Quota) -> Vec<u8> {
     write_rate_limit(&mut json, quota);
     json.push(b'}');
     json
+}
+
+/// Adds the [`Bounds`](auth_api::Bounds) to a [`ValidReply`].
+pub(super) fn add_bounds(credential: &Credential, reply: &mut Vec<u8>) {
+    reply.pop();
+    reply.extend_from_slice(br#","bounds":{"#);
+    // The characters of ids are written as they are.
+    if let Some(secret_id) = &credential.secret_id {
+        reply.extend_from_slice(br#""secretId":""#);
+        reply.extend_from_slice(secret_id.as_str().as_bytes());
+        reply.push(b'"');
+    }
+    // Only a token is narrowed, and it has a secret.
+    if let Some(audience) = credential.narrowed().and_then(NarrowedClaims::audience) {
+        reply.extend_from_slice(br#","audience":"#);
+        serde_json::to_writer(&mut *reply, audience).expect("memory takes what is written, and texts are JSON");
+    }
+    reply.extend_from_slice(b"}}");
 }
 
 /// What an [`InvalidReply`](auth_api::InvalidReply) says besides, with `RATE_LIMIT_EXCEEDED`.

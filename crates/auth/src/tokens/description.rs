@@ -39,6 +39,7 @@ pub(super) fn describe(described: Described<'_>) -> Box<[u8]> {
         expires_at,
         rate_limit: RateLimit { limit: 0, remaining: 0, reset_at: Timestamp::from_millis(0) },
         user: None,
+        bounds: None,
     };
     let mut json = serde_json::to_vec(&reply).expect("texts, numbers and lists are JSON");
     let last = json.windows(LAST_FIELD.len()).rposition(|text| text == LAST_FIELD).expect("it is the last field");

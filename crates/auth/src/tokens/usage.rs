@@ -7,7 +7,7 @@ use std::hash::{Hash, Hasher};
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use domain::audit::{Actor, EventType};
+use domain::audit::Actor;
 use domain::{Chance, ClientInfo, EventId, SessionId, Timestamp, UserId};
 use store::{NewEvent, Store, StoreError, TokenUse};
 
@@ -194,7 +194,7 @@ impl UsageLog {
             store.record_token_uses(&uses).await?;
             store.touch_sessions(&seen).await?;
             while let [(_, user_id, event), rest @ ..] = unwritten {
-                store.append_event(EventType::TokenLimited, Some(user_id), event).await?;
+                store.record_token_limited(user_id, event).await?;
                 unwritten = rest;
             }
             Ok(())

@@ -123,6 +123,7 @@ conformance! {
         uses_are_merged,
         uses_of_many_tokens_are_noted_at_once,
         a_new_address_is_written_down,
+        a_thousand_new_addresses_a_day_are_written_down,
     }
     token_limits {
         creations_are_limited_and_deleting_gives_none_back,
@@ -144,7 +145,14 @@ conformance! {
         rotation_replaces_the_secret,
         rotation_with_a_grace_keeps_the_old_secret_for_it,
         a_later_rotation_never_prolongs_a_grace,
-        rotation_is_no_creation,
+        rotations_count_as_creations,
+        a_user_rotates_within_the_limit_of_creations,
+        a_replaced_secret_replaces_nothing,
+        what_has_ended_makes_no_secret,
+        what_is_made_beside_an_end_is_there_when_the_end_is_answered,
+        the_secret_that_ends_first_is_found,
+        of_parallel_rotations_by_one_secret_one_succeeds,
+        of_parallel_creations_and_rotations_at_the_limit_one_succeeds,
         parallel_rotations_leave_one_present_secret,
         secrets_of_other_keys_are_candidates_until_resealed,
         candidates_are_read_page_by_page,
@@ -202,6 +210,7 @@ conformance! {
         limits_on_creation_hold_at_both_steps,
         a_form_decides_once_in_its_users_name,
         pairings_that_are_over_go_in_batches,
+        a_session_that_has_ended_lets_nothing_in,
     }
     wallets {
         a_signed_challenge_signs_in_once,
