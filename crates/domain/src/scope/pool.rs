@@ -68,7 +68,8 @@ mod tests {
         drop(first);
         assert_eq!(pool.share(scopes("a:b c")), scopes("a:b c"), "nobody's copy");
         pool.sweep();
-        assert_eq!((pool.lock().len(), pool.lock().capacity()), (0, 0));
+        let sets = pool.lock();
+        assert_eq!((sets.len(), sets.capacity()), (0, 0));
     }
 
     #[test]
