@@ -320,7 +320,7 @@ async fn a_call_by_a_credential_that_has_ended_is_refused() {
     let bobs = secret_id(&world, &world.token(&bob).await.secret).await;
     let by_token = || world.service_jwt().user(&ann.id).claim("tokenId", pat.id.as_str());
     let by_session = || world.service_jwt().user(&ann.id).claim("sessionId", session.as_str());
-    let (past, future) = (json!(world.now()), json!(world.now().plus(SECOND)));
+    let (over, future) = (json!(world.now()), json!(world.now().plus(SECOND)));
 
     for good in [
         by_token().claim("secretId", secret.as_str()),
@@ -335,11 +335,11 @@ async fn a_call_by_a_credential_that_has_ended_is_refused() {
         by_token().claim("secretId", others.as_str()),
         by_token().claim("secretId", bobs.as_str()),
         by_token().claim("secretId", "unknown"),
-        by_token().claim("secretId", secret.as_str()).claim("expiresAt", past.clone()),
+        by_token().claim("secretId", secret.as_str()).claim("expiresAt", over.clone()),
         by_token().claim("secretId", secret.as_str()).claim("sessionId", bobs_session.as_str()),
         by_token().claim("secretId", secret.as_str()).claim("audience", json!(["https://api.example.com"])),
         by_token().claim("secretId", secret.as_str()).claim("audience", json!([])),
-        by_session().claim("expiresAt", past),
+        by_session().claim("expiresAt", over),
         world.service_jwt().user(&ann.id).claim("sessionId", bobs_session.as_str()),
         world.service_jwt().user(&ann.id).claim("sessionId", "unknown"),
         // Bounds of a token that nobody names.
