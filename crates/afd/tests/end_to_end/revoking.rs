@@ -144,7 +144,7 @@ impl<'d> Service<'d> {
     async fn commands_hold(&self, states: &[State]) {
         for (number, &state) in states.iter().enumerate() {
             for (place, &(command, takes)) in COMMANDS.iter().enumerate() {
-                let rounds = if matches!(state, State::Running | State::Busy) { 4 } else { 1 };
+                let rounds = if matches!(state, State::Running | State::Busy) { 3 } else { 1 };
                 for round in 0..rounds {
                     let person = self.person(&format!("p{number}-{place}-{round}@example.com")).await;
                     self.command_holds(command, takes, state, &person).await;
