@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use domain::audit::Actor;
 use domain::{ClientInfo, EventId};
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, TryFutureExt};
 use store::{NewEvent, StoreError};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -20,6 +20,8 @@ const RENEW_EVERY: Duration = Duration::from_millis(200);
 const FLUSH_EVERY: Duration = Duration::from_secs(2);
 /// What other processes wrote is noticed so soon; thrice within [`limiter::TRUST`].
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// With readers at every moment SQLite's log grows meanwhile by as much as is written in so long.
+const WAL_EVERY: Duration = Duration::from_secs(2);
 const SEAL_EVERY: Duration = Duration::from_millis(500);
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
 /// A key that another instance made is noticed so soon, if no JWT of it comes before.
@@ -52,7 +54,7 @@ struct Chore {
     work: for<'a> fn(&'a AuthService) -> BoxFuture<'a, Result<(), StoreError>>,
 }
 
-const CHORES: [Chore; 9] = [
+const CHORES: [Chore; 10] = [
     Chore {
         what: "looking at owed marks",
         first: Duration::ZERO,
@@ -73,6 +75,12 @@ const CHORES: [Chore; 9] = [
     },
     Chore { what: "renewing copies", first: RENEW_EVERY, every: RENEW_EVERY, work: |auth| auth.renew_copies().boxed() },
     Chore { what: "writing down uses", first: FLUSH_EVERY, every: FLUSH_EVERY, work: |auth| auth.flush_some().boxed() },
+    Chore {
+        what: "shortening the database's log",
+        first: WAL_EVERY,
+        every: WAL_EVERY,
+        work: |auth| auth.store.shorten_wal().map_ok(drop).boxed(),
+    },
     Chore { what: "sealing the audit chain", first: SEAL_EVERY, every: SEAL_EVERY, work: |auth| auth.seal().boxed() },
     Chore { what: "sweeping the limiter", first: SWEEP_EVERY, every: SWEEP_EVERY, work: |auth| auth.sweep().boxed() },
     Chore {
