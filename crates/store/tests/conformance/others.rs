@@ -8,11 +8,7 @@ use crate::database::{Database, MINUTE, NOW, digest, seal_key};
 const ANN: &str = "ann@example.com";
 
 fn link(code: &str) -> LinkSecret {
-    LinkSecret {
-        purpose: CodePurpose::SignInByEmail,
-        digest: digest(&["link", ANN, code]),
-        max_attempts: 3,
-    }
+    LinkSecret { purpose: CodePurpose::SignInByEmail, digest: digest(&["link", ANN, code]), max_attempts: 3 }
 }
 
 pub(crate) async fn a_mails_link_signs_in_once(db: &Database) {
@@ -52,10 +48,10 @@ pub(crate) async fn what_an_older_key_sealed_is_sealed_anew_unless_it_has_change
     let anew: Vec<_> = found.into_iter().map(|seal| (seal, "anew".to_owned())).collect();
     db.store.reseal(&anew, new.id()).await.unwrap();
     let left = db.store.list_foreign_seals(new.id()).await.unwrap();
-    assert_eq!(left.iter().map(|seal| (seal.name.as_str(), seal.sealed.as_str())).collect::<Vec<_>>(), [(
-        bob.id.as_str(),
-        "changed"
-    )]);
+    assert_eq!(
+        left.iter().map(|seal| (seal.name.as_str(), seal.sealed.as_str())).collect::<Vec<_>>(),
+        [(bob.id.as_str(), "changed")]
+    );
 }
 
 pub(crate) async fn an_account_has_credentials_and_failures(db: &Database) {
