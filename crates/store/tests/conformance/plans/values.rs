@@ -1,6 +1,8 @@
 //! Values for a statement's parameters, told by the columns that they are compared with.
 
-/// An account with some ten rows in every table; so are called its row in each of them, and all that is unique there.
+use std::collections::HashSet;
+
+/// An account with a few rows in every table; so are called its row in each of them, and all that is unique there.
 pub(super) const ORDINARY: &str = "r5";
 /// The account with most events, tokens and sessions.
 pub(super) const LARGE: &str = "r0";
@@ -8,21 +10,21 @@ pub(super) const LARGE: &str = "r0";
 /// Events happened at the milliseconds from 0 on, one each; this is a little before the last of them.
 const RECENTLY: i64 = 999_900;
 
-/// The statement with its `$n` replaced.
-pub(super) fn fill_in(sql: &str, account: &str) -> String {
+/// The statement with its `$n` replaced; `numbers` are the columns that hold some.
+pub(super) fn fill_in(sql: &str, account: &str, numbers: &HashSet<String>) -> String {
     let mut text = String::new();
     let mut rest = sql;
     while let Some(place) = rest.find('$') {
         text += &rest[..place];
         let digits = rest[place + 1..].chars().take_while(char::is_ascii_digit).count();
         let number: usize = rest[place + 1..=place + digits].parse().unwrap();
-        text += &value(sql, number, account);
+        text += &value(sql, number, account, numbers);
         rest = &rest[place + 1 + digits..];
     }
     text + rest
 }
 
-fn value(sql: &str, number: usize, account: &str) -> String {
+fn value(sql: &str, number: usize, account: &str, numbers: &HashSet<String>) -> String {
     let parameter = format!("${number}");
     let places = sql.match_indices(&parameter).map(|(place, _)| place);
     let places: Vec<_> = places
@@ -32,17 +34,21 @@ fn value(sql: &str, number: usize, account: &str) -> String {
     let condition = sql.find(" WHERE ").unwrap_or(usize::MAX);
     let place = places.iter().find(|&&place| place > condition).or(places.first()).copied().unwrap();
     if is_inserted(sql, place) {
-        return inserted(sql, place, account);
+        return inserted(sql, place, account, numbers);
+    }
+    if sql[place + parameter.len()..].starts_with(" AS BIGINT") {
+        return RECENTLY.to_string();
     }
     let (column, operator) = compared(&sql[..place]);
-    of_column(&column, &operator, account)
+    of_column(&column, &operator, account, numbers)
 }
 
 /// The column and the operator before the parameter.
 fn compared(before: &str) -> (String, String) {
+    let is_list = |right: &str| right.chars().all(|letter| letter.is_ascii_digit() || "$, ".contains(letter));
     // `(at, id) < ($2, $3)`
     if let Some((left, right)) = before.rsplit_once(") < (")
-        && !right.contains(')')
+        && is_list(right)
     {
         let columns = left.rsplit_once('(').unwrap().1;
         let column = columns.split(", ").nth(right.matches(',').count()).unwrap();
@@ -50,7 +56,7 @@ fn compared(before: &str) -> (String, String) {
     }
     // `s.digest IN ($1, $2`
     if let Some((left, right)) = before.rsplit_once(" IN (")
-        && !right.contains(')')
+        && is_list(right)
     {
         return (name(left.rsplit(' ').next().unwrap()), "=".to_owned());
     }
@@ -68,23 +74,25 @@ fn name(column: &str) -> String {
 }
 
 fn is_inserted(sql: &str, place: usize) -> bool {
-    let ends = [sql.find(" ON CONFLICT"), sql.find(" WHERE ")].into_iter().flatten().min().unwrap_or(sql.len());
-    sql.starts_with("INSERT INTO") && place < ends
+    let before = sql[..place].trim_end();
+    sql.starts_with("INSERT INTO") && [",", "(", " SELECT"].iter().any(|end| before.ends_with(end))
 }
 
-fn inserted(sql: &str, place: usize, account: &str) -> String {
+fn inserted(sql: &str, place: usize, account: &str, numbers: &HashSet<String>) -> String {
     let (columns, _) = sql.split_once(") ").unwrap();
     let columns: Vec<_> = columns.split_once('(').unwrap().1.split(", ").collect();
     let start = sql.find("VALUES (").or_else(|| sql.find(") SELECT ").map(|place| place + 2)).unwrap();
-    let column = columns.get(sql[start..place].matches(',').count()).copied().unwrap_or_default();
-    match column {
+    // There may be several rows.
+    match columns[sql[start..place].matches(',').count() % columns.len()] {
         "user_id" | "token_id" | "pairing_id" => format!("'{account}'"),
-        "id" | "digest" | "credential" | "kid" | "identifier" | "subject" | "user_code" => "'new'".to_owned(),
-        column => of_column(column, "", account),
+        "id" | "digest" | "link_digest" | "credential" | "kid" | "identifier" | "subject" | "user_code" => {
+            "'new'".to_owned()
+        }
+        column => of_column(column, "", account, numbers),
     }
 }
 
-fn of_column(column: &str, operator: &str, account: &str) -> String {
+fn of_column(column: &str, operator: &str, account: &str, numbers: &HashSet<String>) -> String {
     let text = match (column, operator) {
         (_, "LIMIT") => return "100".to_owned(),
         (_, "OFFSET") => return "49".to_owned(),
@@ -100,32 +108,8 @@ fn of_column(column: &str, operator: &str, account: &str) -> String {
         ("expires_at" | "consumed_at" | "ends" | "retires_at", "<") => return "100".to_owned(),
         ("seq", ">") => return "979999".to_owned(),
         ("seq", _) => return "999999".to_owned(),
-        (column, _) if is_number(column) => return RECENTLY.to_string(),
+        (column, _) if numbers.contains(column) => return RECENTLY.to_string(),
         _ => account,
     };
     format!("'{text}'")
 }
-
-fn is_number(column: &str) -> bool {
-    column.ends_with("_at") || column.ends_with("_until") || NUMBERS.contains(&column)
-}
-
-const NUMBERS: &[&str] = &[
-    "ends",
-    "seq",
-    "last_seq",
-    "attempts",
-    "generation",
-    "version",
-    "lock_version",
-    "imports",
-    "imported_in",
-    "day",
-    "sent",
-    "verified",
-    "is_primary",
-    "email_verified",
-    "phone_verified",
-    "last_step",
-    "operator_writes",
-];
