@@ -101,7 +101,7 @@ impl AuthClient {
         mut request: Request<Full<Bytes>>,
         understand: impl FnOnce(&Reply) -> Result<T, Unavailable>,
     ) -> Result<T, Unavailable> {
-        let Some(permit) = self.breaker.admit(self.clock.now()) else {
+        let Some(permit) = self.breaker.admit(self.clock.steady()) else {
             self.metrics.refused();
             return Err(Unavailable::BreakerOpen);
         };
@@ -123,7 +123,7 @@ impl AuthClient {
             Ok(_) => permit.succeeded(),
             Err(error) => {
                 tracing::warn!(path, %error, cause = %cause(error), "call to the auth service failed");
-                permit.failed(self.clock.now());
+                permit.failed(self.clock.steady());
             }
         }
         outcome

@@ -1,7 +1,7 @@
 //! What happens beside requests: uses written down, the audit chain sealed, leftovers removed.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use domain::audit::Actor;
@@ -14,14 +14,14 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::AuthService;
-use crate::tokens::MARK_LIFETIME;
 
 const RENEW_EVERY: Duration = Duration::from_millis(200);
 const FLUSH_EVERY: Duration = Duration::from_secs(2);
-/// What other processes wrote is noticed so soon; thrice within [`limiter::TRUST`].
-const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// With readers at every moment SQLite's log grows meanwhile by as much as is written in so long.
 const WAL_EVERY: Duration = Duration::from_secs(2);
+/// What was taken away elsewhere is noticed so soon; six times within [`TRUST`](crate::TRUST).
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+const IMPORTS_EVERY: Duration = Duration::from_millis(500);
 const SEAL_EVERY: Duration = Duration::from_millis(500);
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
 /// A key that another instance made is noticed so soon, if no JWT of it comes before.
@@ -34,8 +34,6 @@ const FIRST_CLEANING_AFTER: Duration = Duration::from_mins(5);
 const BATCH: u32 = 500;
 /// Expired tokens stay visible to their owner for so long.
 const EXPIRED_TOKENS_KEPT: Duration = Duration::from_hours(30 * 24);
-/// Owed marks are kept for so long after their end, whatever clocks they were written by.
-const MARKS_KEPT: Duration = Duration::from_mins(10);
 /// Spent codes and ended sessions are kept for so long, for whoever looks into what happened.
 const SPENT_KEPT: Duration = Duration::from_hours(24);
 
@@ -54,23 +52,17 @@ struct Chore {
     work: for<'a> fn(&'a AuthService) -> BoxFuture<'a, Result<(), StoreError>>,
 }
 
-const CHORES: [Chore; 10] = [
+const CHORES: [Chore; 9] = [
     Chore {
-        what: "looking at owed marks",
+        what: "looking at what was taken away",
         first: Duration::ZERO,
         every: LOOK_EVERY,
-        work: |auth| auth.look_at_owed_marks().boxed(),
-    },
-    Chore {
-        what: "looking for foreign writes",
-        first: LOOK_EVERY,
-        every: LOOK_EVERY,
-        work: |auth| auth.look_for_foreign_writes().boxed(),
+        work: |auth| auth.look().boxed(),
     },
     Chore {
         what: "looking for imported tokens",
-        first: LOOK_EVERY,
-        every: LOOK_EVERY,
+        first: IMPORTS_EVERY,
+        every: IMPORTS_EVERY,
         work: |auth| auth.look_for_imports().boxed(),
     },
     Chore { what: "renewing copies", first: RENEW_EVERY, every: RENEW_EVERY, work: |auth| auth.renew_copies().boxed() },
@@ -113,7 +105,11 @@ impl Background {
             let _ = task.await;
         }
         self.auth.finish_leak_reports().await;
-        for (what, outcome) in [("uses", self.auth.flush().await), ("audit chain", self.auth.seal().await)] {
+        for (what, outcome) in [
+            ("uses", self.auth.flush().await),
+            ("audit chain", self.auth.seal().await),
+            ("leave", self.auth.take_leave().await),
+        ] {
             if let Err(error) = outcome {
                 tracing::error!(%error, what, "could not be written at shutdown");
             }
@@ -162,23 +158,9 @@ impl AuthService {
         Ok(())
     }
 
-    /// Forgets all copies when another process has written to the database: it cannot set marks in this one.
-    pub async fn look_for_foreign_writes(&self) -> Result<(), StoreError> {
-        let now = self.store.foreign_writes().await?;
-        let before = self.foreign_writes.lock().unwrap_or_else(PoisonError::into_inner).replace(now);
-        if before != Some(now) {
-            // The keys first: a copy that is made in between must not rest on one that has just been ended.
-            let reloaded = self.validator.keys.reload().await;
-            self.validator.forget_all();
-            self.descriptions.forget_all();
-            return reloaded;
-        }
-        Ok(())
-    }
-
     /// Reads the signing keys that other instances or an operator have made, and makes the next one when it is time.
     pub async fn look_after_keys(&self) -> Result<(), StoreError> {
-        self.validator.keys.reload().await?;
+        self.validator.keys.reload(&*self.clock).await?;
         self.validator.keys.rotate_if_due(self.clock.now()).await
     }
 
@@ -192,23 +174,12 @@ impl AuthService {
         self.validator.renew_copies().await
     }
 
-    /// Distrusts all copies of what the database says was ended or changed. Until this has been done, and whenever it
-    /// has not been for a second and a half, an instance that shares a Redis trusts no copy at all.
-    pub async fn look_at_owed_marks(&self) -> Result<(), StoreError> {
-        let (looking, now) = (Instant::now(), self.clock.now());
-        for credential in self.store.owed_marks(now).await? {
-            self.validator.limiter.mark_stale_here(&credential, i64::MAX, MARK_LIFETIME, now);
-        }
-        self.validator.limiter.has_looked(looking);
-        Ok(())
-    }
-
-    async fn sweep(&self) -> Result<(), StoreError> {
-        let now = self.clock.now();
+    /// Drops from memory what has ended, and from the database the marks that nobody needs any more.
+    pub async fn sweep(&self) -> Result<(), StoreError> {
+        let now = self.clock.steady();
         self.limiter.sweep(now);
         self.validator.limiter.sweep(now);
-        while self.store.purge_owed_marks(now.minus(MARKS_KEPT), BATCH).await? == u64::from(BATCH) {}
-        Ok(())
+        self.purge_owed_marks().await
     }
 
     /// Removes tokens 30 days after their expiry, and codes, sessions and pairings a day after they were over.

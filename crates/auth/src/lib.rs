@@ -10,6 +10,7 @@ mod config;
 mod hashing;
 mod http;
 mod keys;
+mod look;
 mod metrics;
 mod notify;
 mod operator;
@@ -20,6 +21,7 @@ mod service;
 mod sessions;
 mod sign_in;
 mod tokens;
+mod trust;
 
 pub use background::Background;
 pub use config::{Config, Limits, Secrets};
@@ -34,5 +36,6 @@ pub use service::{AuthService, Parts};
 pub use sign_in::EthereumRpc;
 pub use sign_in::oauth::{AllowedRedirects, OAuth, OAuthProvider, ProviderName, RedirectError};
 pub use tokens::LeakPolicy;
+pub use trust::TRUST;
 
 pub(crate) use service::{address_key, internal};

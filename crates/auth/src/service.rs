@@ -1,19 +1,20 @@
 //! The service's parts, put together.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Arc;
 
 use domain::{Chance, Clock, DigestKey, EventId};
-use limiter::{Limiter, Marked, Redis};
+use limiter::{Limiter, LimiterState, Marked, Redis};
 use secrecy::{ExposeSecret, SecretString};
-use store::{ForeignWrites, MarkedCredential, Store, StoreError};
+use store::{MarkedCredential, Store, StoreError};
 use web::ApiError;
 
 use crate::account::Descriptions;
 use crate::config::Config;
 use crate::hashing::Hasher;
 use crate::keys::{KeyRing, RefreshKey, Seal, ServiceKeys, reseal};
+use crate::look::Looked;
 use crate::metrics::Metrics;
 use crate::notify::{Mailer, Outbox, SmsSender, Templates};
 use crate::sign_in::oauth;
@@ -62,8 +63,8 @@ pub struct AuthService {
     pub(crate) sms: Option<Arc<dyn SmsSender>>,
     pub(crate) templates: Templates,
     pub(crate) outbox: Option<Outbox>,
-    /// What other processes had written when we last looked.
-    pub(crate) foreign_writes: Mutex<Option<ForeignWrites>>,
+    /// What the last look found; held while one is under way.
+    pub(crate) looked: tokio::sync::Mutex<Looked>,
     /// What users see of themselves, by user.
     pub(crate) descriptions: Descriptions,
     /// Names this process among several, in the lease of the audit chain's sealer.
@@ -75,10 +76,6 @@ pub struct AuthService {
 /// Windows that each limiter keeps at most, a few hundred bytes each. Credentials have a limiter of their own: somebody
 /// with many addresses can fill the other one, and must not crowd out customers' tokens with it.
 const LIMITER_CAPACITY: usize = 1_000_000;
-
-/// After so long every instance has looked at the marks that are owed, or trusts no copy: [`limiter::TRUST`], and half a
-/// second for requests that asked just before its end and are being answered.
-pub(crate) const KNOWN_WITHIN: Duration = limiter::TRUST.saturating_add(Duration::from_millis(500));
 
 impl AuthService {
     /// Puts the parts together; makes the signing key where there is none yet.
@@ -115,11 +112,11 @@ impl AuthService {
         let mut process_secret = [0u8; 32];
         chance.with(|rng| rng.fill_bytes(&mut process_secret));
         let validator = Validator::new(validating, recovery, older_tokens, &process_secret);
-        Ok(Arc::new(Self {
+        let auth = Arc::new(Self {
             service_keys: ServiceKeys::new(&config.secrets.service_jwt),
             refresh_key: RefreshKey::new(&config.secrets.refresh_jwt),
             code_digests: derive(&config.secrets.refresh_jwt, "codes"),
-            foreign_writes: Mutex::default(),
+            looked: tokio::sync::Mutex::default(),
             descriptions: Descriptions::default(),
             instance: chance.with(|rng| EventId::generate(rng)).to_string(),
             oauth_requests: oauth::Requests::new(config.oauth.timeout),
@@ -138,7 +135,9 @@ impl AuthService {
             outbox,
             metrics,
             operations,
-        }))
+        });
+        auth.look().await?;
+        Ok(auth)
     }
 
     /// Does what ends these credentials or makes them worth less: when this returns, no instance trusts a copy of them.
@@ -156,10 +155,16 @@ impl AuthService {
 
     /// From now on no copy of these is trusted here, nor, if Redis can be reached, elsewhere; the database decides.
     pub(crate) async fn mark(&self, credentials: &[MarkedCredential]) -> Marked {
-        let mut marked = Marked::Everywhere;
-        for credential in credentials {
-            let (key, now) = (credential.key(), self.clock.now());
-            if self.validator.limiter.mark_stale(&key, i64::MAX, MARK_LIFETIME, now).await == Marked::HereOnly {
+        let (mut marked, now) = (Marked::Everywhere, self.clock.steady());
+        let owners: HashSet<_> = credentials.iter().filter_map(MarkedCredential::owner).cloned().collect();
+        if !owners.is_empty() {
+            self.validator.forget_owned_by(&owners);
+            marked = Marked::HereOnly;
+        }
+        for credential in credentials.iter().filter(|credential| credential.owner().is_none()) {
+            if self.validator.limiter.mark_stale(&credential.key(), i64::MAX, MARK_LIFETIME, now).await
+                == Marked::HereOnly
+            {
                 marked = Marked::HereOnly;
             }
         }
@@ -170,11 +175,20 @@ impl AuthService {
     /// in the database since.
     ///
     /// Once more in Redis, although they were marked before: a mark that was lost with a master since would be missed
-    /// by instances that have not looked into the database yet. Where Redis cannot be reached, it takes as long as an
-    /// instance may go without looking there.
+    /// by instances that have not looked into the database yet. Where Redis cannot be reached, or there is none, all
+    /// instances acknowledge that they have looked, or their trust runs out.
     pub(crate) async fn make_known(&self, credentials: &[MarkedCredential]) {
-        if self.mark(credentials).await == Marked::HereOnly {
-            tokio::time::sleep(KNOWN_WITHIN).await;
+        let marked = self.mark(credentials).await;
+        // Without Redis there is to be one process, but two may overlap for a while. One that comes later finds the mark.
+        let is_known = match (marked, self.validator.limiter.state()) {
+            (Marked::HereOnly, _) => false,
+            (Marked::Everywhere, LimiterState::InProcess) => {
+                matches!(self.store.other_instances(&self.instance).await, Ok(0))
+            }
+            (Marked::Everywhere, _) => true,
+        };
+        if !is_known {
+            self.until_all_know().await;
         }
     }
 }

@@ -10,20 +10,22 @@
 //!
 //! One process counts in its memory; several count in Redis. What happens while Redis cannot be reached is decided
 //! here and nowhere else: copies are stale, and windows are counted in each process, at a share of their limit.
+//!
+//! For how long a copy is trusted that nobody has marked is not decided here.
 
 mod memory;
 mod redis;
 
 use std::time::Duration;
 
-use domain::{Limit, Timestamp};
+use domain::{Limit, Moment, Timestamp};
 use telemetry::Registry;
 
 use crate::redis::{CallTimes, SharedLimiter};
 use memory::MemoryLimiter;
 
 pub use crate::memory::WindowPlace;
-pub use crate::redis::{Redis, RedisOptions, RedisUrlError, TRUST, Timekeeper};
+pub use crate::redis::{Redis, RedisOptions, RedisUrlError, Timekeeper};
 
 /// The state of a key's window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,8 +86,7 @@ pub struct Evidence {
 pub enum Marked {
     /// From now on no instance trusts an older copy.
     Everywhere,
-    /// Redis cannot be reached. This instance trusts no older copy; the others learn of it from the database, where
-    /// the mark has to be owed, and trust no copy for longer than [`TRUST`] without having looked there.
+    /// Redis cannot be reached. This instance trusts no older copy; the others have to learn of it elsewhere.
     HereOnly,
 }
 
@@ -100,7 +101,28 @@ pub enum LimiterState {
     Fallback,
 }
 
+impl Quota {
+    fn on_the_wall(self, moment: Moment) -> Self {
+        Self { reset_at: moment.on_the_wall(self.reset_at), ..self }
+    }
+}
+
+impl Verdict {
+    /// What was counted at this moment, by the steady clock, as the world is told of it.
+    pub fn on_the_wall(self, moment: Moment) -> Self {
+        match self {
+            Self::Admitted(quota) => Self::Admitted(quota.on_the_wall(moment)),
+            Self::Refused { quota, retry_at } => {
+                Self::Refused { quota: quota.on_the_wall(moment), retry_at: moment.on_the_wall(retry_at) }
+            }
+        }
+    }
+}
+
 /// Windows and marks: of one process, or of all that share a Redis.
+///
+/// Every `now` is to be of one clock that nobody sets ([`Clock::steady`](domain::Clock::steady)), and so are the times
+/// that are answered: set back, another one would bring deleted credentials back and close windows for its length.
 pub struct Limiter(Place);
 
 enum Place {
@@ -193,7 +215,7 @@ impl Limiter {
         }
     }
 
-    /// The same in this process only, for a mark that the database says is owed.
+    /// The same in this process only, for a mark that others learn of elsewhere.
     pub fn mark_stale_here(&self, id: &str, version: i64, lasting: Duration, now: Timestamp) {
         match &self.0 {
             Place::Memory(memory) => memory.mark_stale(id, version, now.plus(lasting)),
@@ -208,15 +230,6 @@ impl Limiter {
         match &self.0 {
             Place::Memory(memory) => !memory.is_stale(id, version, now),
             Place::Redis(_) => false,
-        }
-    }
-
-    /// All marks that were owed in the database at this moment have been made known by
-    /// [`mark_stale_here`](Self::mark_stale_here). With Redis, copies are trusted for [`TRUST`] from then on, and no
-    /// longer: an instance that does not hear of marks must not rely on there being none.
-    pub fn has_looked(&self, at: tokio::time::Instant) {
-        if let Place::Redis(redis) = &self.0 {
-            redis.has_looked(at);
         }
     }
 

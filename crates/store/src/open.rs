@@ -10,7 +10,6 @@ use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyPool, Connection as _, Row, Transaction};
 
 use crate::reader::{Reader, Readers};
-use crate::rows::app;
 use crate::shares::Shares;
 use crate::token_lookups::Lookups;
 use crate::{StoreError, postgres, sqlite};
@@ -53,6 +52,8 @@ pub struct Store {
     /// For those who look at the whole database at one moment, for as long as it takes.
     pub(crate) snapshots: AnyPool,
     pub(crate) shares: Arc<Shares>,
+    /// One connection for [`Store::look`], so that busy readers cannot keep an instance from hearing of revocations.
+    pub(crate) looks: AnyPool,
     pub(crate) product: Product,
     /// How long one call may hold a connection; a peer that says nothing at all must not keep anybody for ever.
     pub(crate) patience: Duration,
@@ -74,8 +75,6 @@ pub(crate) enum Product {
 /// Differs between two calls of [`Store::foreign_writes`] when somebody else wrote in between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ForeignWrites {
-    /// How often operators have taken something away.
-    operators: i64,
     /// Versions of different connections cannot be compared.
     connection: u64,
     version: i64,
@@ -100,25 +99,19 @@ impl Store {
     pub async fn close(&self) {
         self.readers.close().await;
         self.snapshots.close().await;
+        self.looks.close().await;
         // Last, so that its closing moves what is in SQLite's WAL into the database file.
         self.writer.close().await;
     }
 
-    /// A mark that changes when an operator's command has written to the database, or, in a SQLite file, any other
-    /// process; and not when this `Store` has.
-    pub async fn foreign_writes(&self) -> Result<ForeignWrites, StoreError> {
-        let operators: i64 = sqlx::query("SELECT operator_writes FROM apps WHERE id = $1")
-            .bind(app())
-            .fetch_one(self.reader())
-            .await?
-            .try_get("operator_writes")?;
-        let Product::Sqlite { writer_connections, .. } = &self.product else {
-            return Ok(ForeignWrites { operators, connection: 0, version: 0 });
-        };
+    /// A mark that changes when another process has written to a SQLite file, and not when this `Store` has. `None` on
+    /// PostgreSQL, which does not tell.
+    pub async fn foreign_writes(&self) -> Result<Option<ForeignWrites>, StoreError> {
+        let Product::Sqlite { writer_connections, .. } = &self.product else { return Ok(None) };
         // On the writer's connection, since `data_version` (sqlite.org/pragma.html) counts the commits of all others.
         let mut writer = self.writer.acquire().await?;
         let version = sqlx::query("PRAGMA data_version").fetch_one(&mut *writer).await?.try_get(0)?;
-        Ok(ForeignWrites { operators, connection: writer_connections.load(Ordering::Acquire), version })
+        Ok(Some(ForeignWrites { connection: writer_connections.load(Ordering::Acquire), version }))
     }
 
     /// Begins a write transaction on a connection of the writer's.

@@ -149,17 +149,6 @@ impl Store {
         })
     }
 
-    /// Tells all instances that something was taken away, so that they forget their copies of it.
-    pub async fn note_operator_write(&self) -> Result<(), StoreError> {
-        transaction!(self, |tx| {
-            sqlx::query("UPDATE apps SET operator_writes = operator_writes + 1 WHERE id = $1")
-                .bind(app())
-                .execute(&mut *tx)
-                .await?;
-            Ok(())
-        })
-    }
-
     /// The token with this id, whosever it is.
     pub async fn find_anybodys_token(&self, id: &TokenId) -> Result<Option<Token>, StoreError> {
         let row = sqlx::query(concat!("SELECT ", token_columns!(), tokens_with_present_secret!(), "WHERE t.id = $1"))

@@ -26,6 +26,7 @@ pub(crate) fn is_url(url: &str) -> bool {
 pub(crate) async fn open(url: &str, options: &Options) -> Result<Store, StoreError> {
     let readers = pool(url, options, options.connections / 2)?;
     let writer = pool(url, options, options.connections.div_ceil(2))?;
+    let looks = pool(url, options, 1)?;
     let answers = async {
         loop {
             match readers.acquire().await.map(drop).map_err(StoreError::from) {
@@ -48,6 +49,7 @@ pub(crate) async fn open(url: &str, options: &Options) -> Result<Store, StoreErr
         snapshots: readers.clone(),
         readers: Readers::Postgres(readers),
         shares,
+        looks,
         product: Product::Postgres,
         patience: options.statement_timeout + SERVER_FIRST,
         lookups: Arc::default(),

@@ -162,7 +162,9 @@ impl Store {
                 record(tx, EventType::SessionRefreshed, Some(&user.id), &event).await?;
                 return Ok(RefreshOutcome::Rotated(Box::new((session, user))));
             }
-            if previous == Some(refresh.presented) && now.since(session.rotated_at) <= refresh.grace {
+            // Either way: a clock that was set back must not make the grace last until it has caught up.
+            let apart = now.since(session.rotated_at).max(session.rotated_at.since(now));
+            if previous == Some(refresh.presented) && apart <= refresh.grace {
                 return Ok(RefreshOutcome::Replayed(Box::new((session, user))));
             }
             delete(tx, &session.id).await?;

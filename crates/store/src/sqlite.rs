@@ -43,6 +43,7 @@ pub(crate) async fn open(url: &str, options: &Options) -> Result<Store, StoreErr
     let writer = connections(1, options, pragmas.clone(), connected).connect(&url).await?;
     let query_only = format!("{pragmas} PRAGMA query_only = ON;");
     let snapshots = connections(SNAPSHOTS, options, query_only.clone(), Arc::default()).connect_lazy(&url)?;
+    let looks = connections(1, options, query_only.clone(), Arc::default()).connect(&url).await?;
     let acquire_timeout = options.acquire_timeout.unwrap_or(ACQUIRE_TIMEOUT);
     let readers = SqliteReaders::open(&url, query_only, READERS, options.statement_timeout, acquire_timeout).await?;
     let mut wal = path.into_os_string();
@@ -51,6 +52,7 @@ pub(crate) async fn open(url: &str, options: &Options) -> Result<Store, StoreErr
         writer,
         readers: Readers::Sqlite(Arc::new(readers)),
         snapshots,
+        looks,
         shares: Arc::new(Shares::of(READERS)),
         product: Product::Sqlite { writer_connections, wal: Path::new(&wal).into() },
         patience: options.statement_timeout + SERVER_FIRST,

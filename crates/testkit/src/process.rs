@@ -175,9 +175,22 @@ impl Afd {
     }
 
     async fn end_by(&mut self, signal: Signal) -> Option<i32> {
-        let pid = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed())).expect("it is still running");
-        kill_process(pid, signal).expect("a child of ours can be signalled");
+        kill_process(self.pid(), signal).expect("a child of ours can be signalled");
         self.wait().await.code()
+    }
+
+    /// Stops it in its tracks (SIGSTOP): connections stay open, and nobody answers.
+    pub fn freeze(&self) {
+        kill_process(self.pid(), Signal::STOP).expect("a child of ours can be signalled");
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        kill_process(self.pid(), Signal::CONT).expect("a child of ours can be signalled");
+    }
+
+    fn pid(&self) -> Pid {
+        self.child.id().and_then(|id| Pid::from_raw(id.cast_signed())).expect("it is still running")
     }
 
     /// Ends it without asking (SIGKILL) and returns when it is gone.

@@ -35,6 +35,18 @@ impl Database {
         self.sql(sql).await.parse().unwrap()
     }
 
+    /// Whether nobody is in the middle of a write transaction.
+    pub(crate) async fn is_at_rest(&self) -> bool {
+        let Some(folder) = &self.folder else {
+            let open =
+                "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND xact_start IS NOT NULL";
+            return Postgres::shared().sql(&self.url, open).trim_end() == "1";
+        };
+        let database = folder.path().join("auth.db");
+        let lock = [database.to_str().unwrap(), "BEGIN IMMEDIATE; ROLLBACK;"];
+        Launch::new("/usr/bin/sqlite3").args(lock).run().await.code == Some(0)
+    }
+
     /// Everything in the data folder, byte by byte, where there is one.
     pub(crate) fn kept_bytes(&self) -> Vec<u8> {
         let Some(folder) = &self.folder else { return Vec::new() };

@@ -21,6 +21,7 @@ mod operations;
 mod operators;
 mod pages;
 mod redis_tls;
+mod revoking;
 mod rolling;
 mod tour;
 mod traces;

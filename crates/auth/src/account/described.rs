@@ -16,7 +16,7 @@ const LIFETIME: Duration = Duration::from_secs(5);
 /// Descriptions kept at most; beyond, those used least make room.
 const CAPACITY: usize = 16_384;
 
-/// A user, as the database described them at `read_at`.
+/// A user, as the database described them at `read_at`, by the steady clock.
 pub(crate) struct Described {
     /// [`Me`](auth_api::Me) in JSON.
     pub(crate) json: Box<[u8]>,
@@ -47,15 +47,16 @@ impl AuthService {
     /// Nothing, unless this process is the only one that changes users: with several instances the database is read
     /// each time.
     pub(crate) fn description(&self, user_id: &UserId) -> Option<Arc<Described>> {
-        let now = self.clock.now();
+        let now = self.clock.steady();
         let kept = self.descriptions.0.get(user_id)?;
-        let is_good = now.since(kept.read_at) < LIFETIME && self.validator.limiter.is_unmarked(&kept.key, 0, now);
+        let is_fresh = self.validator.trust.holds(now) && now.since(kept.read_at) < LIFETIME;
+        let is_good = is_fresh && self.validator.limiter.is_unmarked(&kept.key, 0, now);
         is_good.then_some(kept)
     }
 
     /// The user as they see themselves, from the database; `None` when there is no such user.
     pub(crate) async fn describe(&self, user_id: &UserId) -> Result<Option<Arc<Described>>, StoreError> {
-        let read_at = self.clock.now();
+        let read_at = self.clock.steady();
         let Some(user) = self.store.find_user(user_id).await? else { return Ok(None) };
         let json = serde_json::to_vec(&super::shown(user)).expect("texts, flags and times are JSON");
         let key = MarkedCredential::User(user_id.clone()).key();
@@ -77,6 +78,6 @@ impl AuthService {
 
     fn distrust_descriptions(&self, user_id: &UserId, lasting: Duration) {
         let key = MarkedCredential::User(user_id.clone()).key();
-        self.validator.limiter.mark_stale_here(&key, i64::MAX, lasting, self.clock.now());
+        self.validator.limiter.mark_stale_here(&key, i64::MAX, lasting, self.clock.steady());
     }
 }

@@ -9,8 +9,8 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use web::ApiError;
 
 use super::limits::Relaxed;
-use crate::AuthService;
 use crate::keys::JwkSet;
+use crate::{AuthService, internal};
 
 /// Verifiers may keep the keys for five minutes; for a key id that they do not know they ask again.
 const CACHING: HeaderValue = HeaderValue::from_static("public, max-age=300");
@@ -25,7 +25,9 @@ pub(super) async fn jwks(
     _: Relaxed,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let set = auth.validator.keys.public_keys(auth.clock.now());
+    let at = auth.clock.moment();
+    auth.validator.ensure_keys_are_current(at).await.map_err(internal)?;
+    let set = auth.validator.keys.public_keys(at.wall);
     let etag = HeaderValue::try_from(set.etag()).map_err(|error| ApiError::internal(&error))?;
     let caching = [(header::CACHE_CONTROL, CACHING), (header::ETAG, etag.clone())];
     if headers.get(header::IF_NONE_MATCH).is_some_and(|known| *known == etag) {

@@ -49,8 +49,8 @@ pub(crate) async fn admit_address(
 
 /// Counts one more under `key`, and shows the window in the reply.
 pub(crate) async fn admit(auth: &AuthService, context: &Context, key: &str, limit: Limit) -> Result<(), ApiError> {
-    let now = auth.clock.now();
-    let (quota, refused) = match auth.limiter.admit(key, limit, now).await {
+    let at = auth.clock.moment();
+    let (quota, refused) = match auth.limiter.admit(key, limit, at.steady).await.on_the_wall(at) {
         Verdict::Admitted(quota) => (quota, None),
         Verdict::Refused { quota, retry_at } => (quota, Some(retry_at)),
     };
@@ -59,7 +59,7 @@ pub(crate) async fn admit(auth: &AuthService, context: &Context, key: &str, limi
         None => Ok(()),
         Some(retry_at) => {
             auth.metrics.refused(Refused::Caller);
-            Err(ApiError::rate_limited("Too many requests; try again later", retry_at, now))
+            Err(ApiError::rate_limited("Too many requests; try again later", retry_at, at.wall))
         }
     }
 }

@@ -2,6 +2,7 @@
 //! the database, sealed; every instance reads them again every minute and whenever it meets one that it does not know.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use domain::audit::Actor;
-use domain::{Chance, ClientInfo, EventId, KeyId, Timestamp};
+use domain::{Chance, ClientInfo, Clock, EventId, KeyId, Moment, Timestamp};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
 use secrecy::{ExposeSecret, SecretSlice};
 use serde::Serialize;
@@ -34,8 +35,20 @@ pub(crate) struct KeyRing {
     /// The first seals, all open.
     seals: Vec<Seal>,
     chance: Chance,
-    keys: RwLock<Arc<Keys>>,
+    latest: RwLock<Reading>,
+    /// How many readings have begun.
+    begun: AtomicU64,
+    /// When the database was last asked for a key that is not known, by the steady clock.
     looked_at: Mutex<Option<Timestamp>>,
+}
+
+/// A reading of the keys. Of two, the one that began later holds, whichever came back first: otherwise the earlier could
+/// bring an ended key back.
+struct Reading {
+    keys: Arc<Keys>,
+    number: u64,
+    /// By the steady clock.
+    began_at: Option<Timestamp>,
 }
 
 /// What the database said, newest first.
@@ -122,8 +135,9 @@ impl KeyRing {
         now: Timestamp,
     ) -> Result<Self, StoreError> {
         let known = store.list_signing_keys().await?;
-        let keys = RwLock::new(Arc::new(Keys::of(&known, &seals, &[])));
-        let ring = Self { store, seals, chance, keys, looked_at: Mutex::default() };
+        let keys = Arc::new(Keys::of(&known, &seals, &[]));
+        let latest = RwLock::new(Reading { keys, number: 0, began_at: None });
+        let ring = Self { store, seals, chance, latest, begun: AtomicU64::new(0), looked_at: Mutex::default() };
         if ring.keys().signing.is_empty() {
             if let Some(newest) = known.first() {
                 tracing::warn!(kid = %newest.id, "the signing key was sealed under a secret that is gone; making a new one");
@@ -138,19 +152,34 @@ impl KeyRing {
     }
 
     fn keys(&self) -> Arc<Keys> {
-        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.latest.read().unwrap_or_else(PoisonError::into_inner).keys)
     }
 
-    fn set(&self, known: &[SigningKey]) {
-        let keys = Keys::of(known, &self.seals, &self.keys().signing);
-        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+    /// To be called before the database is asked, for what it will say.
+    fn begin(&self) -> u64 {
+        self.begun.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    fn set(&self, known: &[SigningKey], number: u64, began_at: Option<Timestamp>) {
+        let keys = Arc::new(Keys::of(known, &self.seals, &self.keys().signing));
+        let mut latest = self.latest.write().unwrap_or_else(PoisonError::into_inner);
+        if number > latest.number {
+            *latest = Reading { keys, number, began_at };
+        }
     }
 
     /// Reads the keys again.
-    pub(crate) async fn reload(&self) -> Result<(), StoreError> {
+    pub(crate) async fn reload(&self, clock: &dyn Clock) -> Result<(), StoreError> {
+        let (number, began_at) = (self.begin(), clock.steady());
         let known = self.store.list_signing_keys().await?;
-        self.set(&known);
+        self.set(&known, number, Some(began_at));
         Ok(())
+    }
+
+    /// Reads the keys again, unless that has been begun after `since`, by the steady clock.
+    pub(crate) async fn reload_since(&self, since: Timestamp, clock: &dyn Clock) -> Result<(), StoreError> {
+        let began_at = self.latest.read().unwrap_or_else(PoisonError::into_inner).began_at;
+        if began_at.is_some_and(|began_at| began_at > since) { Ok(()) } else { self.reload(clock).await }
     }
 
     /// Makes the next key when the newest has signed for long enough.
@@ -167,13 +196,24 @@ impl KeyRing {
 
     /// Makes the next key now; those before it verify until `others_until`. Returns its id.
     pub(super) async fn rotate(&self, others_until: Timestamp, now: Timestamp) -> Result<KeyId, StoreError> {
-        let newest = self.keys().newest.as_ref().map(|(id, _)| id.clone());
-        self.add(newest.as_ref(), others_until, now).await?;
-        let newest = self.keys().newest.as_ref().map(|(id, _)| id.clone());
-        newest.ok_or(StoreError::Malformed { column: "kid" })
+        loop {
+            let before = self.keys().newest.as_ref().map(|(id, _)| id.clone());
+            // Unless an instance that made one at the same time was quicker: then it is among those that are to end.
+            if let Some(added) = self.add(before.as_ref(), others_until, now).await? {
+                return Ok(added);
+            }
+        }
     }
 
-    async fn add(&self, newest: Option<&KeyId>, others_until: Timestamp, now: Timestamp) -> Result<(), StoreError> {
+    /// Makes a key after `newest`, if that is still the newest, and returns its id if so. Whoever was quicker, its key is
+    /// known from now on.
+    async fn add(
+        &self,
+        newest: Option<&KeyId>,
+        others_until: Timestamp,
+        now: Timestamp,
+    ) -> Result<Option<KeyId>, StoreError> {
+        let number = self.begin();
         let key = generate(&self.seals[0], &self.chance, now);
         let event = NewEvent {
             id: self.chance.with(|rng| EventId::generate(rng)),
@@ -183,8 +223,8 @@ impl KeyRing {
             metadata: BTreeMap::new(),
         };
         let known = self.store.add_signing_key(&key, newest, others_until, &event).await?;
-        self.set(&known);
-        Ok(())
+        self.set(&known, number, None);
+        Ok(known.iter().any(|known| known.id == key.id).then_some(key.id))
     }
 
     /// Signs. The same claims under the same key give the same JWT.
@@ -203,11 +243,12 @@ impl KeyRing {
     }
 
     /// A current JWT of ours. Costs about 50 µs for the signature; callers remember the outcome.
-    pub(crate) async fn verify(&self, jwt: &str, now: Timestamp) -> Result<Signed, JwtError> {
+    pub(crate) async fn verify(&self, jwt: &str, clock: &dyn Clock, at: Moment) -> Result<Signed, JwtError> {
+        let now = at.wall;
         let kid = jsonwebtoken::decode_header(jwt).ok().and_then(|header| header.kid);
         let kid: KeyId = kid.and_then(|kid| kid.try_into().ok()).ok_or(JwtError::Invalid)?;
-        if !self.keys().verifying.contains_key(&kid) && self.may_look_again(now) {
-            self.reload().await.map_err(JwtError::Unavailable)?;
+        if !self.keys().verifying.contains_key(&kid) && self.may_look_again(at.steady) {
+            self.reload(clock).await.map_err(JwtError::Unavailable)?;
         }
         let keys = self.keys();
         let known = keys.verifying.get(&kid).filter(|known| known.is_good(now)).ok_or(JwtError::Invalid)?;
@@ -224,8 +265,7 @@ impl KeyRing {
 
     fn may_look_again(&self, now: Timestamp) -> bool {
         let mut looked_at = self.looked_at.lock().unwrap_or_else(PoisonError::into_inner);
-        // Also after the clock was set back.
-        let is_due = looked_at.is_none_or(|before| now < before || now.since(before) >= LOOK_AGAIN_AFTER);
+        let is_due = looked_at.is_none_or(|before| now.since(before) >= LOOK_AGAIN_AFTER);
         if is_due {
             *looked_at = Some(now);
         }

@@ -6,6 +6,7 @@ use store::{Store, StoreError};
 use super::Seal;
 use super::ring::{KeyRing, OVERLAP};
 use crate::Secrets;
+use crate::look::until_all_know_of;
 
 /// What becomes of the keys before the new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +19,8 @@ pub enum OldKeys {
 }
 
 /// Makes the next key pair that signs access and narrowed JWTs, and returns its id. Running instances find it within
-/// a second on SQLite, and within a minute or at the first JWT that it signed elsewhere.
+/// a minute, or at the first JWT that it signed elsewhere. Where the keys before it are to end, no running instance
+/// accepts a signature of theirs when this returns.
 ///
 /// # Errors
 /// When the database cannot be read or written.
@@ -33,7 +35,12 @@ pub async fn rotate_signing_keys(
     let ring = KeyRing::load(store.clone(), seals, chance, now).await?;
     let others_until = match old {
         OldKeys::Overlap => now.plus(OVERLAP),
-        OldKeys::End => now,
+        // Before any clock began: an instance whose clock is behind must not go on with them.
+        OldKeys::End => Timestamp::from_millis(0),
     };
-    ring.rotate(others_until, now).await
+    let kid = ring.rotate(others_until, now).await?;
+    if old == OldKeys::End {
+        until_all_know_of(store).await?;
+    }
+    Ok(kid)
 }

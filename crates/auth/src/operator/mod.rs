@@ -12,7 +12,7 @@ use store::{MethodType, NewEvent, NewUser, Store, StoreError, WayIn};
 pub use import::OldToken;
 pub use issue::{Issuer, IssuerError, WishedToken};
 
-use crate::service::KNOWN_WITHIN;
+use crate::look::until_all_know_of;
 
 /// What the audit log calls the service by which operators act.
 const SERVICE: &str = "afd";
@@ -73,14 +73,12 @@ impl Operator {
         })
     }
 
-    /// Returns when no running service accepts any more what has just been taken away. It owes a mark in the database
-    /// since then, and nobody answers whoever waits here when it has been looked at; so this waits as long as the
-    /// service itself does where it cannot reach the other instances.
+    /// Returns when no running service accepts any more what has just been taken away: every instance has forgotten
+    /// its copies and says so, or trusts none.
     ///
-    /// What was *given* owes no mark, so the copies that a service has of anything are made to be forgotten as well.
+    /// # Errors
+    /// When the database cannot be written: what was changed stays so, but running services may not know yet.
     pub async fn until_noticed(&self) -> Result<(), StoreError> {
-        self.store.note_operator_write().await?;
-        tokio::time::sleep(KNOWN_WITHIN).await;
-        Ok(())
+        until_all_know_of(&self.store).await
     }
 }

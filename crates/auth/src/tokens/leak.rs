@@ -88,7 +88,7 @@ async fn follow(
     }
     let now = auth.clock.now();
     let Some(found) =
-        auth.validator.find_token(presented, client, now).await.map_err(unknown)?.filter(|found| is_live(found, now))
+        auth.validator.find_token(presented, client).await.map_err(unknown)?.filter(|found| is_live(found, now))
     else {
         return Ok(());
     };
@@ -100,7 +100,7 @@ async fn follow(
     };
     if remedy == LeakRemedy::Tell {
         let key = format!("leak:{}", found.token.id);
-        if let Verdict::Refused { .. } = auth.limiter.admit(&key, TELL, now).await {
+        if let Verdict::Refused { .. } = auth.limiter.admit(&key, TELL, auth.clock.steady()).await {
             return Ok(());
         }
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use domain::{ClientInfo, Digest, DigestKey, Limit, Timestamp};
+use domain::{ClientInfo, Digest, DigestKey, Limit};
 use limiter::{Quota, Verdict};
 use store::{FoundToken, Store, StoreError};
 use tokio::sync::Mutex;
@@ -63,12 +63,12 @@ impl Recovery {
         presented: &str,
         digest: &Digest,
         client: &ClientInfo,
-        now: Timestamp,
     ) -> Result<Option<FoundToken>, Rejection> {
         let key = validator.token_digests.id();
         let candidates = validator.store.find_token_candidates(&trace(presented), key, MAX_CANDIDATES).await?;
         let failures = format!("recovery:{}", address_key(client.ip));
-        let has_failed_too_often = async || validator.limiter.peek(&failures, FAILURES, now).await.remaining == 0;
+        let has_failed_too_often =
+            async || validator.limiter.peek(&failures, FAILURES, validator.clock.steady()).await.remaining == 0;
         if candidates.is_empty() || has_failed_too_often().await {
             // Another request with the same token may have sealed it anew since its digest was looked for.
             return Ok(validator.store.find_token_by_digest(digest).await?);
@@ -93,6 +93,7 @@ impl Recovery {
                 return Ok(validator.store.find_token_by_digest(digest).await?);
             }
         }
+        let now = validator.clock.steady();
         if let Verdict::Admitted(Quota { remaining: 0, .. }) = validator.limiter.admit(&failures, FAILURES, now).await {
             tracing::warn!(ip = ?client.ip, "too many unknown tokens that begin like existing ones");
         }

@@ -40,7 +40,7 @@ impl Validator {
 
     async fn renew(&self, due: &[(CacheKey, Arc<Credential>)]) -> Result<(), StoreError> {
         // Both before the reading, from when on the new copies count as old.
-        let (generation, now) = (self.cache.generation(), self.clock.now());
+        let (generation, now) = (self.cache.generation(), self.clock.steady());
         let secrets: Vec<_> = due.iter().filter_map(|(_, copy)| copy.secret_id.clone()).collect();
         let found = self.store.find_tokens_by_secrets(&secrets).await?;
         let found: HashMap<_, _> = found.into_iter().map(|found| (found.secret.id.clone(), found)).collect();

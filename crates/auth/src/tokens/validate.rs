@@ -1,10 +1,11 @@
 //! Is this credential good? The one place that answers, for the validate route, for the service's own bearer
 //! extractor and for whatever comes later.
 
+use std::collections::HashSet;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
-use domain::{Chance, ClientInfo, Clock, Digest, DigestKey, Limit, Timestamp, UserId, token};
+use domain::{Chance, ClientInfo, Clock, Digest, DigestKey, Limit, Moment, Timestamp, UserId, token};
 use limiter::{CopyVerdict, Evidence, Limiter, Quota, Verdict};
 use store::{FoundToken, Store, StoreError};
 
@@ -15,6 +16,7 @@ use super::renew::Renewals;
 use super::usage::UsageLog;
 use crate::keys::{JwtError, KeyRing, NarrowedClaims};
 use crate::metrics::{Asked, Look, Metrics};
+use crate::trust::Trust;
 
 /// Longer texts are no credential of ours and are not looked at.
 pub(super) const MAX_PRESENTED_BYTES: usize = 4096;
@@ -90,6 +92,8 @@ pub(crate) struct Validator {
     pub(crate) limiter: Limiter,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) keys: KeyRing,
+    /// Whether what is kept in memory counts.
+    pub(crate) trust: Trust,
     pub(super) token_digests: DigestKey,
     older_token_digests: Vec<DigestKey>,
     pub(super) limit: Limit,
@@ -115,6 +119,7 @@ impl Validator {
             limiter,
             clock,
             keys,
+            trust: Trust::default(),
             token_digests,
             older_token_digests,
             limit,
@@ -129,8 +134,9 @@ impl Validator {
 
     /// Whether `presented` is good for `audience` and within its limit; counts the request if so.
     ///
-    /// A warm credential is answered from memory: the copy is trusted because the same operation of the limiter that
-    /// counts the request also says whether the credential has been marked since. See `docs/decisions`.
+    /// A warm credential is answered from memory: the copy is trusted because this instance has looked a moment ago at
+    /// what was taken away, and because the same operation of the limiter that counts the request also says whether the
+    /// credential has been marked since. See `docs/decisions`.
     pub(crate) async fn validate(
         &self,
         presented: &str,
@@ -151,20 +157,20 @@ impl Validator {
         if presented.len() > MAX_PRESENTED_BYTES || (token::looks_like_token(presented) && !self.is_token(presented)) {
             return Err(Rejection::Invalid);
         }
-        let now = self.clock.now();
+        let at = self.clock.moment();
         let key = self.cache.key(presented);
         let copy = self.cache.get(&key);
-        if let Some(copy) = copy.as_ref().filter(|copy| copy.is_fresh(now)) {
-            ensure_good_here(copy, audience, client, now)?;
-            if let CopyVerdict::Counted(verdict) = self.admit_copy(copy, now).await {
+        if let Some(copy) = copy.as_ref().filter(|copy| self.trust.holds(at.steady) && copy.is_fresh(at.steady)) {
+            ensure_good_here(copy, audience, client, at.wall)?;
+            if let CopyVerdict::Counted(verdict) = self.admit_copy(copy, at.steady).await {
                 self.metrics.looked(Look::Hit);
-                if copy.is_to_be_renewed(now) {
+                if copy.is_to_be_renewed(at.steady) {
                     self.renewals.ask_for(key, Arc::clone(copy));
                 }
-                return self.conclude(copy, verdict, client, now);
+                return self.conclude(copy, verdict, client, at);
             }
         }
-        if copy.is_none() && self.cache.is_unknown(&key, now) && !self.recovery.is_needed() {
+        if copy.is_none() && self.cache.is_unknown(&key, at.steady) && !self.recovery.is_needed() {
             self.metrics.looked(Look::Unknown);
             return Err(Rejection::Invalid);
         }
@@ -172,7 +178,7 @@ impl Validator {
         self.metrics.looked(if copy.is_some() { Look::Stale } else { Look::Miss });
         let generation = self.cache.generation();
         // Boxed, so that a request that is answered from memory does not carry the database's state about.
-        let loading = Box::pin(self.load(presented, &key, copy.as_deref(), client, now));
+        let loading = Box::pin(self.load(presented, &key, copy.as_deref(), client, at));
         let loaded = match self.metrics.time(Asked::Validation, loading).await {
             Ok(credential) => credential,
             Err(rejection) => {
@@ -180,14 +186,14 @@ impl Validator {
                 return Err(rejection);
             }
         };
-        ensure_good_here(&loaded, audience, client, now)?;
+        ensure_good_here(&loaded, audience, client, at.wall)?;
         // What was just read needs no trust: whatever mark there is, it asks for exactly this reading.
         let before = copy.map(|copy| copy.evidence).unwrap_or_default();
-        let (verdict, evidence) = self.limiter.admit_read(&loaded.window_key, before, self.limit, now).await;
+        let (verdict, evidence) = self.limiter.admit_read(&loaded.window_key, before, self.limit, at.steady).await;
         let window = self.limiter.place_of(&loaded.window_key);
         let loaded = Arc::new(Credential { evidence, window, ..loaded });
         self.cache.put(&key, Arc::clone(&loaded), generation);
-        self.conclude(&loaded, verdict, client, now)
+        self.conclude(&loaded, verdict, client, at)
     }
 
     /// Counts a request with a copy, if the copy can be trusted.
@@ -197,6 +203,11 @@ impl Validator {
             Some(verdict) => verdict,
             None => self.limiter.admit_copy(&copy.window_key, copy.version, copy.evidence, self.limit, now).await,
         }
+    }
+
+    /// What has been taken from the keys counts: while what is kept in memory cannot be trusted, they are read again.
+    pub(crate) async fn ensure_keys_are_current(&self, at: Moment) -> Result<(), StoreError> {
+        if self.trust.holds(at.steady) { Ok(()) } else { self.keys.reload_since(at.steady, &*self.clock).await }
     }
 
     /// Whether the text could be a token: one of ours, or one that was imported. Asks nobody.
@@ -218,15 +229,15 @@ impl Validator {
         credential: &Arc<Credential>,
         verdict: Verdict,
         client: &ClientInfo,
-        now: Timestamp,
+        at: Moment,
     ) -> Result<Validated, Rejection> {
-        match verdict {
+        match verdict.on_the_wall(at) {
             Verdict::Admitted(quota) => {
-                self.usage.used(&credential.last_use, client, now);
+                self.usage.used(&credential.last_use, client, at.wall);
                 Ok(Validated { credential: Arc::clone(credential), quota })
             }
             Verdict::Refused { quota, retry_at } => {
-                self.usage.limited(&credential.last_use, &credential.user_id, client, now);
+                self.usage.limited(&credential.last_use, &credential.user_id, client, at.wall);
                 Err(Rejection::Limited { quota, retry_at })
             }
         }
@@ -238,12 +249,12 @@ impl Validator {
         key: &CacheKey,
         copy: Option<&Credential>,
         client: &ClientInfo,
-        now: Timestamp,
+        at: Moment,
     ) -> Result<Credential, Rejection> {
         if self.is_token(presented) {
-            self.load_token(presented, key, client, now).await
+            self.load_token(presented, key, client, at.steady).await
         } else {
-            self.load_jwt(presented, copy, now).await
+            self.load_jwt(presented, copy, at).await
         }
     }
 
@@ -256,7 +267,7 @@ impl Validator {
     ) -> Result<Credential, Rejection> {
         // Before the database is asked. While it is needed, a text that no digest matches may be a token all the same.
         let digests_tell = !self.recovery.is_needed();
-        let Some(found) = self.find_token(presented, client, now).await? else {
+        let Some(found) = self.find_token(presented, client).await? else {
             if digests_tell {
                 self.cache.put_unknown(key, now);
             }
@@ -270,7 +281,6 @@ impl Validator {
         &self,
         presented: &str,
         client: &ClientInfo,
-        now: Timestamp,
     ) -> Result<Option<FoundToken>, Rejection> {
         let digest = self.token_digests.digest(&[presented]);
         let recovery_is_needed = self.recovery.is_needed();
@@ -279,7 +289,7 @@ impl Validator {
             found = self.find_under_older_digests(presented, &digest).await?;
         }
         if found.is_none() && recovery_is_needed {
-            found = self.recovery.recover(self, presented, &digest, client, now).await?;
+            found = self.recovery.recover(self, presented, &digest, client).await?;
         }
         Ok(found)
     }
@@ -330,6 +340,11 @@ impl Validator {
             window: None,
             description: OnceLock::new(),
         })
+    }
+
+    /// Forgets every copy of these users' credentials.
+    pub(crate) fn forget_owned_by(&self, owners: &HashSet<UserId>) {
+        self.cache.forget_owned_by(owners);
     }
 
     /// Forgets every copy: something changed the database behind this process's back.

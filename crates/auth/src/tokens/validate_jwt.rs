@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
-use domain::{Scopes, Timestamp};
+use domain::{Moment, Scopes, Timestamp};
 use limiter::Evidence;
 
 use super::cache::{Credential, CredentialId};
@@ -17,28 +17,29 @@ impl Validator {
         &self,
         jwt: &str,
         copy: Option<&Credential>,
-        now: Timestamp,
+        at: Moment,
     ) -> Result<Credential, Rejection> {
-        let known = copy.and_then(|copy| copy.signed.clone()).filter(|signed| self.keys.accepts(&signed.kid, now));
+        self.ensure_keys_are_current(at).await?;
+        let known = copy.and_then(|copy| copy.signed.clone()).filter(|signed| self.keys.accepts(&signed.kid, at.wall));
         let signed = match known {
             Some(signed) => signed,
-            None => Arc::new(self.keys.verify(jwt, now).await?),
+            None => Arc::new(self.keys.verify(jwt, &*self.clock, at).await?),
         };
         let mut credential = match &signed.claims {
-            Claims::Access(claims) => self.load_session(claims, now).await?,
-            Claims::Narrowed(claims) => self.load_narrowed(claims, now).await?,
+            Claims::Access(claims) => self.load_session(claims, at).await?,
+            Claims::Narrowed(claims) => self.load_narrowed(claims, at.steady).await?,
         };
         credential.signed = Some(signed);
         Ok(credential)
     }
 
-    async fn load_session(&self, claims: &SessionClaims, now: Timestamp) -> Result<Credential, Rejection> {
+    async fn load_session(&self, claims: &SessionClaims, at: Moment) -> Result<Credential, Rejection> {
         let found = self.store.find_session(&claims.session_id).await?;
         let (session, user) = found.ok_or(Rejection::SessionEnded)?;
         if user.id != claims.user_id || user.disabled_at.is_some() {
             return Err(Rejection::Invalid);
         }
-        if session.absolute_expires_at <= now {
+        if session.absolute_expires_at <= at.wall {
             return Err(Rejection::Expired);
         }
         let id = CredentialId::Session(session.id);
@@ -58,7 +59,7 @@ impl Validator {
             display_name: user.display_name,
             avatar_url: user.avatar_url,
             expires_at: Some(claims.expires_at()),
-            loaded_at: now,
+            loaded_at: at.steady,
             renewed_from: None,
             is_renewed: AtomicBool::new(false),
             evidence: Evidence::default(),
@@ -69,9 +70,9 @@ impl Validator {
 
     /// A narrowed JWT is its parent, for a while and within some of its scopes: it lives while the secret works that it
     /// was got with, and has the parent's owner, networks and window.
-    async fn load_narrowed(&self, claims: &NarrowedClaims, now: Timestamp) -> Result<Credential, Rejection> {
+    async fn load_narrowed(&self, claims: &NarrowedClaims, loaded_at: Timestamp) -> Result<Credential, Rejection> {
         let found = self.store.find_token_by_secret(&claims.parent_secret_id).await?.ok_or(Rejection::Invalid)?;
-        let parent = self.token_credential(found, now)?;
+        let parent = self.token_credential(found, loaded_at)?;
         if parent.id != CredentialId::Pat(claims.parent.clone())
             || parent.user_id != claims.sub
             || !parent.scopes.contain(&claims.scope)

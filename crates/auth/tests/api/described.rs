@@ -24,7 +24,7 @@ async fn me(world: &World, credential: &str) -> Value {
 
 /// Descriptions of this person are kept: nothing was changed lately, and they have been asked for.
 async fn warm(world: &World, credential: &str) {
-    world.clock.advance(2 * MINUTE);
+    world.later(2 * MINUTE).await;
     described(world, credential).await.unwrap();
 }
 
@@ -120,8 +120,7 @@ async fn what_nobody_changes_is_read_once_in_a_while() {
     // Behind the service's back, so it does not know; which shows that it was not asked.
     world.by_hand(by_hand).await;
     assert_eq!(described(&world, &token).await.unwrap()["displayName"], Value::Null);
-    world.auth.look_for_foreign_writes().await.unwrap();
-    world.auth.look_for_foreign_writes().await.unwrap();
+    world.look().await;
     assert_eq!(described(&world, &token).await.unwrap()["displayName"], "By hand", "half a second later it has looked");
 
     world.by_hand("UPDATE users SET display_name = 'Again'").await;
@@ -137,7 +136,7 @@ async fn an_account_that_loses_an_address_to_whoever_proves_it_is_described_with
     world.by_hand("UPDATE auth_methods SET verified = 0").await;
     warm(&world, &token).await;
     world.sign_in("ann@example.com").await;
-    world.auth.look_at_owed_marks().await.unwrap();
+    world.look().await;
     assert_eq!(described(&world, &token).await.unwrap()["email"], Value::Null);
 }
 
@@ -157,7 +156,7 @@ async fn a_change_is_seen_by_whoever_asks_after_its_reply_however_many_ask_meanw
     let others: Vec<_> = (0..3).map(|_| asking()).collect();
     for round in 0..12 {
         // So that descriptions are kept again.
-        world.clock.advance(65 * SECOND);
+        world.later(65 * SECOND).await;
         described(&world, &token).await;
         let changes = json!({ "displayName": format!("name {round}") });
         world.call(Method::PATCH, "/account/profile").by(&ann.access).json(&changes).await.ok(200);

@@ -14,6 +14,7 @@ mod at_rest;
 mod audit;
 mod background;
 mod bearer;
+mod clocks;
 mod code_sign_in;
 mod code_sign_in_hostile;
 mod contract_wallets;

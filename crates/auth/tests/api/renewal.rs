@@ -36,11 +36,11 @@ async fn copies_in_use_outlive_their_time_without_anybodys_waiting() {
     all_are_valid(&world, &used).await;
     assert!(world.is_valid(&unused.secret).await);
     for _ in 0..3 {
-        world.clock.advance(LATE);
+        world.later(LATE).await;
         all_are_valid(&world, &used).await;
         world.auth.renew_copies().await.unwrap();
     }
-    world.clock.advance(LATE);
+    world.later(LATE).await;
     world.store.close().await;
     all_are_valid(&world, &used).await;
     world.validate(&unused.secret).await.fails(503, "UNAVAILABLE");
@@ -60,7 +60,7 @@ async fn a_renewed_copy_is_what_the_database_says() {
     let [deleted, disabled, ending, renamed]: [Token; 4] = tokens(&world, &ann, 4).await.try_into().unwrap();
     let all = [deleted.clone(), ending.clone(), renamed.clone(), disabled.clone()];
     all_are_valid(&world, &all).await;
-    world.clock.advance(LATE);
+    world.later(LATE).await;
     all_are_valid(&world, &all).await;
     // Without a mark, and nobody has looked for what others have written.
     world.by_hand(&format!("DELETE FROM personal_access_tokens WHERE id = '{}'", deleted.id)).await;
@@ -76,7 +76,9 @@ async fn a_renewed_copy_is_what_the_database_says() {
     world.clock.advance(SECOND);
     assert!(!world.is_valid(&ending.secret).await);
 
-    world.clock.advance(LATE);
+    world.look().await;
+    assert!(world.is_valid(&disabled.secret).await);
+    world.later(LATE).await;
     assert!(world.is_valid(&disabled.secret).await);
     world.by_hand("UPDATE users SET disabled_at = 1").await;
     world.auth.renew_copies().await.unwrap();
@@ -88,12 +90,12 @@ async fn what_was_forgotten_for_a_foreign_write_does_not_come_back_by_being_rene
     let world = World::new().await;
     let ann = world.ann().await;
     let token = world.token(&ann).await;
-    world.auth.look_for_foreign_writes().await.unwrap();
+    world.look().await;
     assert!(world.is_valid(&token.secret).await);
-    world.clock.advance(LATE);
+    world.later(LATE).await;
     assert!(world.is_valid(&token.secret).await);
     world.by_hand("DELETE FROM personal_access_tokens").await;
-    world.auth.look_for_foreign_writes().await.unwrap();
+    world.look().await;
     world.auth.renew_copies().await.unwrap();
     assert!(!world.is_valid(&token.secret).await);
 }
@@ -133,7 +135,7 @@ async fn a_token_that_ends_while_its_copies_are_renewed_is_never_valid_after_the
                     // Ann's session lasts 15 minutes.
                     if steps < 12 {
                         let _moves = time.write().await;
-                        world.clock.advance(LATE);
+                        world.later(LATE).await;
                         steps += 1;
                     }
                     world.auth.renew_copies().await.unwrap();

@@ -146,14 +146,14 @@ async fn what_another_process_ends_is_noticed_without_waiting_for_copies_to_age(
     let world = World::new().await;
     let ann = world.ann().await;
     let (deleted, kept) = (world.token(&ann).await, world.token(&ann).await);
-    world.auth.look_for_foreign_writes().await.unwrap();
+    world.look().await;
     for credential in [&deleted.secret, &kept.secret, &ann.access] {
         assert!(world.is_valid(credential).await);
     }
     world.by_hand(&format!("DELETE FROM personal_access_tokens WHERE id = '{}'", deleted.id)).await;
     world.by_hand("DELETE FROM sessions").await;
 
-    world.auth.look_for_foreign_writes().await.unwrap();
+    world.look().await;
     assert!(!world.is_valid(&deleted.secret).await);
     assert!(!world.is_valid(&ann.access).await);
     assert!(world.is_valid(&kept.secret).await);
@@ -164,10 +164,10 @@ async fn ones_own_writes_cost_no_copy() {
     let world = World::new().await;
     let ann = world.ann().await;
     let token = world.token(&ann).await;
-    world.auth.look_for_foreign_writes().await.unwrap();
+    world.look().await;
     assert!(world.is_valid(&token.secret).await);
     world.token(&ann).await;
-    world.auth.look_for_foreign_writes().await.unwrap();
+    world.look().await;
     world.store.close().await;
     assert!(world.is_valid(&token.secret).await, "still from the copy");
 }

@@ -273,7 +273,7 @@ async fn it_is_dead_when_its_owner_is_shut_out_or_gone() {
     let of_bob = narrowed(&world, &world.token(&bob).await.secret, "").await;
     assert!(world.is_valid(&of_ann).await && world.is_valid(&of_bob).await);
     world.by_hand(&format!("UPDATE users SET disabled_at = 1 WHERE id = '{}'", ann.id)).await;
-    world.auth.look_for_foreign_writes().await.unwrap();
+    world.look().await;
     assert!(!world.is_valid(&of_ann).await);
     world.delete("/account/profile").by(&bob.access).await.ok(200);
     assert!(!world.is_valid(&of_bob).await);

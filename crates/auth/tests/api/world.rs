@@ -85,6 +85,7 @@ impl World {
 
     /// The same installation after its process ended and another one started.
     pub(crate) async fn restart(self, change: impl FnOnce(&mut Setup)) -> Self {
+        self.auth.take_leave().await.unwrap();
         self.store.close().await;
         Self::open(self.folder, self.clock, self.starts + 1, change).await
     }
@@ -138,6 +139,17 @@ impl World {
 
     pub(crate) fn delete(&self, path: &str) -> Call {
         self.call(Method::DELETE, path)
+    }
+
+    /// What an instance does all the time beside its requests, without which it trusts no copy for long.
+    pub(crate) async fn look(&self) {
+        self.auth.look().await.unwrap();
+    }
+
+    /// So much later, in an instance that has looked all the time.
+    pub(crate) async fn later(&self, by: Duration) {
+        self.clock.advance(by);
+        self.look().await;
     }
 
     pub(crate) fn now(&self) -> Timestamp {

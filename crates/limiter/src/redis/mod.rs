@@ -7,11 +7,9 @@ mod script;
 mod target;
 
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use domain::{Chance, Limit, Timestamp};
-use tokio::time::Instant;
 
 use crate::memory::MemoryLimiter;
 use crate::{CopyVerdict, Evidence, LimiterState, Marked, Quota, Verdict};
@@ -20,10 +18,6 @@ use script::{Answer, Proof, Question};
 pub(crate) use call_times::CallTimes;
 pub use link::Redis;
 pub use target::RedisUrlError;
-
-/// For how long copies are trusted after the last look at the marks that are owed in the database. Whoever has written
-/// one there and waits as long, and a little more, knows that no instance trusts an older copy any more.
-pub const TRUST: Duration = Duration::from_millis(1500);
 
 /// How to use Redis.
 #[derive(Debug, Clone)]
@@ -53,9 +47,6 @@ pub(crate) struct SharedLimiter {
     redis: Redis,
     /// What this process has admitted, and the marks it has heard of.
     own: MemoryLimiter,
-    started: Instant,
-    /// When the owed marks were last looked at, in milliseconds after `started` and one; 0 for never.
-    looked_at: AtomicU64,
 }
 
 /// A key that nobody has read yet has no other.
@@ -66,12 +57,7 @@ struct NoAnswer;
 
 impl SharedLimiter {
     pub(crate) fn new(redis: &Redis, capacity: usize) -> Self {
-        Self {
-            redis: redis.clone(),
-            own: MemoryLimiter::new(capacity),
-            started: Instant::now(),
-            looked_at: AtomicU64::new(0),
-        }
+        Self { redis: redis.clone(), own: MemoryLimiter::new(capacity) }
     }
 
     pub(crate) async fn admit(&self, key: &str, limit: Limit, now: Timestamp) -> Verdict {
@@ -91,7 +77,6 @@ impl SharedLimiter {
     ) -> CopyVerdict {
         let can_be_trusted = evidence.is_confirmed
             && evidence.connection == self.redis.connection()
-            && self.trusts_copies()
             && !self.own.is_stale(id, version, now);
         if !can_be_trusted {
             return CopyVerdict::Stale;
@@ -145,12 +130,6 @@ impl SharedLimiter {
         self.own.mark_stale(id, version, now.plus(lasting));
     }
 
-    pub(crate) fn has_looked(&self, at: Instant) {
-        let Some(after) = at.checked_duration_since(self.started) else { return };
-        let millis = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
-        self.looked_at.fetch_max(millis.saturating_add(1), Ordering::AcqRel);
-    }
-
     pub(crate) fn sweep(&self, now: Timestamp) {
         self.own.sweep(now);
     }
@@ -161,14 +140,6 @@ impl SharedLimiter {
 
     pub(crate) fn call_times(&self) -> CallTimes {
         self.redis.call_times()
-    }
-
-    /// By a monotonic clock: a process that was frozen finds its trust gone when it goes on.
-    fn trusts_copies(&self) -> bool {
-        match self.looked_at.load(Ordering::Acquire) {
-            0 => false,
-            millis => self.started.elapsed() < Duration::from_millis(millis - 1) + TRUST,
-        }
     }
 
     /// What this process grants by itself.

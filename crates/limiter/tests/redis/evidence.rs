@@ -5,7 +5,6 @@ use std::time::Duration;
 use domain::{Limit, Timestamp};
 use limiter::{CopyVerdict, Evidence, Limiter, LimiterState, Marked, Verdict};
 use testkit::Redis;
-use tokio::time::Instant;
 
 use crate::subject::{counts, instance, options};
 
@@ -79,19 +78,11 @@ async fn copies_do_not_outlive_a_connection() {
 }
 
 #[tokio::test]
-async fn without_a_look_at_owed_marks_no_copy_is_trusted() {
+async fn a_mark_that_redis_does_not_know_of_counts_here() {
     let redis = Redis::start().await;
-    let shared = limiter::Redis::connect(&redis.url().into(), options(1)).await.unwrap();
-    let limiter = Limiter::on_redis(&shared, 100);
-    let evidence = read(&limiter, read(&limiter, Evidence::default()).await).await;
-    assert!(!is_trusted(&limiter, evidence).await, "never looked");
-    limiter.has_looked(Instant::now());
-    assert!(is_trusted(&limiter, evidence).await);
-    let late = Limiter::on_redis(&shared, 100);
-    late.has_looked(Instant::now().checked_sub(limiter::TRUST).unwrap());
-    assert!(!is_trusted(&late, evidence).await, "looked too long ago");
-
-    // What is owed counts although Redis does not know of it.
-    limiter.mark_stale_here(KEY, i64::MAX, Duration::from_mins(1), NOW);
-    assert!(!is_trusted(&limiter, evidence).await);
+    let (here, there) = (instance(&redis.url(), options(1)).await, instance(&redis.url(), options(2)).await);
+    let mine = read(&here, read(&here, Evidence::default()).await).await;
+    let theirs = read(&there, read(&there, Evidence::default()).await).await;
+    here.mark_stale_here(KEY, i64::MAX, Duration::from_mins(1), NOW);
+    assert!(!is_trusted(&here, mine).await && is_trusted(&there, theirs).await);
 }

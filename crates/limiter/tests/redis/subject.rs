@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use limiter::{Limiter, LimiterState, Redis, RedisOptions, Timekeeper};
 use testkit::until;
-use tokio::time::{Instant, sleep};
 
 /// Generous, so that a busy machine is not taken for a hung Redis.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
@@ -20,20 +19,10 @@ pub(crate) fn options(seed: u64) -> RedisOptions {
     }
 }
 
-/// An instance's limiter, whose time is told, and which hears of everything that is owed.
+/// An instance's limiter, whose time is told.
 pub(crate) async fn instance(url: &str, options: RedisOptions) -> Arc<Limiter> {
     let redis = Redis::connect(&url.into(), options).await.unwrap();
-    let limiter = Arc::new(Limiter::on_redis(&redis, 10_000));
-    let looking = Arc::downgrade(&limiter);
-    limiter.has_looked(Instant::now());
-    tokio::spawn(async move {
-        while let Some(limiter) = looking.upgrade() {
-            limiter.has_looked(Instant::now());
-            drop(limiter);
-            sleep(Duration::from_millis(100)).await;
-        }
-    });
-    limiter
+    Arc::new(Limiter::on_redis(&redis, 10_000))
 }
 
 /// Returns once the limiter counts there.

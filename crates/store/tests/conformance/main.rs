@@ -13,6 +13,7 @@ mod exchange;
 mod faults;
 mod housekeeping;
 mod imports;
+mod instances;
 mod leaks;
 mod link_codes;
 mod methods;
@@ -90,12 +91,18 @@ conformance! {
         an_unproven_address_attracts_nobody,
         states_that_are_over_go_in_batches,
     }
+    instances {
+        a_round_is_known_when_everybody_has_acknowledged_it,
+        who_does_not_answer_has_no_row_and_makes_a_new_one,
+        of_a_change_and_its_round_nobody_sees_the_round_alone,
+    }
     owed_marks {
         ending_or_changing_a_token_owes_a_mark,
         ending_a_session_owes_a_mark,
         only_a_refresh_that_ends_its_session_owes_a_mark,
         deleting_an_account_owes_a_mark_for_each_credential,
-        a_mark_is_owed_for_its_time_and_goes_in_batches,
+        a_mark_is_owed_until_somebody_purges_what_they_have_seen,
+        of_two_ends_the_later_one_is_kept,
         a_mark_that_is_owed_again_is_not_purged_with_the_old_one,
     }
     sessions {
@@ -103,6 +110,7 @@ conformance! {
         a_refresh_starts_the_next_generation,
         a_lost_reply_is_answered_again_within_the_grace,
         a_replay_after_the_grace_ends_the_session,
+        a_clock_that_was_set_back_does_not_prolong_the_grace,
         an_older_generation_ends_the_session,
         refreshes_end_with_the_session,
         a_disabled_user_refreshes_nothing,
@@ -243,7 +251,7 @@ conformance! {
         a_mails_link_is_traded_for_a_code_once,
         what_an_older_key_sealed_is_sealed_anew_unless_it_has_changed,
         an_account_has_credentials_and_failures,
-        an_operators_write_is_seen_and_ones_own_is_not,
+        a_write_of_another_process_to_a_file_is_seen_and_ones_own_is_not,
         lists_of_one_account_keep_nobody_else_waiting,
         a_rare_kind_of_event_is_found_among_many,
     }

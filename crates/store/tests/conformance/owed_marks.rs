@@ -16,7 +16,7 @@ fn of_session(session: &Session) -> String {
 
 /// What any instance finds there.
 async fn owed(db: &Database) -> Vec<String> {
-    let mut owed = db.other.owed_marks(NOW).await.unwrap();
+    let mut owed: Vec<_> = db.other.look("nobody").await.unwrap().marks.into_keys().collect();
     owed.sort();
     owed
 }
@@ -78,22 +78,36 @@ pub(crate) async fn deleting_an_account_owes_a_mark_for_each_credential(db: &Dat
     assert_eq!(marked, both);
 }
 
-pub(crate) async fn a_mark_is_owed_for_its_time_and_goes_in_batches(db: &Database) {
+/// Whatever the clocks say: only whoever has seen a mark can purge it.
+pub(crate) async fn a_mark_is_owed_until_somebody_purges_what_they_have_seen(db: &Database) {
     let user = db.user(ANN).await;
-    for minute in 0..5 {
+    for minutes in [0, 60, 1_000_000] {
         let token = db.token(&user).await;
-        let at = NOW.plus(minute * MINUTE);
-        db.store.delete_token(&user.id, &token.id, &db.event(at)).await.unwrap().unwrap();
+        db.store.delete_token(&user.id, &token.id, &db.event(NOW.plus(minutes * MINUTE))).await.unwrap().unwrap();
     }
-    for (minute, owed) in [(0, 5), (2, 5), (3, 4), (6, 1), (7, 0)] {
-        let count = db.store.owed_marks(NOW.plus(minute * MINUTE)).await.unwrap().len();
-        assert_eq!(count, owed, "after {minute} minutes");
-    }
-    let before = NOW.plus(5 * MINUTE);
-    for purged in [2, 1, 0] {
-        assert_eq!(db.store.purge_owed_marks(before, 2).await.unwrap(), purged);
-    }
-    assert_eq!(db.count("SELECT COUNT(*) FROM owed_marks").await, 2);
+    let seen: Vec<_> = db.store.look("nobody").await.unwrap().marks.into_iter().collect();
+    assert_eq!(seen.len(), 3);
+    db.store.purge_owed_marks(&seen[..2]).await.unwrap();
+    assert_eq!(owed(db).await, [seen[2].0.clone()]);
+}
+
+/// A program before rounds reads by this end, and its clock may be another one.
+pub(crate) async fn of_two_ends_the_later_one_is_kept(db: &Database) {
+    let user = db.user(ANN).await;
+    let token = db.token(&user).await;
+    let ends = async || db.count("SELECT ends FROM owed_marks").await;
+    let rotate = async |at| {
+        let secret = db.new_secret(&seal_key("present"));
+        db.store.rotate_token(&user.id, &token.id, &secret, DAY, &db.event(at)).await.unwrap().unwrap();
+    };
+    rotate(NOW.plus(60 * MINUTE)).await;
+    let later = ends().await;
+    let seen = db.store.look("nobody").await.unwrap();
+    rotate(NOW).await;
+    assert_eq!(ends().await, later, "the clock was set back");
+    assert_ne!(db.store.look("nobody").await.unwrap().marks, seen.marks, "and it is owed once more");
+    rotate(NOW.plus(120 * MINUTE)).await;
+    assert!(ends().await > later);
 }
 
 pub(crate) async fn a_mark_that_is_owed_again_is_not_purged_with_the_old_one(db: &Database) {
@@ -103,9 +117,10 @@ pub(crate) async fn a_mark_that_is_owed_again_is_not_purged_with_the_old_one(db:
         tokens.push(db.token(&user).await);
     }
     for round in 1..=20 {
-        let (at, before) = (NOW.plus(round * 60 * MINUTE), NOW.plus((round * 60 - 30) * MINUTE));
+        // At one moment, so that their ends do not tell the marks apart.
+        let seen: Vec<_> = db.store.look("nobody").await.unwrap().marks.into_iter().collect();
         let rotations = tokens.iter().enumerate().map(|(number, token)| {
-            let (store, token, event) = (db.instance(number), token.clone(), db.event(at));
+            let (store, token, event) = (db.instance(number), token.clone(), db.event(NOW));
             let secret = db.new_secret(&seal_key("present"));
             tokio::spawn(async move {
                 store.rotate_token(&token.user_id, &token.id, &secret, DAY, &event).await.unwrap().unwrap();
@@ -113,13 +128,15 @@ pub(crate) async fn a_mark_that_is_owed_again_is_not_purged_with_the_old_one(db:
         });
         let rotations: Vec<_> = rotations.collect();
         in_parallel((0..8).map(|number| {
-            let store = db.instance(number);
-            async move { store.purge_owed_marks(before, 100).await.unwrap() }
+            let (store, seen) = (db.instance(number), seen.clone());
+            async move { store.purge_owed_marks(&seen).await.unwrap() }
         }))
         .await;
         for rotation in rotations {
             rotation.await.unwrap();
         }
-        assert_eq!(db.store.owed_marks(at).await.unwrap().len(), tokens.len(), "round {round}");
+        let now = db.store.look("nobody").await.unwrap().marks;
+        assert_eq!(now.len(), tokens.len(), "round {round}");
+        assert!(seen.iter().all(|(key, before)| now[key] != *before || round == 1), "round {round}: told apart");
     }
 }

@@ -102,6 +102,17 @@ pub(crate) async fn a_replay_after_the_grace_ends_the_session(db: &Database) {
     assert_eq!(event.metadata["sessionId"], rotated.id.as_str());
 }
 
+/// Or a copy of the one before would be good for as long as the clock is behind, and nobody would hear of it.
+pub(crate) async fn a_clock_that_was_set_back_does_not_prolong_the_grace(db: &Database) {
+    let first = db.sign_in(ANN).await;
+    let rotated = rotate(db, &first.session, LATER).await;
+    let again = refresh(&first.session, digest_of(&first.session));
+    assert!(matches!(run(db, &again, LATER.minus(GRACE)).await, RefreshOutcome::Replayed(_)), "clocks that disagree");
+    let before = LATER.minus(GRACE).minus(Duration::from_millis(1));
+    assert_eq!(run(db, &again, before).await, RefreshOutcome::Reused);
+    assert_eq!(kept(db, &rotated).await, None);
+}
+
 pub(crate) async fn an_older_generation_ends_the_session(db: &Database) {
     let first = db.sign_in(ANN).await;
     let second = rotate(db, &first.session, LATER).await;
