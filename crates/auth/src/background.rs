@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::audit::Actor;
-use domain::{ClientInfo, EventId};
+use domain::{ClientInfo, EventId, Timestamp};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, TryFutureExt};
 use store::{NewEvent, StoreError};
@@ -26,12 +26,15 @@ const SEAL_EVERY: Duration = Duration::from_millis(500);
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
 /// A key that another instance made is noticed so soon, if no JWT of it comes before.
 const KEYS_EVERY: Duration = Duration::from_mins(1);
+const PRUNE_EVERY: Duration = Duration::from_mins(1);
 const CLEAN_EVERY: Duration = Duration::from_hours(24);
 /// An installation that is restarted every day is cleaned all the same.
 const FIRST_CLEANING_AFTER: Duration = Duration::from_mins(5);
 
 /// Events that are sealed, or rows that are removed, in one transaction: few enough that no request waits long for it.
 const BATCH: u32 = 500;
+/// Batches of audit events that are sealed, or removed, before it is looked whether to stop.
+const AT_ONCE: u32 = 20;
 /// Expired tokens stay visible to their owner for so long.
 const EXPIRED_TOKENS_KEPT: Duration = Duration::from_hours(30 * 24);
 /// Spent codes and ended sessions are kept for so long, for whoever looks into what happened.
@@ -52,7 +55,7 @@ struct Chore {
     work: for<'a> fn(&'a AuthService) -> BoxFuture<'a, Result<(), StoreError>>,
 }
 
-const CHORES: [Chore; 9] = [
+const CHORES: [Chore; 10] = [
     Chore {
         what: "looking at what was taken away",
         first: Duration::ZERO,
@@ -80,6 +83,12 @@ const CHORES: [Chore; 9] = [
         first: KEYS_EVERY,
         every: KEYS_EVERY,
         work: |auth| auth.look_after_keys().boxed(),
+    },
+    Chore {
+        what: "pruning the audit log",
+        first: PRUNE_EVERY,
+        every: PRUNE_EVERY,
+        work: |auth| auth.prune_audit_log().boxed(),
     },
     Chore {
         what: "removing leftovers",
@@ -147,11 +156,12 @@ impl AuthService {
         self.leak_reports.finish().await;
     }
 
-    /// Links committed audit events into the chain, unless another instance is at it.
+    /// Links committed audit events into the chain, unless another instance is at it; so many at once that stopping
+    /// does not wait for a backlog of millions, as there is when all are sealed anew.
     pub async fn seal(&self) -> Result<(), StoreError> {
         let seal = || self.store.seal_events(&self.instance, self.clock.now(), BATCH, &self.chance);
-        while let Some(sealed) = seal().await? {
-            if sealed < u64::from(BATCH) {
+        for _ in 0..AT_ONCE {
+            if seal().await?.is_none_or(|sealed| sealed < u64::from(BATCH)) {
                 break;
             }
         }
@@ -185,13 +195,7 @@ impl AuthService {
     /// Removes tokens 30 days after their expiry, and codes, sessions and pairings a day after they were over.
     pub async fn clean(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
-        let event = || NewEvent {
-            id: self.chance.with(|rng| EventId::generate(rng)),
-            at: now,
-            actor: Actor { service: Some(auth_api::AUTH_SERVICE.to_owned()), ..Actor::default() },
-            client: ClientInfo::default(),
-            metadata: BTreeMap::new(),
-        };
+        let event = || self.own_event(now);
         let is_full = |removed: u64| removed == u64::from(BATCH);
         while is_full(self.store.purge_tokens(now.minus(EXPIRED_TOKENS_KEPT), BATCH, event).await?) {}
         while is_full(self.store.purge_codes(now.minus(SPENT_KEPT), BATCH, &event()).await?) {}
@@ -204,5 +208,29 @@ impl AuthService {
         while is_full(self.store.purge_sessions(now.minus(SPENT_KEPT), BATCH).await?) {}
         while is_full(self.store.purge_pairings(now.minus(SPENT_KEPT), BATCH).await?) {}
         Ok(())
+    }
+
+    /// Removes audit events after `AUDIT_RETENTION`; so many at once as are sealed.
+    pub async fn prune_audit_log(&self) -> Result<(), StoreError> {
+        let Some(kept) = self.config.audit_retention else { return Ok(()) };
+        let now = self.clock.now();
+        for _ in 0..AT_ONCE {
+            let event = self.own_event(now);
+            if self.store.prune_events(now.minus(kept), BATCH, &self.chance, &event).await? < u64::from(BATCH) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// For what the service does by itself.
+    fn own_event(&self, at: Timestamp) -> NewEvent {
+        NewEvent {
+            id: self.chance.with(|rng| EventId::generate(rng)),
+            at,
+            actor: Actor { service: Some(auth_api::AUTH_SERVICE.to_owned()), ..Actor::default() },
+            client: ClientInfo::default(),
+            metadata: BTreeMap::new(),
+        }
     }
 }

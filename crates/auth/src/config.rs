@@ -28,6 +28,8 @@ pub struct Config {
     pub bcrypt_cost: u32,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: TrustedProxies,
+    /// How long audit events are kept; `None` is for ever.
+    pub audit_retention: Option<Duration>,
     /// What becomes of a token that was reported as leaked.
     pub leak_policy: LeakPolicy,
     /// Origins whose pages may call the service.

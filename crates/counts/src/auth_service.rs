@@ -178,6 +178,7 @@ fn config(limit: Limit) -> Result<Config> {
         },
         public_url: origin.clone(),
         app_url: None,
+        audit_retention: None,
         validate_allow_anonymous: false,
         sign_in_domain: "app.example.com".to_owned(),
         sign_in_uri: origin.to_string(),

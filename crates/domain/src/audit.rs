@@ -91,6 +91,10 @@ event_types! {
     SigningKeyAdded => "signing_key.added",
     /// Spent and expired one-time codes were removed.
     CodesPurged => "codes.purged",
+    /// The oldest events were removed, since they had been kept for as long as they are.
+    AuditPruned => "audit.pruned",
+    /// Events that an older version of this program had sealed were sealed anew.
+    AuditResealed => "audit.resealed",
 }
 
 impl fmt::Display for EventType {

@@ -3,6 +3,7 @@
 
 mod allowed_ips;
 pub mod audit;
+pub mod audit_head;
 mod base62;
 mod chance;
 mod client;

@@ -104,8 +104,8 @@ impl Store {
             }
             // The rest goes with the user's row: ON DELETE CASCADE.
             sqlx::query("DELETE FROM users WHERE id = $1").bind(user_id.as_str()).execute(&mut *tx).await?;
-            record(tx, EventType::UserDeleted, Some(user_id), event).await?;
             chain::erase_particulars(tx, user_id).await?;
+            chain::record_deletion(tx, user_id, event).await?;
             Ok(Some(ended))
         })
     }

@@ -113,7 +113,7 @@ impl Store {
 async fn fingerprint(tx: &mut AnyConnection) -> Result<String, StoreError> {
     let row = sqlx::query(
         "SELECT last_seq, last_link, (SELECT COUNT(*) FROM audit_events) AS events, \
-         (SELECT COUNT(*) FROM users) AS users FROM audit_chain",
+         (SELECT COUNT(*) FROM users) AS users FROM audit_head",
     )
     .fetch_one(tx)
     .await?;
@@ -129,9 +129,9 @@ async fn in_use(target: &Store, schema: &Schema) -> Result<Option<String>, Store
             return Ok(Some(table.name.clone()));
         }
     }
-    let written = "SELECT COUNT(*) AS written FROM audit_chain WHERE last_seq <> 0";
+    let written = "SELECT COUNT(*) AS written FROM audit_head WHERE last_seq <> 0";
     let written = sqlx::query(written).fetch_one(&mut *snapshot).await?.count("written")?;
-    Ok((written > 0).then(|| "audit_chain".to_owned()))
+    Ok((written > 0).then(|| "audit_head".to_owned()))
 }
 
 async fn count(tx: &mut AnyConnection, table: &Table) -> Result<u64, StoreError> {

@@ -54,7 +54,7 @@ mod wallets;
 
 pub use accounts::{ProfileChange, UserCredentials};
 pub use audit::{Cursor, Event, EventPage, MalformedCursor, NewEvent};
-pub use chain::{AuditBacklog, ChainProblem, ChainReport, Tampering};
+pub use chain::{AuditBacklog, ChainPlace, ChainProblem, ChainReport, Tampering};
 pub use codes::{CodeOutcome, CodePurpose, NewCode, Redemption};
 pub use copy::{CopyOutcome, CopyProgress};
 pub use error::StoreError;

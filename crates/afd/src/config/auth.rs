@@ -95,6 +95,7 @@ pub(crate) fn auth(mut source: Source) -> Result<AuthSettings, Problems> {
             limits: limits(source),
             bcrypt_cost: bcrypt_cost(source),
             trusted_proxies: trusted_proxies(source),
+            audit_retention: source.read_or("AUDIT_RETENTION", None, audit_retention),
             leak_policy: source.read_or("LEAK_POLICY", LeakPolicy::Revoke, leak_policy),
             cors_origins: source.list("CORS_ORIGIN", origin),
             oauth: oauth(source),
@@ -107,6 +108,17 @@ pub(crate) fn auth(mut source: Source) -> Result<AuthSettings, Problems> {
         },
     };
     source.finish(settings)
+}
+
+/// Creations are limited by the events of 24 hours, on whatever clock.
+const MIN_AUDIT_RETENTION: Duration = Duration::from_hours(48);
+
+fn audit_retention(text: &str) -> Result<Option<Duration>, &'static str> {
+    if text == "forever" {
+        return Ok(None);
+    }
+    let kept = parse_duration(text).ok().filter(|kept| *kept >= MIN_AUDIT_RETENTION);
+    kept.map(Some).ok_or("must be forever, or a duration of at least 2d such as 365d")
 }
 
 fn leak_policy(text: &str) -> Result<LeakPolicy, &'static str> {

@@ -1,15 +1,18 @@
 //! `afd audit …`.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Subcommand;
 use domain::audit::EventType;
+use domain::audit_head::{AuditHead, SignedAuditHead};
+use domain::{Clock as _, SystemClock};
 use serde_json::{Value, json};
-use store::{Event, Tampering};
+use store::{ChainPlace, ChainProblem, Event, Tampering};
 
-use super::Common;
 use super::table::{optional, table};
 use super::who::Who;
+use super::{Common, noted};
 use crate::complain;
 
 /// What can be asked about the audit log.
@@ -28,7 +31,20 @@ pub(crate) enum Command {
         limit: u32,
     },
     /// Check that no event was altered, removed or slipped in; exit code 1 if one was
-    Verify,
+    Verify {
+        /// The chain must go through what `afd audit head` has printed: such a line, or a file of them
+        #[arg(long, value_name = "FILE|LINE")]
+        expect: Option<String>,
+        /// And that must be signed by this key, or by the private key that belongs to it
+        #[arg(long, value_name = "FILE", requires = "expect")]
+        key: Option<PathBuf>,
+    },
+    /// Print where the chain ends, signed: one line, to be kept where nobody can change it who can change the database
+    Head {
+        /// The Ed25519 key that signs, in PEM; it is made where there is none
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+    },
 }
 
 /// Runs the command.
@@ -38,7 +54,14 @@ pub(crate) async fn run(command: Command, common: &Common) -> anyhow::Result<Exi
             list(user, kind, limit, common).await?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Verify => verify(common).await,
+        Command::Verify { expect, key } => {
+            let noted = expect.map(|expect| noted::read(&expect, key.as_deref())).transpose()?;
+            verify(&noted.unwrap_or_default(), common).await
+        }
+        Command::Head { key } => {
+            head(&key, common).await?;
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 
@@ -72,34 +95,82 @@ async fn list(user: Option<Who>, kind: Option<EventType>, limit: u32, common: &C
     Ok(())
 }
 
-async fn verify(common: &Common) -> anyhow::Result<ExitCode> {
-    let report = common.operator().await?.store().verify_chain().await?;
+async fn head(key: &Path, common: &Common) -> anyhow::Result<()> {
+    let operator = common.operator().await?;
+    let key = noted::key_that_signs(key)?;
+    let ChainPlace { seq, link } = operator.store().chain_end().await?;
+    let note = key.sign(AuditHead { seq, link, at: SystemClock.now() });
+    common.answer(
+        || note.to_string(),
+        &json!({
+            "seq": note.head.seq,
+            "link": note.head.link,
+            "at": note.head.at,
+            "key": note.key.to_string(),
+            "line": note.to_string(),
+        }),
+    );
+    Ok(())
+}
+
+async fn verify(noted: &[SignedAuditHead], common: &Common) -> anyhow::Result<ExitCode> {
+    let places: Vec<_> =
+        noted.iter().map(|note| ChainPlace { seq: note.head.seq, link: note.head.link.clone() }).collect();
+    let report = common.operator().await?.store().verify_chain_against(&places).await?;
+    let mut counts = json!({ "pruned": report.pruned, "sealed": report.sealed, "unsealed": report.unsealed });
+    counts["whole"] = report.problem.is_none().into();
     let Some(problem) = report.problem else {
+        let newest = noted.iter().max_by_key(|note| note.head.seq);
+        counts["noted"] = newest.map(|note| note.head.seq).into();
         common.answer(
-            || format!("The chain is whole: {} events sealed, {} not sealed yet.", report.sealed, report.unsealed),
-            &json!({ "whole": true, "sealed": report.sealed, "unsealed": report.unsealed }),
+            || {
+                let whole =
+                    format!("The chain is whole: {} events sealed, {} not sealed yet.", report.sealed, report.unsealed);
+                let pruned = match report.pruned {
+                    0 => String::new(),
+                    pruned => format!(" {pruned} before them were pruned."),
+                };
+                let noted = newest.map(|note| {
+                    format!(
+                        " It is the one that was noted: event {} at {} by {}.",
+                        note.head.seq, note.head.at, note.key
+                    )
+                });
+                format!("{whole}{pruned}{}", noted.unwrap_or_default())
+            },
+            &counts,
         );
         return Ok(ExitCode::SUCCESS);
     };
-    let (what, word) = match problem.what {
-        Tampering::Altered => ("was altered", "altered"),
-        Tampering::Removed => ("was removed", "removed"),
-        Tampering::SlippedIn => ("was slipped in", "slipped_in"),
-    };
+    let (what, word) = in_words(&problem);
     if common.json {
-        let problem = json!({ "seq": problem.seq, "eventId": problem.event_id, "what": word });
-        common.answer(
-            String::new,
-            &json!({ "whole": false, "sealed": report.sealed, "unsealed": report.unsealed, "problem": problem }),
-        );
-        return Ok(ExitCode::FAILURE);
+        counts["problem"] = json!({ "seq": problem.seq, "eventId": problem.event_id, "what": word });
+        common.answer(String::new, &counts);
+    } else {
+        complain(&format!(
+            "The chain is broken: {what}; the {} events before it are whole. {} are not sealed yet.",
+            report.sealed, report.unsealed
+        ));
     }
-    let event = problem.event_id.map(|id| format!(" (id {id})")).unwrap_or_default();
-    complain(&format!(
-        "The chain is broken: event {}{event} {what}. {} events before it are whole, {} are not sealed yet.",
-        problem.seq, report.sealed, report.unsealed
-    ));
     Ok(ExitCode::FAILURE)
+}
+
+/// What is wrong, for people and for programs.
+fn in_words(problem: &ChainProblem) -> (String, &'static str) {
+    let seq = problem.seq;
+    let event = match &problem.event_id {
+        Some(id) => format!("event {seq} (id {id})"),
+        None => format!("event {seq}"),
+    };
+    match problem.what {
+        Tampering::Altered => (format!("{event} was altered"), "altered"),
+        Tampering::Removed => (format!("{event} was removed"), "removed"),
+        Tampering::SlippedIn => (format!("{event} was slipped in"), "slipped_in"),
+        Tampering::Start => ("its beginning is not where pruning has left it".to_owned(), "start"),
+        Tampering::End => (format!("its end is not {event}, the last that there is"), "end"),
+        Tampering::NotAsNoted => (format!("{event} is not the one that was noted"), "not_as_noted"),
+        Tampering::NotedIsPruned => ("what was noted has been pruned".to_owned(), "noted_is_pruned"),
+    }
 }
 
 fn event_json(event: &Event) -> Value {

@@ -2,6 +2,7 @@
 
 pub(crate) mod audit;
 mod import;
+mod noted;
 mod table;
 pub(crate) mod token;
 pub(crate) mod user;

@@ -12,6 +12,7 @@ use crate::installation::{Installation, JWT_SECRET, afd};
 on_both_databases! {
     a_kill_amid_a_thousand_creates_loses_nothing_that_was_acknowledged,
     an_event_that_is_changed_by_hand_is_named,
+    a_log_that_was_rewritten_whole_is_found_by_its_noted_end,
 }
 
 async fn a_kill_amid_a_thousand_creates_loses_nothing_that_was_acknowledged(database: Database) {
@@ -79,8 +80,70 @@ async fn an_event_that_is_changed_by_hand_is_named(database: Database) {
     let broken = afd(&["audit", "verify", "--database", &database.url]).run().await;
     assert_eq!(broken.code, Some(1));
     assert!(
-        broken.output.starts_with(&format!("The chain is broken: event 4 (id {id}) was altered.")),
+        broken.output.starts_with(&format!(
+            "The chain is broken: event 4 (id {id}) was altered; the 3 events before it are whole."
+        )),
         "{}",
         broken.output
     );
+}
+
+async fn a_log_that_was_rewritten_whole_is_found_by_its_noted_end(database: Database) {
+    let mut installation = Installation::on(&database, &[]).await;
+    let mut auth = installation.auth.start().await;
+    let session = installation.sign_in("ann@example.com").await;
+    for name in ["a", "b", "c"] {
+        assert_eq!(installation.post("/tokens", Some(&session), json!({ "name": name })).await.status, 201);
+    }
+    assert_eq!(auth.terminate().await, Some(0));
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (key, other_key, notes) = (path("key.pem"), path("other.pem"), path("notes"));
+    let audit = async |command: &str, more: &[&str]| {
+        let ran = afd(&[&["audit", command, "--database", &database.url], more].concat()).run().await;
+        (ran.code.unwrap(), ran.output.trim_end().to_owned())
+    };
+    let (code, line) = audit("head", &["--key", &key]).await;
+    assert_eq!(code, 0, "{line}");
+    assert!(line.starts_with("afd-audit-head 5 ") && line.lines().count() == 1, "{line}");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&key).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    let signer = line.split(' ').nth(4).unwrap();
+    let again = audit("head", &["--key", &key, "--json"]).await.1;
+    assert_eq!(serde_json::from_str::<Value>(&again).unwrap()["key"], signer, "the same key");
+
+    // It is whole and the one that was noted, also when it has grown since.
+    let mut auth = installation.auth.start().await;
+    installation.forget_connections();
+    assert_eq!(installation.post("/tokens", Some(&session), json!({ "name": "d" })).await.status, 201);
+    assert_eq!(auth.terminate().await, Some(0));
+    std::fs::write(&notes, format!("{line}\n")).unwrap();
+    for expect in [&line, &notes] {
+        let (code, told) = audit("verify", &["--expect", expect, "--key", &key]).await;
+        assert!(code == 0 && told.contains(" It is the one that was noted: event 5 at "), "{told}");
+        assert!(told.starts_with("The chain is whole: ") && told.ends_with(&format!("by {signer}.")), "{told}");
+    }
+    // A note that was changed, or that somebody else has signed, is none.
+    let changed = line.replacen(" 5 ", " 4 ", 1);
+    assert_eq!(audit("verify", &["--expect", &changed]).await.0, 1);
+    assert_eq!(audit("head", &["--key", &other_key]).await.0, 0);
+    let (code, told) = audit("verify", &["--expect", &line, "--key", &other_key]).await;
+    assert!(code == 1 && told.contains("is not signed by"), "{told}");
+    std::fs::write(&notes, "\n").unwrap();
+    assert_eq!(audit("verify", &["--expect", &notes]).await.0, 1);
+
+    // Somebody takes events out, alters them, moves the end back, and lets the service seal them again.
+    for sql in [
+        "UPDATE audit_head SET last_seq = 2, last_link = (SELECT link FROM audit_events WHERE seq = 2)",
+        "UPDATE audit_events SET seq = NULL, link = NULL, at = at + 1 WHERE seq > 2",
+    ] {
+        database.sql(sql).await;
+    }
+    let mut auth = installation.auth.start().await;
+    assert_eq!(auth.terminate().await, Some(0));
+    let (code, told) = audit("verify", &[]).await;
+    assert!(code == 0 && told.starts_with("The chain is whole: 6 events sealed"), "{told}");
+    let (code, told) = audit("verify", &["--expect", &line, "--key", &key]).await;
+    assert!(code == 1 && told.contains(" is not the one that was noted; the 4 events before it are whole."), "{told}");
 }

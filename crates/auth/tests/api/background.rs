@@ -125,6 +125,38 @@ async fn stopping_writes_down_and_seals_what_is_left() {
 }
 
 #[tokio::test]
+async fn audit_events_go_after_their_retention_and_leave_the_chain_provable() {
+    let world = World::with(|setup| setup.config.audit_retention = Some(90 * DAY)).await;
+    let ann = world.ann().await;
+    world.token(&ann).await;
+    world.auth.seal().await.unwrap();
+    world.clock.advance(90 * DAY);
+    world.auth.prune_audit_log().await.unwrap();
+    assert_eq!(world.store.verify_chain().await.unwrap().pruned, 0);
+
+    world.clock.advance(SECOND);
+    world.auth.prune_audit_log().await.unwrap();
+    let report = world.store.verify_chain().await.unwrap();
+    assert_eq!((report.pruned, report.sealed, report.problem), (3, 1, None));
+    // What is younger stays, that which says so among it; what is removed meanwhile is not sealed yet.
+    assert_eq!(world.count("SELECT COUNT(*) FROM audit_events WHERE type = 'audit.pruned'").await, 1);
+    world.auth.prune_audit_log().await.unwrap();
+    world.auth.seal().await.unwrap();
+    let report = world.store.verify_chain().await.unwrap();
+    assert_eq!((report.pruned, report.problem), (3, None));
+}
+
+#[tokio::test]
+async fn audit_events_are_kept_for_ever_unless_somebody_says_otherwise() {
+    let world = World::new().await;
+    world.ann().await;
+    world.auth.seal().await.unwrap();
+    world.clock.advance(10_000 * DAY);
+    world.auth.prune_audit_log().await.unwrap();
+    assert_eq!(world.store.verify_chain().await.unwrap().pruned, 0);
+}
+
+#[tokio::test]
 async fn tokens_go_thirty_days_after_their_expiry() {
     let world = World::new().await;
     let ann = world.ann().await;

@@ -302,6 +302,7 @@ fn config() -> Config {
         },
         public_url: PUBLIC_URL.parse().unwrap(),
         app_url: None,
+        audit_retention: None,
         validate_allow_anonymous: false,
         sign_in_domain: "app.example.com".to_owned(),
         sign_in_uri: "https://app.example.com/".to_owned(),

@@ -61,6 +61,16 @@ impl Database {
         sqlx::query(sql).execute(&self.raw).await.unwrap().rows_affected()
     }
 
+    /// Several statements by hand, as a migration does them.
+    pub(crate) async fn script_by_hand(&self, sql: &'static str) {
+        sqlx::raw_sql(sql).execute(&self.raw).await.unwrap();
+    }
+
+    /// Connections that know nothing of the store.
+    pub(crate) fn raw(&self) -> &AnyPool {
+        &self.raw
+    }
+
     /// A transaction of somebody else's.
     pub(crate) async fn begin_by_hand(&self) -> sqlx::Transaction<'static, sqlx::Any> {
         self.raw.begin().await.unwrap()

@@ -11,6 +11,7 @@ mod copy;
 mod database;
 mod exchange;
 mod faults;
+mod forging;
 mod housekeeping;
 mod imports;
 mod instances;
@@ -23,6 +24,7 @@ mod others;
 mod owed_marks;
 mod pairings;
 mod plans;
+mod retention;
 mod second_factor;
 mod sessions;
 mod signing_keys;
@@ -159,16 +161,36 @@ conformance! {
     chain {
         sealing_continues_where_it_stopped,
         one_holder_seals_at_a_time,
+        a_lease_of_a_clock_that_was_set_back_holds_nobody_up,
         parallel_sealers_make_one_chain,
         a_whole_chain_verifies,
         an_altered_event_is_named,
+        an_erasure_needs_a_later_deletion_in_the_chain,
+        the_first_of_several_breaks_is_named,
         a_removed_event_is_named,
         a_cut_off_end_is_noticed,
         an_event_slipped_in_is_named,
         an_end_that_does_not_fit_is_noticed,
-        what_an_older_version_sealed_goes_on_verifying,
+        what_an_older_version_sealed_is_sealed_anew,
         deleting_an_account_erases_its_particulars_and_leaves_the_chain_whole,
         deleting_beside_the_sealer_leaves_the_chain_whole,
+        what_calls_wrote_late_of_somebody_who_is_gone_is_sealed_without_particulars,
+    }
+    forging {
+        every_value_of_every_event_is_bound,
+        every_value_of_the_head_is_bound,
+        forgeries_of_many_events_are_found,
+        events_that_are_removed_copied_or_exchanged_are_found,
+        the_service_seals_no_evidence_for_a_forger,
+        of_what_can_be_rewritten_the_noted_end_tells,
+    }
+    retention {
+        what_is_old_goes_in_batches_and_the_rest_is_provable,
+        nothing_younger_goes_whatever_came_before_it,
+        what_a_deletion_justifies_goes_before_it,
+        what_was_tampered_with_is_not_pruned,
+        a_noted_end_outlives_the_pruning_up_to_it,
+        pruning_beside_the_sealer_and_deletions_leaves_the_chain_whole,
     }
     signing_keys {
         of_several_next_keys_one_is_kept,

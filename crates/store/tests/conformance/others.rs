@@ -71,6 +71,7 @@ pub(crate) async fn a_write_of_another_process_to_a_file_is_seen_and_ones_own_is
     assert_eq!(db.store.foreign_writes().await.unwrap(), before);
     db.other.append_event(EventType::CodesPurged, None, &db.event(NOW)).await.unwrap();
     assert_eq!(db.store.foreign_writes().await.unwrap() == before, before.is_none(), "PostgreSQL does not tell");
+    assert_eq!(db.store.other_instances("this one").await.unwrap(), 0);
     db.other.close().await;
     assert!(db.other.ping().await.unwrap_err().is_unavailable());
     db.store.ping().await.unwrap();
