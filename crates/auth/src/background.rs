@@ -7,7 +7,7 @@ use std::time::Duration;
 use domain::audit::Actor;
 use domain::{ClientInfo, EventId, Timestamp};
 use futures_util::future::BoxFuture;
-use futures_util::{FutureExt, TryFutureExt};
+use futures_util::{FutureExt, TryFutureExt as _};
 use store::{NewEvent, StoreError};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -23,6 +23,8 @@ const WAL_EVERY: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 const IMPORTS_EVERY: Duration = Duration::from_millis(500);
 const SEAL_EVERY: Duration = Duration::from_millis(500);
+/// So soon after it was answered, what a deletion leaves begins to go.
+const DELETE_EVERY: Duration = Duration::from_secs(1);
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
 /// A key that another instance made is noticed so soon, if no JWT of it comes before.
 const KEYS_EVERY: Duration = Duration::from_mins(1);
@@ -32,7 +34,7 @@ const CLEAN_EVERY: Duration = Duration::from_hours(24);
 const FIRST_CLEANING_AFTER: Duration = Duration::from_mins(5);
 
 /// Events that are sealed, or rows that are removed, in one transaction: few enough that no request waits long for it.
-const BATCH: u32 = 500;
+pub(crate) const BATCH: u32 = 500;
 /// Batches of audit events that are sealed, or removed, before it is looked whether to stop.
 const AT_ONCE: u32 = 20;
 /// Expired tokens stay visible to their owner for so long.
@@ -55,7 +57,7 @@ struct Chore {
     work: for<'a> fn(&'a AuthService) -> BoxFuture<'a, Result<(), StoreError>>,
 }
 
-const CHORES: [Chore; 10] = [
+const CHORES: [Chore; 11] = [
     Chore {
         what: "looking at what was taken away",
         first: Duration::ZERO,
@@ -89,6 +91,12 @@ const CHORES: [Chore; 10] = [
         first: PRUNE_EVERY,
         every: PRUNE_EVERY,
         work: |auth| auth.prune_audit_log().boxed(),
+    },
+    Chore {
+        what: "removing what deleted accounts left",
+        first: DELETE_EVERY,
+        every: DELETE_EVERY,
+        work: |auth| auth.remove_what_is_left().map_ok(drop).boxed(),
     },
     Chore {
         what: "removing leftovers",

@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use store::{MarkedCredential, Store, StoreError};
 use web::ApiError;
 
-use crate::account::Descriptions;
+use crate::account::{Deletions, Descriptions};
 use crate::config::Config;
 use crate::hashing::Hasher;
 use crate::keys::{KeyRing, RefreshKey, Seal, ServiceKeys, reseal};
@@ -67,6 +67,7 @@ pub struct AuthService {
     pub(crate) looked: tokio::sync::Mutex<Looked>,
     /// What users see of themselves, by user.
     pub(crate) descriptions: Descriptions,
+    pub(crate) deletions: Deletions,
     /// Names this process among several, in the lease of the audit chain's sealer.
     pub(crate) instance: String,
     pub(crate) metrics: Arc<Metrics>,
@@ -118,6 +119,7 @@ impl AuthService {
             code_digests: derive(&config.secrets.refresh_jwt, "codes"),
             looked: tokio::sync::Mutex::default(),
             descriptions: Descriptions::default(),
+            deletions: Deletions::default(),
             instance: chance.with(|rng| EventId::generate(rng)).to_string(),
             oauth_requests: oauth::Requests::new(config.oauth.timeout),
             seals: sealing_with(&config),

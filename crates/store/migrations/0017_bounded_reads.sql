@@ -15,7 +15,3 @@ CREATE INDEX token_secrets_by_hint ON token_secrets (hint, id) WHERE hint IS NOT
 
 -- The disabled ones are few among many.
 CREATE INDEX users_disabled ON users (created_at, id) WHERE disabled_at IS NOT NULL;
-
--- What an address has been sent goes with its account.
-CREATE INDEX one_time_codes_by_subject ON one_time_codes (subject);
-CREATE INDEX wallet_challenges_by_address ON wallet_challenges (address);

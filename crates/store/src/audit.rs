@@ -138,27 +138,14 @@ impl Event {
 }
 
 impl Store {
-    /// Writes down something that changes no other row, and that may come late: of a user whose account has been
-    /// deleted meanwhile nothing but the id is kept.
+    /// Writes down something that changes no other row.
     pub async fn append_event(
         &self,
         kind: EventType,
         user_id: Option<&UserId>,
         event: &NewEvent,
     ) -> Result<(), StoreError> {
-        transaction!(self, |tx| {
-            record(tx, kind, user_id, event).await?;
-            sqlx::query(
-                "UPDATE audit_events SET ip = NULL, user_agent = NULL, request_id = NULL, metadata = '{}' \
-                 WHERE id = $1 AND user_id IN (SELECT user_id FROM audit_events WHERE user_id = $2 AND type = $3)",
-            )
-            .bind(event.id.as_str())
-            .bind(user_id.map(UserId::as_str))
-            .bind(EventType::UserDeleted.as_str())
-            .execute(&mut *tx)
-            .await?;
-            Ok(())
-        })
+        transaction!(self, |tx| { record(tx, kind, user_id, event).await })
     }
 
     /// At most `limit` of the user's events, newest first, of one kind if one is given, from `after` on.
@@ -192,7 +179,8 @@ impl Store {
     }
 }
 
-/// Writes an event within the transaction of what it records.
+/// Writes an event within the transaction of what it records. Of a user whose account has been deleted nothing but the
+/// id is kept; of one whose account is being deleted at this very moment, the sealer sees to that.
 pub(crate) async fn record(
     tx: &mut AnyConnection,
     kind: EventType,
@@ -202,7 +190,11 @@ pub(crate) async fn record(
     let metadata = serde_json::Value::from_iter(event.metadata.clone()).to_string();
     sqlx::query(
         "INSERT INTO audit_events (id, app_id, user_id, type, at, actor_session_id, actor_token_id, actor_service, \
-         ip, user_agent, request_id, metadata) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+         ip, user_agent, request_id, metadata) SELECT $1, $2, $3, $4, $5, $6, $7, $8, \
+         CASE WHEN gone = 0 THEN $9 END, CASE WHEN gone = 0 THEN $10 END, CASE WHEN gone = 0 THEN $11 END, \
+         CASE WHEN gone = 0 THEN $12 ELSE '{}' END FROM (SELECT CASE \
+         WHEN NOT EXISTS (SELECT 1 FROM users WHERE id = $3 AND deleted_at IS NULL) \
+         AND EXISTS (SELECT 1 FROM audit_events WHERE user_id = $3 AND type = $13) THEN 1 ELSE 0 END AS gone) AS subject",
     )
     .bind(event.id.as_str())
     .bind(app())
@@ -216,6 +208,7 @@ pub(crate) async fn record(
     .bind(event.client.user_agent.as_deref())
     .bind(event.client.request_id.as_deref())
     .bind(metadata)
+    .bind(EventType::UserDeleted.as_str())
     .execute(tx)
     .await?;
     Ok(())

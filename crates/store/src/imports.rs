@@ -54,7 +54,7 @@ pub enum ImportOutcome {
     AlreadyThere,
     /// It was imported before and deleted since; it stays deleted.
     DeletedSince,
-    /// There is no such user, and none is to be created.
+    /// There is no such user, and none is to be created, or can be while the last one with this id is being deleted.
     NoUser,
     /// Another token has this id.
     IdTaken,
@@ -185,7 +185,10 @@ async fn find_known(connection: &mut AnyConnection, import: &Import) -> Result<O
 }
 
 async fn has_user(connection: &mut AnyConnection, id: &UserId) -> Result<bool, StoreError> {
-    let row = sqlx::query("SELECT id FROM users WHERE id = $1").bind(id.as_str()).fetch_optional(connection).await?;
+    let row = sqlx::query("SELECT id FROM users WHERE id = $1 AND deleted_at IS NULL")
+        .bind(id.as_str())
+        .fetch_optional(connection)
+        .await?;
     Ok(row.is_some())
 }
 
@@ -203,7 +206,9 @@ async fn insert(
             NewUserOutcome::IdTaken => {}
             NewUserOutcome::WayInTaken(user_id) => return Ok(ImportOutcome::AddressTaken(user_id)),
         }
-    } else if users::lock(tx, &import.user_id).await?.is_none() {
+    }
+    // Whoever has the id may be being deleted.
+    if users::lock(tx, &import.user_id).await?.is_none() {
         return Ok(ImportOutcome::NoUser);
     }
     let event = new_event().with("tokenId", import.id.as_str()).with("name", import.name.as_str());

@@ -53,7 +53,12 @@ pub enum LinkOutcome {
     Taken,
     /// The account is gone or shut; nothing has changed.
     NoAccount,
+    /// The account has as many ways in as one may have; nothing has changed.
+    TooMany,
 }
+
+/// How many ways in an account can have. What deals with all of them at once, its deletion above all, rests on it.
+const MAX_METHODS: u32 = 20;
 
 impl AuthMethod {
     fn from_row(row: &AnyRow) -> Result<Self, StoreError> {
@@ -96,6 +101,9 @@ pub(crate) async fn link(tx: &mut AnyConnection, new: &NewLink, event: &NewEvent
         Some(_) => return Ok(LinkOutcome::Taken),
         None => {}
     }
+    if !has_room(tx, &new.user_id).await? {
+        return Ok(LinkOutcome::TooMany);
+    }
     insert(tx, &new.method_id, &new.user_id, &new.way_in, event.at).await?;
     let fill_in = match new.way_in.method {
         MethodType::Email => {
@@ -120,6 +128,15 @@ pub(crate) async fn link(tx: &mut AnyConnection, new: &NewLink, event: &NewEvent
     let event = event.clone().with("method", new.way_in.method.as_str()).with("methodId", new.method_id.as_str());
     record(tx, EventType::MethodLinked, Some(&new.user_id), &event).await?;
     Ok(LinkOutcome::Linked)
+}
+
+/// Whether an account whose user is locked may have one more way in.
+pub(crate) async fn has_room(tx: &mut AnyConnection, user_id: &UserId) -> Result<bool, StoreError> {
+    let row = sqlx::query("SELECT COUNT(*) AS methods FROM auth_methods WHERE user_id = $1")
+        .bind(user_id.as_str())
+        .fetch_one(tx)
+        .await?;
+    Ok(row.count("methods")? < MAX_METHODS)
 }
 
 /// Adds a way in; the first of an account is its primary one.

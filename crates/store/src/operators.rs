@@ -1,19 +1,18 @@
 //! What operators do with accounts, and how they find what they look for.
 
 use domain::audit::EventType;
-use domain::{AuthMethodId, SessionId, TokenId, UserId};
+use domain::{AuthMethodId, TokenId, UserId};
 use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
-use crate::accounts::UserCredentials;
 use crate::audit::{Event, NewEvent, event_columns, record};
-use crate::owed_marks::owe;
-use crate::rows::{Columns, app};
+use crate::owed_marks::{MarkedCredential, owe};
+use crate::rows::{Columns as _, app};
 use crate::sign_in::{MethodType, WayIn, find_user_id};
 use crate::tokens::{Token, token_columns, tokens_with_present_secret};
 use crate::transaction::transaction;
 use crate::users::{self, User, user_columns};
-use crate::{Store, StoreError, methods};
+use crate::{Store, StoreError, methods, sessions};
 
 /// An account that an operator makes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +30,7 @@ pub struct NewUser {
 pub enum NewUserOutcome {
     /// It exists.
     Created(Box<User>),
-    /// There is a user with this id already.
+    /// There is a user with this id already, or one whose deletion is not over.
     IdTaken,
     /// One of the ways in is this user's.
     WayInTaken(UserId),
@@ -40,8 +39,11 @@ pub enum NewUserOutcome {
 /// What became of shutting an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DisableOutcome {
-    /// It is shut from now on. These are the sessions that ended and the tokens that are refused.
-    Disabled(UserCredentials),
+    /// It is shut from now on.
+    Disabled {
+        /// How many sessions have ended; more than 10,000 are 10,000.
+        sessions_ended: u32,
+    },
     /// It was shut before.
     AlreadyDisabled,
     /// There is no such user.
@@ -90,13 +92,13 @@ impl Store {
     /// At most `limit` users, newest first; of the disabled ones only, if so wanted.
     pub async fn list_users(&self, only_disabled: bool, limit: u32) -> Result<Vec<User>, StoreError> {
         // An index for each: few disabled ones among many would otherwise be looked for among all.
-        let text = if only_disabled { newest_users!("WHERE u.disabled_at IS NOT NULL ") } else { newest_users!("") };
+        let text = if only_disabled { newest_users!("u.disabled_at IS NOT NULL AND ") } else { newest_users!("") };
         let rows = sqlx::query(text).bind(i64::from(limit)).fetch_all(self.reader()).await?;
         rows.iter().map(User::from_row).collect()
     }
 
-    /// Shuts an account: its sessions end, its tokens are refused, nobody signs in to it. Writes `user.disabled`, and
-    /// `session.ended` for each session with an event of `new_event`'s (each of its own id).
+    /// Shuts an account: its sessions end, its tokens are refused, nobody signs in to it. Writes `user.disabled`, and one
+    /// `session.ended` with the number of sessions. What it does does not grow with the account.
     pub async fn disable_user(
         &self,
         id: &UserId,
@@ -111,27 +113,9 @@ impl Store {
             }
             set_disabled_at(tx, id, Some(event.at.as_millis()), &event).await?;
             record(tx, EventType::UserDisabled, Some(id), &event).await?;
-            let rows = sqlx::query("DELETE FROM sessions WHERE user_id = $1 RETURNING id")
-                .bind(id.as_str())
-                .fetch_all(&mut *tx)
-                .await?;
-            let mut sessions: Vec<SessionId> = Vec::with_capacity(rows.len());
-            for row in &rows {
-                let session: SessionId = row.parsed("id")?;
-                let event = new_event().with("sessionId", session.as_str());
-                record(tx, EventType::SessionEnded, Some(id), &event).await?;
-                sessions.push(session);
-            }
-            let rows = sqlx::query("SELECT id FROM personal_access_tokens WHERE user_id = $1")
-                .bind(id.as_str())
-                .fetch_all(&mut *tx)
-                .await?;
-            let tokens = rows.iter().map(|row| row.parsed("id")).collect::<Result<_, _>>()?;
-            let ended = UserCredentials { sessions, tokens };
-            for credential in ended.marked() {
-                owe(tx, &credential, event.at).await?;
-            }
-            Ok(DisableOutcome::Disabled(ended))
+            owe(tx, &MarkedCredential::Owner(id.clone()), event.at).await?;
+            let sessions_ended = sessions::end_all(tx, id, None, &new_event()).await?;
+            Ok(DisableOutcome::Disabled { sessions_ended })
         })
     }
 
@@ -224,7 +208,7 @@ pub(crate) async fn add_user(
     new: &NewUser,
     event: &NewEvent,
 ) -> Result<NewUserOutcome, StoreError> {
-    if users::lock(tx, &new.id).await?.is_some() {
+    if users::is_taken(tx, &new.id).await? {
         return Ok(NewUserOutcome::IdTaken);
     }
     for (_, way_in) in &new.ways_in {

@@ -12,7 +12,7 @@ use crate::audit::{NewEvent, record};
 use crate::owed_marks::{MarkedCredential, owe};
 use crate::rows::{Columns, app, ip};
 use crate::transaction::transaction;
-use crate::users::{User, user_columns};
+use crate::users::{self, User, user_columns};
 use crate::{Store, StoreError};
 
 /// One signed-in device.
@@ -92,6 +92,16 @@ macro_rules! session_columns {
     };
 }
 
+/// With the user, if they are there and have not ended the session together with all others.
+macro_rules! live {
+    () => {
+        "JOIN users u ON u.id = s.user_id AND u.deleted_at IS NULL AND u.session_epoch = s.epoch "
+    };
+}
+
+/// How many of the sessions that end together are counted.
+const COUNTED: i64 = 10_000;
+
 impl Session {
     fn from_row(row: &AnyRow) -> Result<Self, StoreError> {
         Ok(Self {
@@ -123,7 +133,9 @@ impl Store {
             session_columns!(),
             ", ",
             user_columns!(),
-            " FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.id = $1"
+            " FROM sessions s ",
+            live!(),
+            "WHERE s.id = $1"
         ))
         .bind(id.as_str())
         .fetch_optional(self.reader())
@@ -185,8 +197,9 @@ impl Store {
             // Column by column: with `*`, old programs would fail once a migration adds one, since PostgreSQL keeps
             // their plans.
             let row = sqlx::query(
-                "DELETE FROM sessions WHERE id = $1 AND user_id = $2 RETURNING id, user_id, generation, created_at, \
-                 last_seen_at, rotated_at, expires_at, absolute_expires_at, ip, user_agent",
+                "DELETE FROM sessions WHERE id = $1 AND user_id = $2 \
+                 AND epoch = (SELECT session_epoch FROM users WHERE id = $2 AND deleted_at IS NULL) \
+                 RETURNING id, user_id, generation, created_at, last_seen_at, rotated_at, expires_at, absolute_expires_at, ip, user_agent",
             )
             .bind(id.as_str())
             .bind(user_id.as_str())
@@ -206,7 +219,9 @@ impl Store {
         let rows = sqlx::query(concat!(
             "SELECT ",
             session_columns!(),
-            " FROM sessions s WHERE s.user_id = $1 AND s.expires_at > $2 ORDER BY s.last_seen_at DESC, s.id"
+            " FROM sessions s ",
+            live!(),
+            "WHERE s.user_id = $1 AND s.expires_at > $2 ORDER BY s.last_seen_at DESC, s.id"
         ))
         .bind(user_id.as_str())
         .bind(now.as_millis())
@@ -215,29 +230,50 @@ impl Store {
         rows.iter().map(Session::from_row).collect()
     }
 
-    /// Ends all of the user's sessions but `kept`, writes a `session.ended` for each with an event of `new_event`'s
-    /// (each of its own id), and returns which.
+    /// Ends all of the user's sessions but `kept`, writes one `session.ended` with their number, and returns it. Their
+    /// rows go by [`sweep_ended_sessions`](Self::sweep_ended_sessions). More than 10,000 are 10,000.
     pub async fn end_other_sessions(
         &self,
         user_id: &UserId,
         kept: &SessionId,
-        new_event: impl Fn() -> NewEvent + Sync,
-    ) -> Result<Vec<SessionId>, StoreError> {
+        event: &NewEvent,
+    ) -> Result<u32, StoreError> {
         transaction!(self, |tx| {
-            let rows = sqlx::query("DELETE FROM sessions WHERE user_id = $1 AND id <> $2 RETURNING id")
-                .bind(user_id.as_str())
-                .bind(kept.as_str())
-                .fetch_all(&mut *tx)
-                .await?;
-            let mut ended = Vec::with_capacity(rows.len());
-            for row in &rows {
-                let id: SessionId = row.parsed("id")?;
-                let event = new_event().with("sessionId", id.as_str());
-                record(tx, EventType::SessionEnded, Some(user_id), &event).await?;
-                owe(tx, &MarkedCredential::Session(id.clone()), event.at).await?;
-                ended.push(id);
+            if users::lock(tx, user_id).await?.is_none() {
+                return Ok(0);
             }
-            Ok(ended)
+            end_all(tx, user_id, Some(kept), event).await
+        })
+    }
+
+    /// Removes at most `limit` sessions of users who have ended many at once, and returns how many; fewer only when
+    /// the next user's are due, `None` when none are left.
+    pub async fn sweep_ended_sessions(&self, limit: u32) -> Result<Option<u64>, StoreError> {
+        let row = sqlx::query("SELECT id FROM users WHERE swept_epoch < session_epoch ORDER BY id LIMIT 1")
+            .fetch_optional(self.reader())
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let user_id: UserId = row.parsed("id")?;
+        transaction!(self, |tx| {
+            let Some(epoch) = lock_epoch(tx, &user_id).await? else { return Ok(Some(0)) };
+            let swept = sqlx::query(
+                "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE user_id = $1 AND epoch < $2 LIMIT $3)",
+            )
+            .bind(user_id.as_str())
+            .bind(epoch)
+            .bind(i64::from(limit))
+            .execute(&mut *tx)
+            .await?
+            .rows_affected();
+            // With the user's row locked, fewer means that none is left.
+            if swept < u64::from(limit) {
+                sqlx::query("UPDATE users SET swept_epoch = $1 WHERE id = $2")
+                    .bind(epoch)
+                    .bind(user_id.as_str())
+                    .execute(&mut *tx)
+                    .await?;
+            }
+            Ok(Some(swept))
         })
     }
 
@@ -259,7 +295,56 @@ impl Store {
     }
 }
 
-/// Begins a session for the user.
+/// Ends all sessions of a user whose row is locked, or all but one, by one row; owes a mark for all of them, writes one
+/// `session.ended` with their number if there were any, and returns it.
+pub(crate) async fn end_all(
+    tx: &mut AnyConnection,
+    user_id: &UserId,
+    kept: Option<&SessionId>,
+    event: &NewEvent,
+) -> Result<u32, StoreError> {
+    let kept = kept.map_or("", SessionId::as_str);
+    let Some(epoch) = lock_epoch(tx, user_id).await? else { return Ok(0) };
+    let ended = sqlx::query(
+        "SELECT COUNT(*) AS ended FROM \
+         (SELECT id FROM sessions WHERE user_id = $1 AND epoch = $2 AND id <> $3 LIMIT $4) AS others",
+    )
+    .bind(user_id.as_str())
+    .bind(epoch)
+    .bind(kept)
+    .bind(COUNTED)
+    .fetch_one(&mut *tx)
+    .await?
+    .count("ended")?;
+    if ended == 0 {
+        return Ok(0);
+    }
+    sqlx::query("UPDATE users SET session_epoch = session_epoch + 1 WHERE id = $1")
+        .bind(user_id.as_str())
+        .execute(&mut *tx)
+        .await?;
+    sqlx::query("UPDATE sessions SET epoch = epoch + 1 WHERE id = $1 AND user_id = $2 AND epoch = $3")
+        .bind(kept)
+        .bind(user_id.as_str())
+        .bind(epoch)
+        .execute(&mut *tx)
+        .await?;
+    owe(tx, &MarkedCredential::Owner(user_id.clone()), event.at).await?;
+    let event = event.clone().with("count", &ended.to_string());
+    record(tx, EventType::SessionEnded, Some(user_id), &event).await?;
+    Ok(ended)
+}
+
+/// Locks the user's row and returns the epoch of their sessions.
+async fn lock_epoch(tx: &mut AnyConnection, user_id: &UserId) -> Result<Option<i64>, StoreError> {
+    let row = sqlx::query("UPDATE users SET lock_version = lock_version + 1 WHERE id = $1 RETURNING session_epoch")
+        .bind(user_id.as_str())
+        .fetch_optional(tx)
+        .await?;
+    row.map(|row| row.int("session_epoch")).transpose()
+}
+
+/// Begins a session for the user, whose row the caller has locked.
 pub(crate) async fn insert(
     tx: &mut AnyConnection,
     new: &NewSession,
@@ -281,7 +366,8 @@ pub(crate) async fn insert(
     };
     sqlx::query(
         "INSERT INTO sessions (id, app_id, user_id, generation, refresh_digest, created_at, last_seen_at, rotated_at, \
-         expires_at, absolute_expires_at, ip, user_agent) VALUES ($1, $2, $3, 0, $4, $5, $5, $5, $6, $7, $8, $9)",
+         expires_at, absolute_expires_at, ip, user_agent, epoch) VALUES ($1, $2, $3, 0, $4, $5, $5, $5, $6, $7, $8, \
+         $9, (SELECT session_epoch FROM users WHERE id = $3))",
     )
     .bind(session.id.as_str())
     .bind(app())
@@ -313,7 +399,9 @@ async fn lock(tx: &mut AnyConnection, refresh: &Refresh, now: Timestamp) -> Resu
         session_columns!(),
         ", ",
         user_columns!(),
-        " FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.id = $1 AND s.user_id = $2"
+        " FROM sessions s ",
+        live!(),
+        "WHERE s.id = $1 AND s.user_id = $2"
     ))
     .bind(refresh.session_id.as_str())
     .bind(refresh.user_id.as_str())

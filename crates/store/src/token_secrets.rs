@@ -64,7 +64,7 @@ macro_rules! found_token {
             ", s.id AS secret_id, s.hash, s.digest, s.seal_key, s.valid_until, \
              u.email, u.display_name, u.avatar_url, u.disabled_at",
             $crate::tokens::tokens_with_present_secret!(),
-            "JOIN token_secrets s ON s.token_id = t.id JOIN users u ON u.id = t.user_id WHERE ",
+            "JOIN token_secrets s ON s.token_id = t.id WHERE ",
             $condition
         )
     };

@@ -122,7 +122,8 @@ macro_rules! token_columns {
 }
 macro_rules! tokens_with_present_secret {
     () => {
-        " FROM personal_access_tokens t JOIN token_secrets c ON c.token_id = t.id AND c.valid_until IS NULL "
+        " FROM personal_access_tokens t JOIN token_secrets c ON c.token_id = t.id AND c.valid_until IS NULL \
+         JOIN users u ON u.id = t.user_id AND u.deleted_at IS NULL "
     };
 }
 pub(crate) use {token_columns, tokens_with_present_secret};

@@ -69,24 +69,45 @@ impl User {
 impl Store {
     /// The user with this id.
     pub async fn find_user(&self, id: &UserId) -> Result<Option<User>, StoreError> {
-        let row = sqlx::query(concat!("SELECT ", user_columns!(), " FROM users u WHERE u.id = $1"))
-            .bind(id.as_str())
-            .fetch_optional(self.reader())
-            .await?;
+        let row =
+            sqlx::query(concat!("SELECT ", user_columns!(), " FROM users u WHERE u.id = $1 AND u.deleted_at IS NULL"))
+                .bind(id.as_str())
+                .fetch_optional(self.reader())
+                .await?;
         row.as_ref().map(User::from_row).transpose()
     }
 }
 
 /// Makes this transaction wait for every other that holds the same user, and the others for this one, so that counting
-/// and then inserting is exact on any number of instances. `None` when there is no such user.
+/// and then inserting is exact on any number of instances. `None` when there is no such user, or none any more.
 pub(crate) async fn lock(tx: &mut AnyConnection, id: &UserId) -> Result<Option<User>, StoreError> {
-    sqlx::query("UPDATE users SET lock_version = lock_version + 1 WHERE id = $1")
-        .bind(id.as_str())
-        .execute(&mut *tx)
-        .await?;
-    let row = sqlx::query(concat!("SELECT ", user_columns!(), " FROM users u WHERE u.id = $1"))
-        .bind(id.as_str())
-        .fetch_optional(tx)
-        .await?;
+    if !is_taken(tx, id).await? {
+        return Ok(None);
+    }
+    let row =
+        sqlx::query(concat!("SELECT ", user_columns!(), " FROM users u WHERE u.id = $1 AND u.deleted_at IS NULL"))
+            .bind(id.as_str())
+            .fetch_optional(tx)
+            .await?;
     row.as_ref().map(User::from_row).transpose()
+}
+
+/// Whether there is a row with this id, also of somebody who is being deleted; locks it.
+pub(crate) async fn is_taken(tx: &mut AnyConnection, id: &UserId) -> Result<bool, StoreError> {
+    let locked = sqlx::query("UPDATE users SET lock_version = lock_version + 1 WHERE id = $1")
+        .bind(id.as_str())
+        .execute(tx)
+        .await?;
+    Ok(locked.rows_affected() > 0)
+}
+
+/// Locks the row of somebody who is being deleted, so that of several who delete one goes on at a time; `false` when
+/// nothing of them is left.
+pub(crate) async fn lock_deleted(tx: &mut AnyConnection, id: &UserId) -> Result<bool, StoreError> {
+    let locked =
+        sqlx::query("UPDATE users SET lock_version = lock_version + 1 WHERE id = $1 AND deleted_at IS NOT NULL")
+            .bind(id.as_str())
+            .execute(tx)
+            .await?;
+    Ok(locked.rows_affected() > 0)
 }

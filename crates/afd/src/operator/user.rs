@@ -1,18 +1,26 @@
 //! `afd user …`.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::bail;
+use auth::Operator;
 use clap::{ArgGroup, Args, Subcommand};
 use domain::{EmailAddress, PhoneNumber, UserId};
 use serde_json::{Value, json};
-use store::{AuthMethod, DisableOutcome, NewUserOutcome, Session, Token, User};
+use store::{AuthMethod, Deletion, DisableOutcome, NewUserOutcome, Session, Token, User};
 
 use super::table::{optional, printable, table};
 use super::token::{token_json, token_table};
 use super::who::Who;
 use super::{Common, count};
 use crate::complain;
+
+/// Rows that are removed in one transaction: few enough that no request waits long for it.
+const BATCH: u32 = 500;
+const PAUSE: Duration = Duration::from_millis(5);
+/// How many batches between two words about them.
+const TELL_EVERY: u32 = 100;
 
 /// What can be done with users.
 #[derive(Subcommand)]
@@ -43,7 +51,7 @@ pub(crate) enum Command {
         /// The user's id, e-mail address or phone number
         user: Who,
     },
-    /// Delete a user with every session, token and way in; the audit log stays
+    /// Delete a user with every session, token and way in; of the audit log only the user's id stays
     Delete {
         /// The user's id, e-mail address or phone number
         user: Who,
@@ -188,16 +196,21 @@ fn description(user: &User, methods: &[AuthMethod], sessions: &[Session], tokens
 async fn disable(user: &Who, common: &Common) -> anyhow::Result<()> {
     let operator = common.operator().await?;
     let user = user.find(operator.store()).await?;
+    let had = operator.store().count_credentials(&user.id).await?;
     match operator.store().disable_user(&user.id, || operator.event()).await? {
-        DisableOutcome::Disabled(had) => {
+        DisableOutcome::Disabled { sessions_ended } => {
             operator.until_noticed().await?;
-            let (sessions, tokens) = (had.sessions.len(), had.tokens.len());
             common.answer(
                 || {
-                    let (sessions, tokens) = (count(sessions, "session"), count(tokens, "token"));
+                    let (sessions, tokens) = (counted(sessions_ended, "session"), counted(had.tokens, "token"));
                     format!("User {} is disabled: {sessions} ended, {tokens} refused.", user.id)
                 },
-                &json!({ "id": user.id, "disabled": true, "sessionsEnded": sessions, "tokensRefused": tokens }),
+                &json!({
+                    "id": user.id,
+                    "disabled": true,
+                    "sessionsEnded": sessions_ended,
+                    "tokensRefused": had.tokens,
+                }),
             );
             Ok(())
         }
@@ -223,20 +236,43 @@ async fn enable(user: &Who, common: &Common) -> anyhow::Result<()> {
 
 async fn delete(user: &Who, common: &Common) -> anyhow::Result<()> {
     let operator = common.operator().await?;
-    let user = user.find(operator.store()).await?;
-    let Some(had) = operator.store().delete_user(&user.id, &operator.event()).await? else {
+    let store = operator.store();
+    let user = user.find(store).await?;
+    let had = store.count_credentials(&user.id).await?;
+    if !store.delete_user(&user.id, &operator.event()).await? {
         bail!("there is no user {} any more", user.id);
-    };
+    }
     operator.until_noticed().await?;
-    let (sessions, tokens) = (had.sessions.len(), had.tokens.len());
+    // From here on nothing of the user's is accepted; a command that is stopped leaves the rest to the service.
+    remove_what_is_left(&operator, &user).await?;
     common.answer(
         || {
-            let (sessions, tokens) = (count(sessions, "session"), count(tokens, "token"));
+            let (sessions, tokens) = (counted(had.sessions, "session"), counted(had.tokens, "token"));
             format!("User {} is deleted, with {sessions} and {tokens}.", user.id)
         },
-        &json!({ "id": user.id, "deleted": true, "sessionsEnded": sessions, "tokensDeleted": tokens }),
+        &json!({ "id": user.id, "deleted": true, "sessionsEnded": had.sessions, "tokensDeleted": had.tokens }),
     );
     Ok(())
+}
+
+/// Removes what the account has left, batch by batch, and tells how far it is when that takes long.
+async fn remove_what_is_left(operator: &Operator, user: &User) -> anyhow::Result<()> {
+    let mut deletion = Deletion::of(user.id.clone());
+    let (mut removed, mut batches) = (0, 0);
+    while let Some(rows) = operator.store().delete_batch(&mut deletion, BATCH, operator.event().at).await? {
+        removed += rows;
+        batches += 1;
+        if batches % TELL_EVERY == 0 {
+            complain(&format!("The account is gone; {removed} rows of what it left are removed or erased so far."));
+        }
+        // A service on the same SQLite file has no place in a queue.
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(())
+}
+
+fn counted(number: u32, noun: &str) -> String {
+    count(number as usize, noun)
 }
 
 fn user_json(user: &User) -> Value {

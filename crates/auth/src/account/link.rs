@@ -76,6 +76,9 @@ pub(crate) fn concluded(outcome: &LinkOutcome) -> Result<(), ApiError> {
     match outcome {
         LinkOutcome::Linked | LinkOutcome::AlreadyLinked => Ok(()),
         LinkOutcome::Taken => Err(ApiError::new(ErrorCode::Conflict, "This belongs to another account")),
+        LinkOutcome::TooMany => {
+            Err(ApiError::new(ErrorCode::Conflict, "An account has at most 20 ways in; remove one first"))
+        }
         LinkOutcome::NoAccount => Err(ApiError::new(ErrorCode::SessionRevoked, "This session has been ended")),
     }
 }

@@ -2,8 +2,7 @@
 
 use auth_api::{ErrorCode, Method, MethodsReply, ProfileRequest};
 use domain::{AuthMethodId, EventId};
-use limiter::Marked;
-use store::{NewEvent, ProfileChange, UnlinkOutcome};
+use store::{MarkedCredential, NewEvent, ProfileChange, UnlinkOutcome};
 use url::Url;
 use web::ApiError;
 
@@ -68,13 +67,12 @@ pub(crate) async fn set_primary(auth: &AuthService, caller: &Principal, id: &Aut
     if set { Ok(()) } else { Err(ApiError::not_found()) }
 }
 
-/// Deletes the caller's account: when this returns, nothing of it is accepted anywhere.
+/// Deletes the caller's account: when this returns, nothing of it is accepted anywhere. What it leaves goes soon after,
+/// in batches.
 pub(crate) async fn delete(auth: &AuthService, caller: &Principal) -> Result<(), ApiError> {
-    // Before the commit, so that a caller who hangs up cannot leave a dead credential in a cache.
-    let credentials = auth.store.list_credentials(&caller.user_id).await.map_err(internal)?;
-    let _: Marked = auth.mark(&credentials.marked()).await;
-    if let Some(ended) = auth.store.delete_user(&caller.user_id, &event(auth, caller)).await.map_err(internal)? {
-        auth.make_known(&ended.marked()).await;
-    }
+    let event = event(auth, caller);
+    let deleting = auth.store.delete_user(&caller.user_id, &event);
+    auth.changing_user(&caller.user_id);
+    auth.revoking(&[MarkedCredential::Owner(caller.user_id.clone())], deleting).await?;
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Who one is.
 
+mod deletion;
 mod described;
 pub(crate) mod link;
 pub(crate) mod manage;
@@ -12,6 +13,7 @@ use store::User;
 use crate::principal::Principal;
 use crate::{AuthService, internal};
 
+pub(crate) use deletion::Deletions;
 pub(crate) use described::Descriptions;
 
 /// The caller, as they see themselves.

@@ -37,7 +37,7 @@ pub(super) async fn end_sessions(
     State(auth): Auth,
     Session(me): Session,
 ) -> Result<Json<SessionsEndedReply>, ApiError> {
-    let ended = sessions::devices::end_others(&auth, &me).await?;
+    let ended = sessions::devices::end_others(&auth, &me).await? as usize;
     Ok(Json(SessionsEndedReply { success: true, ended }))
 }
 

@@ -2,7 +2,6 @@
 
 use auth_api::{Device, SessionsReply};
 use domain::{EventId, SessionId};
-use limiter::Marked;
 use store::MarkedCredential;
 use web::ApiError;
 
@@ -38,18 +37,11 @@ pub(crate) async fn end(auth: &AuthService, caller: &OwnSession, id: &SessionId)
 }
 
 /// Ends all of the caller's sessions but the one that asks; returns how many.
-pub(crate) async fn end_others(auth: &AuthService, caller: &OwnSession) -> Result<usize, ApiError> {
+pub(crate) async fn end_others(auth: &AuthService, caller: &OwnSession) -> Result<u32, ApiError> {
     let user_id = &caller.principal.user_id;
-    let now = auth.clock.now();
-    let sessions = auth.store.list_sessions(user_id, now).await.map_err(internal)?;
-    let sessions: Vec<_> = sessions.into_iter().map(|session| MarkedCredential::Session(session.id)).collect();
-    let _: Marked = auth.mark(&sessions).await;
-    let event = || caller.principal.event(auth.chance.with(|rng| EventId::generate(rng)), now);
-    let ended = auth.store.end_other_sessions(user_id, &caller.session_id, event).await.map_err(internal)?;
-    // With those that began in between.
-    let ended: Vec<_> = ended.into_iter().map(MarkedCredential::Session).collect();
-    auth.make_known(&ended).await;
-    Ok(ended.len())
+    let event = caller.principal.event(auth.chance.with(|rng| EventId::generate(rng)), auth.clock.now());
+    let ending = auth.store.end_other_sessions(user_id, &caller.session_id, &event);
+    auth.revoking(&[MarkedCredential::Owner(user_id.clone())], ending).await
 }
 
 /// `Firefox on Linux`, or the program's own name.

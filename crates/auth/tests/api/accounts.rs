@@ -1,5 +1,7 @@
 //! Devices, profile, ways in, and the end of an account.
 
+use std::time::Duration;
+
 use http::Method;
 use serde_json::json;
 
@@ -26,6 +28,10 @@ async fn other_devices_are_ended_at_once() {
     let third = world.ann().await;
     assert_eq!(world.delete("/auth/sessions").by(&ann.access).await.ok(200)["ended"], 1);
     assert!(!world.is_valid(&third.access).await && world.is_valid(&ann.access).await);
+    world.refresh(&third.refresh).await.fails(401, "SESSION_REVOKED");
+    assert_eq!(world.count("SELECT COUNT(*) FROM sessions").await, 3, "its row goes beside the requests");
+    while world.auth.remove_what_is_left().await.unwrap() {}
+    assert_eq!(world.count("SELECT COUNT(*) FROM sessions").await, 2);
     assert!(world.is_valid(&bob.access).await);
 }
 
@@ -83,6 +89,11 @@ async fn a_deleted_account_leaves_its_id_in_the_audit_log_and_nothing_else() {
     world.delete("/account/profile").by(&ann.access).await.ok(200);
     assert!(!world.is_valid(&token.secret).await && !world.is_valid(&ann.access).await);
     world.refresh(&ann.refresh).await.fails(401, "SESSION_REVOKED");
+    world.get("/auth/me").by(&ann.access).await.fails(401, "SESSION_REVOKED");
+    // What she leaves goes beside the requests; her row a minute later, with what came late.
+    while world.auth.remove_what_is_left().await.unwrap() {}
+    world.clock.advance(Duration::from_mins(1));
+    while world.auth.remove_what_is_left().await.unwrap() {}
     for table in ["sessions", "personal_access_tokens", "token_secrets", "auth_methods", "users"] {
         let count = world.count(&format!("SELECT COUNT(*) FROM {table}")).await;
         assert_eq!(count, i64::from(!table.contains("token")), "{table}: only Bob's");

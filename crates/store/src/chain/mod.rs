@@ -42,7 +42,8 @@ use link_columns;
 /// somebody else.
 macro_rules! lives {
     () => {
-        "EXISTS (SELECT 1 FROM users WHERE users.id = events.user_id AND users.created_at <= events.at)"
+        "EXISTS (SELECT 1 FROM users WHERE users.id = events.user_id AND users.created_at <= events.at \
+         AND users.deleted_at IS NULL)"
     };
 }
 use lives;
@@ -158,19 +159,8 @@ pub(crate) async fn record_deletion(
     head.keep(tx).await
 }
 
-/// Erases the particulars of all events of a user whose account is being deleted in this very transaction.
-pub(crate) async fn erase_particulars(tx: &mut AnyConnection, user_id: &UserId) -> Result<(), StoreError> {
-    // The sealer locks this row: it is done with what it has read, or has yet to read what is left.
-    Head::lock(tx).await?;
-    // A row that has nothing to erase keeps its salt: without one it would be an erased row, which only a later
-    // deletion justifies.
-    sqlx::query(
-        "UPDATE audit_events SET ip = NULL, user_agent = NULL, request_id = NULL, metadata = '{}', \
-         particulars_salt = NULL WHERE user_id = $1 \
-         AND (ip IS NOT NULL OR user_agent IS NOT NULL OR request_id IS NOT NULL OR metadata <> '{}')",
-    )
-    .bind(user_id.as_str())
-    .execute(tx)
-    .await?;
-    Ok(())
+/// Waits for the sealer and keeps it waiting: it is done with what it has read, or has yet to read what is left.
+/// Whoever erases holds this.
+pub(crate) async fn lock_end(tx: &mut AnyConnection) -> Result<(), StoreError> {
+    Head::lock(tx).await.map(drop)
 }

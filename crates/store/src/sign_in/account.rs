@@ -71,12 +71,15 @@ async fn find(tx: &mut AnyConnection, sign_in: &NewSignIn) -> Result<Found, Stor
     })
 }
 
-/// Makes the way in one of the account that has the mailbox.
+/// Makes the way in one of the account that has the mailbox, if there is room: they go on signing in by the mailbox.
 pub(super) async fn link_to_mailbox(
     tx: &mut AnyConnection,
     sign_in: &NewSignIn,
     user_id: &UserId,
 ) -> Result<(), StoreError> {
+    if !methods::has_room(tx, user_id).await? {
+        return Ok(());
+    }
     methods::insert(tx, &sign_in.method_id, user_id, &sign_in.way_in, sign_in.at).await?;
     let event = event(sign_in, &sign_in.user_created)
         .with("method", sign_in.way_in.method.as_str())

@@ -295,7 +295,8 @@ pub(crate) async fn deleting_an_account_erases_its_particulars_and_leaves_the_ch
     db.token(&ann).await;
     let mut gone = db.event(NOW);
     gone.id = "gone".parse().unwrap();
-    db.store.delete_user(&ann.id, &gone).await.unwrap().unwrap();
+    assert!(db.store.delete_user(&ann.id, &gone).await.unwrap());
+    crate::deletion::finish(db, NOW).await;
     assert_eq!(problem(db).await, None);
     assert_eq!(
         seal(&db.store, "a", NOW, 1_000).await,
@@ -349,13 +350,14 @@ pub(crate) async fn deleting_beside_the_sealer_leaves_the_chain_whole(db: &Datab
         for number in 0..8usize {
             let user = db.user(&format!("user{round}-{number}@example.com")).await;
             let (store, event) = (db.instance(number), db.event(NOW));
-            deletions.push(async move { assert!(store.delete_user(&user.id, &event).await.unwrap().is_some()) });
+            deletions.push(async move { assert!(store.delete_user(&user.id, &event).await.unwrap()) });
         }
         let sealing = (0..8usize).map(|number| {
             let store = db.instance(number);
             async move { assert!(seal(&store, "a", NOW, 3).await.is_some()) }
         });
         tokio::join!(in_parallel(deletions), in_parallel(sealing));
+        tokio::join!(crate::deletion::finish(db, NOW), async { seal(&db.other, "a", NOW, 3).await });
         while seal(&db.store, "a", NOW, 100).await != Some(0) {}
         assert_eq!(problem(db).await, None, "round {round}");
     }
@@ -367,7 +369,7 @@ pub(crate) async fn deleting_beside_the_sealer_leaves_the_chain_whole(db: &Datab
 pub(crate) async fn what_calls_wrote_late_of_somebody_who_is_gone_is_sealed_without_particulars(db: &Database) {
     let (ann, bob) = (db.user("ann@example.com").await, db.user("bob@example.com").await);
     seal(&db.store, "a", NOW, 1_000).await.unwrap();
-    db.store.delete_user(&ann.id, &db.event(NOW)).await.unwrap().unwrap();
+    crate::deletion::delete_all(db, &ann.id).await;
     let left = "SELECT COUNT(*) FROM audit_events WHERE ip IS NOT NULL OR user_agent IS NOT NULL \
                 OR request_id IS NOT NULL OR metadata <> '{}'";
     let of_bob = db.count(left).await;

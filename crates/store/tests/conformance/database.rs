@@ -11,7 +11,7 @@ use domain::{
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 use sqlx::any::AnyConnectOptions;
-use sqlx::{AnyPool, ConnectOptions as _};
+use sqlx::{AnyPool, ConnectOptions as _, Row as _};
 use store::{
     CodeOutcome, CodePurpose, CreationLimits, CreationOutcome, Event, MethodType, NewCode, NewEvent, NewMfaChallenge,
     NewSession, NewSignIn, NewToken, NewTokenSecret, Options, Profile, Redemption, Session, SignInOutcome, SignedIn,
@@ -59,6 +59,38 @@ impl Database {
     /// Does by hand what the store has no method for; returns how many rows it changed.
     pub(crate) async fn by_hand(&self, sql: &'static str) -> u64 {
         sqlx::query(sql).execute(&self.raw).await.unwrap().rows_affected()
+    }
+
+    /// The same database, for a task.
+    pub(crate) fn share(&self) -> Self {
+        let Self { store, other, raw, chance, _folder } = self;
+        let (store, other, raw, chance) = (store.clone(), other.clone(), raw.clone(), chance.clone());
+        Self { store, other, raw, chance, _folder: None }
+    }
+
+    /// Every column that can hold text, as the database itself names them.
+    pub(crate) async fn text_columns(&self) -> Vec<(String, String)> {
+        let is_postgres = sqlx::query("SELECT 1 FROM pg_class LIMIT 1").fetch_optional(&self.raw).await.is_ok();
+        let sql = if is_postgres {
+            "SELECT table_name::text, column_name::text FROM information_schema.columns \
+             WHERE table_schema = 'public' AND data_type = 'text' AND table_name <> '_sqlx_migrations'"
+        } else {
+            "SELECT m.name, c.name FROM sqlite_master m, pragma_table_info(m.name) c \
+             WHERE m.type = 'table' AND c.type = 'TEXT' AND m.name <> '_sqlx_migrations'"
+        };
+        let rows = sqlx::query(sql).fetch_all(&self.raw).await.unwrap();
+        rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+    }
+
+    /// The number that the query answers with.
+    pub(crate) async fn count_of(&self, sql: &str) -> i64 {
+        let sql = sqlx::AssertSqlSafe(sql.to_owned());
+        sqlx::query_scalar(sql).fetch_one(&self.raw).await.unwrap()
+    }
+
+    /// Does by hand what has to be put together first.
+    pub(crate) async fn execute(&self, sql: &str) {
+        sqlx::query(sqlx::AssertSqlSafe(sql.to_owned())).execute(&self.raw).await.unwrap();
     }
 
     /// Several statements by hand, as a migration does them.

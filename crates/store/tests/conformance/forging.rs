@@ -122,7 +122,8 @@ impl Honest {
         let pruned =
             db.store.prune_events(NOW.minus(DAY), 100, &Chance::of_the_system(), &db.event(NOW)).await.unwrap();
         assert_eq!(pruned, 2);
-        db.store.delete_user(&carol.id, &db.event(NOW.plus(MINUTE))).await.unwrap().unwrap();
+        assert!(db.store.delete_user(&carol.id, &db.event(NOW.plus(MINUTE))).await.unwrap());
+        crate::deletion::finish(db, NOW).await;
         db.store.append_event(EventType::TokenUsed, Some(&carol.id), &db.event(NOW.plus(2 * MINUTE))).await.unwrap();
         let last = NewEvent { metadata: [("a".to_owned(), "b".to_owned())].into(), ..db.event(NOW.plus(3 * MINUTE)) };
         db.store.append_event(EventType::TokenUsed, Some(&ann.id), &last).await.unwrap();

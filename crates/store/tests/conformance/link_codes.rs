@@ -172,7 +172,7 @@ pub(crate) async fn a_link_beside_the_accounts_end_is_before_or_after_it(db: &Da
         let right = digest(&[user.id.as_str(), &way_in.identifier, "123456"]);
         let (store, event, link) = (db.store.clone(), db.event(NOW), link(db, &user.id, way_in.clone()));
         let linking = tokio::spawn(async move { store.redeem_link_code(&link, &right, 3, &event).await.unwrap() });
-        db.other.delete_user(&user.id, &db.event(NOW)).await.unwrap().unwrap();
+        assert!(db.other.delete_user(&user.id, &db.event(NOW)).await.unwrap());
         let outcome = linking.await.unwrap();
         let before = LinkCodeOutcome::Right(LinkOutcome::Linked);
         let after = [LinkCodeOutcome::Right(LinkOutcome::NoAccount), LinkCodeOutcome::NoCode];

@@ -9,6 +9,8 @@ mod chain;
 mod codes;
 mod copy;
 mod database;
+mod deletion;
+mod deletion_race;
 mod exchange;
 mod faults;
 mod forging;
@@ -102,7 +104,7 @@ conformance! {
         ending_or_changing_a_token_owes_a_mark,
         ending_a_session_owes_a_mark,
         only_a_refresh_that_ends_its_session_owes_a_mark,
-        deleting_an_account_owes_a_mark_for_each_credential,
+        deleting_an_account_owes_one_mark_for_everything,
         a_mark_is_owed_until_somebody_purges_what_they_have_seen,
         of_two_ends_the_later_one_is_kept,
         a_mark_that_is_owed_again_is_not_purged_with_the_old_one,
@@ -242,6 +244,19 @@ conformance! {
         what_was_never_proved_is_no_way_in_that_is_left,
         the_primary_way_in_is_one_and_is_shown,
         deleting_a_user_ends_everything_of_theirs,
+    }
+    deletion {
+        an_account_of_any_size_is_deleted_in_batches,
+        a_deleted_user_is_nobody_while_their_rows_are_still_there,
+        what_is_kept_under_an_address_goes_with_its_account_and_not_what_comes_after,
+        every_table_with_a_users_rows_is_emptied,
+        disabling_ends_any_number_of_sessions_at_once,
+        ending_all_other_sessions_keeps_the_one_that_asks,
+        an_account_has_a_bounded_number_of_ways_in,
+        several_that_delete_the_same_account_do_it_once,
+    }
+    deletion_race {
+        whatever_is_written_beside_a_deletion_nothing_of_the_person_is_left,
     }
     sms {
         of_parallel_sms_no_more_than_the_cap_are_counted,

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use store::{CreationOutcome, MarkedCredential, Refresh, RefreshOutcome, Session, Token};
+use store::{MarkedCredential, Refresh, RefreshOutcome, Session, Token};
 
 use crate::database::{DAY, Database, MINUTE, NOW, digest, digest_of, in_parallel, seal_key};
 
@@ -15,7 +15,7 @@ fn of_session(session: &Session) -> String {
 }
 
 /// What any instance finds there.
-async fn owed(db: &Database) -> Vec<String> {
+pub(crate) async fn owed(db: &Database) -> Vec<String> {
     let mut owed: Vec<_> = db.other.look("nobody").await.unwrap().marks.into_keys().collect();
     owed.sort();
     owed
@@ -44,10 +44,11 @@ pub(crate) async fn ending_a_session_owes_a_mark(db: &Database) {
     let user_id = &first.user.id;
     db.store.end_session(user_id, &first.session.id, &db.event(NOW)).await.unwrap().unwrap();
     assert_eq!(owed(db).await, [of_session(&first.session)]);
-    db.store.end_other_sessions(user_id, &third.session.id, || db.event(NOW)).await.unwrap();
-    let mut both = [of_session(&first.session), of_session(&second.session)];
+    db.store.end_other_sessions(user_id, &third.session.id, &db.event(NOW)).await.unwrap();
+    let mut both = [of_session(&first.session), MarkedCredential::Owner(user_id.clone()).key()];
     both.sort();
-    assert_eq!(owed(db).await, both);
+    assert_eq!(owed(db).await, both, "one for all that ended together");
+    assert_eq!(db.store.find_session(&second.session.id).await.unwrap(), None);
 }
 
 pub(crate) async fn only_a_refresh_that_ends_its_session_owes_a_mark(db: &Database) {
@@ -66,16 +67,11 @@ pub(crate) async fn only_a_refresh_that_ends_its_session_owes_a_mark(db: &Databa
     assert_eq!(owed(db).await, [of_session(&session)]);
 }
 
-pub(crate) async fn deleting_an_account_owes_a_mark_for_each_credential(db: &Database) {
+pub(crate) async fn deleting_an_account_owes_one_mark_for_everything(db: &Database) {
     let signed_in = db.sign_in(ANN).await;
-    let CreationOutcome::Created(token) = db.create(&db.new_token(&signed_in.user), NOW).await else { panic!() };
-    let ended = db.store.delete_user(&signed_in.user.id, &db.event(NOW)).await.unwrap().unwrap();
-    let mut both = [of_token(&token), of_session(&signed_in.session)];
-    both.sort();
-    assert_eq!(owed(db).await, both);
-    let mut marked: Vec<_> = ended.marked().iter().map(MarkedCredential::key).collect();
-    marked.sort();
-    assert_eq!(marked, both);
+    db.token(&signed_in.user).await;
+    assert!(db.store.delete_user(&signed_in.user.id, &db.event(NOW)).await.unwrap());
+    assert_eq!(owed(db).await, [MarkedCredential::Owner(signed_in.user.id).key()]);
 }
 
 /// Whatever the clocks say: only whoever has seen a mark can purge it.

@@ -114,7 +114,7 @@ async fn link(
         Some(LinkOutcome::Linked | LinkOutcome::AlreadyLinked) => {
             Ok(with_parameter(redirect_url, "linked", provider.name.as_str()))
         }
-        Some(LinkOutcome::Taken) => Ok(with_parameter(redirect_url, "error", "conflict")),
+        Some(LinkOutcome::Taken | LinkOutcome::TooMany) => Ok(with_parameter(redirect_url, "error", "conflict")),
         Some(LinkOutcome::NoAccount) | None => Err(invalid_state()),
     }
 }

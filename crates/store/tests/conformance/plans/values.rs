@@ -47,12 +47,14 @@ fn value(sql: &str, number: usize, account: &str, numbers: &HashSet<String>) -> 
 fn compared(before: &str) -> (String, String) {
     let is_list = |right: &str| right.chars().all(|letter| letter.is_ascii_digit() || "$, ".contains(letter));
     // `(at, id) < ($2, $3)`
-    if let Some((left, right)) = before.rsplit_once(") < (")
-        && is_list(right)
-    {
-        let columns = left.rsplit_once('(').unwrap().1;
-        let column = columns.split(", ").nth(right.matches(',').count()).unwrap();
-        return (name(column), "<".to_owned());
+    for operator in ["<", "<=", ">", ">="] {
+        if let Some((left, right)) = before.rsplit_once(&format!(") {operator} ("))
+            && is_list(right)
+        {
+            let columns = left.rsplit_once('(').unwrap().1;
+            let column = columns.split(", ").nth(right.matches(',').count()).unwrap();
+            return (name(column), operator.to_owned());
+        }
     }
     // `s.digest IN ($1, $2`
     if let Some((left, right)) = before.rsplit_once(" IN (")
