@@ -87,16 +87,16 @@ const CHORES: [Chore; 11] = [
         work: |auth| auth.look_after_keys().boxed(),
     },
     Chore {
-        what: "pruning the audit log",
-        first: PRUNE_EVERY,
-        every: PRUNE_EVERY,
-        work: |auth| auth.prune_audit_log().boxed(),
-    },
-    Chore {
         what: "removing what deleted accounts left",
         first: DELETE_EVERY,
         every: DELETE_EVERY,
         work: |auth| auth.remove_what_is_left().map_ok(drop).boxed(),
+    },
+    Chore {
+        what: "pruning the audit log",
+        first: PRUNE_EVERY,
+        every: PRUNE_EVERY,
+        work: |auth| auth.prune_audit_log().boxed(),
     },
     Chore {
         what: "removing leftovers",

@@ -267,3 +267,32 @@ async fn what_waits_too_long_for_a_lock_is_unavailable_and_others_go_on() {
     lock.rollback().await.unwrap();
     store.update_profile(&user.id, &change, &db.event(NOW)).await.unwrap().unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_began_before_a_deletion_and_commits_after_it_leaves_nothing() {
+    let db = Database::postgres().await;
+    for is_sealed_first in [true, false] {
+        let ann = db.user("ann@example.com").await;
+        while crate::chain::seal(&db.store, "a", NOW, 500).await != Some(0) {}
+        let mut late = db.begin_by_hand().await;
+        let sql = "INSERT INTO audit_events (id, app_id, user_id, type, at, ip, user_agent, metadata) \
+                   VALUES ($1, 'default', $2, 'token.used', 1, '198.51.100.77', 'curl/8', '{\"a\":\"b\"}')";
+        let id = format!("late of {}", ann.id);
+        sqlx::query(sql).bind(id).bind(ann.id.as_str()).execute(&mut *late).await.unwrap();
+        assert!(db.store.delete_user(&ann.id, &db.event(NOW)).await.unwrap());
+        crate::deletion::finish(&db, NOW).await;
+        late.commit().await.unwrap();
+
+        let left = "SELECT COUNT(*) FROM audit_events WHERE ip = '198.51.100.77'";
+        assert_eq!(db.count(left).await, 1, "the batches could not see it");
+        // The sealer comes half a second later, or else the last run of the batches.
+        if is_sealed_first {
+            while crate::chain::seal(&db.store, "a", NOW, 500).await != Some(0) {}
+            assert_eq!(db.count(left).await, 0);
+        }
+        crate::deletion::finish(&db, NOW.plus(crate::deletion::SETTLED)).await;
+        assert_eq!(db.count(left).await, 0);
+        while crate::chain::seal(&db.store, "a", NOW, 500).await != Some(0) {}
+        assert_eq!(db.store.verify_chain().await.unwrap().problem, None);
+    }
+}

@@ -44,7 +44,7 @@ macro_rules! conformance {
 
         /// All of them, for whoever wants to see every statement that the store sends.
         fn cases() -> Vec<plans::Case> {
-            vec![$($(|db| Box::pin($topic::$case(db)),)*)*]
+            vec![$($((concat!(stringify!($topic), "::", stringify!($case)), |db| Box::pin($topic::$case(db))),)*)*]
         }
     };
     (@on $product:ident, $($topic:ident { $($case:ident,)* })*) => {
@@ -287,7 +287,7 @@ conformance! {
         a_mails_link_signs_in_once,
         a_mails_link_is_traded_for_a_code_once,
         what_an_older_key_sealed_is_sealed_anew_unless_it_has_changed,
-        an_account_has_credentials_and_failures,
+        a_failed_second_factor_is_written_down,
         a_write_of_another_process_to_a_file_is_seen_and_ones_own_is_not,
         lists_of_one_account_keep_nobody_else_waiting,
         a_rare_kind_of_event_is_found_among_many,

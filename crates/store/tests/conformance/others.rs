@@ -1,7 +1,7 @@
 //! What has no file of its own here.
 
 use domain::audit::EventType;
-use store::{CodePurpose, ExchangeOutcome, LinkSecret, SealedIn, SignInOutcome, SignedIn, TradedLink};
+use store::{CodePurpose, ExchangeOutcome, LinkSecret, SealedIn, SignInOutcome, TradedLink};
 
 use crate::database::{Database, MINUTE, NOW, digest, seal_key};
 
@@ -54,11 +54,8 @@ pub(crate) async fn what_an_older_key_sealed_is_sealed_anew_unless_it_has_change
     );
 }
 
-pub(crate) async fn an_account_has_credentials_and_failures(db: &Database) {
-    let SignedIn { user, session, .. } = db.sign_in(ANN).await;
-    let token = db.token(&user).await;
-    let credentials = db.store.list_credentials(&user.id).await.unwrap();
-    assert_eq!((credentials.sessions, credentials.tokens), (vec![session.id], vec![token.id]));
+pub(crate) async fn a_failed_second_factor_is_written_down(db: &Database) {
+    let user = db.user(ANN).await;
     db.store.record_mfa_failure(&user.id, &db.event(NOW)).await.unwrap();
     assert_eq!(db.count_events(&user, EventType::MfaFailed).await, 1);
 }
