@@ -38,8 +38,6 @@ const ROWS: u64 = 2_000;
 
 /// Statements that may read more, by what is in them, and why.
 const EXCEPTIONS: &[(&str, &str)] = &[
-    ("SELECT COUNT(*) AS rows_there FROM", "`afd store copy` counts every table"),
-    ("(SELECT COUNT(*) FROM audit_events) AS events", "`afd store copy` names the state of the source by its counts"),
     (
         "FROM totp_factors WHERE seal_key <>",
         "a start looks once for what is sealed under an older key, in one row a second factor",
@@ -142,7 +140,8 @@ async fn what_a_cascade_looks_for_has_an_index() {
     assert!(checked >= 10, "{checked}");
 }
 
-/// Every method of the store is called somewhere in this suite, or its statements would be missing above.
+/// Every method of the store is called by some case, or its statements would be missing above. But for the copy of a
+/// whole database, which reads and writes whole tables, a stretch of the primary key at a time, with no service beside.
 #[test]
 fn no_method_of_the_store_is_left_out() {
     let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -152,7 +151,12 @@ fn no_method_of_the_store_is_left_out() {
         while let Some(folder) = folders.pop() {
             for entry in std::fs::read_dir(folder).unwrap() {
                 let path = entry.unwrap().path();
-                if path.is_dir() { folders.push(path) } else { texts += &std::fs::read_to_string(path).unwrap() }
+                let is_left_out = path.ends_with("copy.rs") || path.ends_with("faults.rs");
+                if path.is_dir() {
+                    folders.push(path);
+                } else if !is_left_out {
+                    texts += &std::fs::read_to_string(path).unwrap();
+                }
             }
         }
         texts
