@@ -19,6 +19,8 @@ const RENEW_EVERY: Duration = Duration::from_millis(200);
 /// All copies have been looked at for being over in 64 times this, 13 seconds.
 const SWEEP_COPIES_EVERY: Duration = Duration::from_millis(200);
 const FLUSH_EVERY: Duration = Duration::from_secs(2);
+/// With readers at every moment SQLite's log grows meanwhile by as much as is written in so long.
+const WAL_EVERY: Duration = Duration::from_secs(2);
 /// What was taken away elsewhere is noticed so soon; six times within [`TRUST`](crate::TRUST).
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 const IMPORTS_EVERY: Duration = Duration::from_millis(500);
@@ -81,6 +83,12 @@ const CHORES: [Chore; 11] = [
         },
     },
     Chore { what: "writing down uses", first: FLUSH_EVERY, every: FLUSH_EVERY, work: |auth| auth.flush_some().boxed() },
+    Chore {
+        what: "shortening the database's log",
+        first: WAL_EVERY,
+        every: WAL_EVERY,
+        work: |auth| auth.store.shorten_wal().map_ok(drop).boxed(),
+    },
     Chore { what: "sealing the audit chain", first: SEAL_EVERY, every: SEAL_EVERY, work: |auth| auth.seal().boxed() },
     Chore { what: "sweeping the limiter", first: SWEEP_EVERY, every: SWEEP_EVERY, work: |auth| auth.sweep().boxed() },
     Chore {

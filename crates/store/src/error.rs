@@ -8,6 +8,9 @@ pub enum StoreError {
     /// Busy, out of reach, or out of room. Trying again later can help: 503.
     #[error("the database is busy or cannot be reached")]
     Unavailable(#[source] sqlx::Error),
+    /// This user has as many lists waiting as one may. Trying again later can help: 503.
+    #[error("the user asks for too many lists at once")]
+    Crowded,
     /// It refused or failed in a way that will not pass by itself: 500.
     #[error("the database failed")]
     Database(#[source] sqlx::Error),
@@ -37,7 +40,7 @@ impl StoreError {
     pub fn is_unavailable(&self) -> bool {
         match self {
             Self::Shared(error) => error.is_unavailable(),
-            error => matches!(error, Self::Unavailable(_)),
+            error => matches!(error, Self::Unavailable(_) | Self::Crowded),
         }
     }
 
@@ -129,8 +132,8 @@ impl Cause {
         match (code & 0xff, code) {
             // BUSY_RECOVERY and BUSY_SNAPSHOT are answered at once, without waiting for busy_timeout.
             (_, 261 | 517) => Self::Conflict,
-            // BUSY, LOCKED, IOERR, FULL, CANTOPEN
-            (5 | 6 | 10 | 13 | 14, _) => Self::Away,
+            // BUSY, LOCKED, INTERRUPT (it took too long), IOERR, FULL, CANTOPEN
+            (5 | 6 | 9 | 10 | 13 | 14, _) => Self::Away,
             _ => Self::Other,
         }
     }
@@ -149,7 +152,7 @@ mod tests {
         for code in ["08006", "57P01", "57P02", "25P03"] {
             assert_eq!(Cause::of(code), Cause::HungUp, "{code}");
         }
-        for code in ["53300", "57014", "55P03", "25006", "40003", "5", "6", "10", "266", "13", "14", "773"] {
+        for code in ["53300", "57014", "55P03", "25006", "40003", "5", "6", "10", "266", "9", "13", "14", "773"] {
             assert_eq!(Cause::of(code), Cause::Away, "{code}");
         }
         for code in ["23503", "22021", "42P01", "1", "11", "19", "2067", "", "x"] {

@@ -68,7 +68,7 @@ impl Store {
     pub async fn purge_exchange_codes(&self, over_before: Timestamp, limit: u32) -> Result<u64, StoreError> {
         self.purge(
             "DELETE FROM exchange_codes WHERE digest IN \
-                 (SELECT digest FROM exchange_codes WHERE expires_at < $1 LIMIT $2)",
+                 (SELECT digest FROM exchange_codes WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)",
             over_before,
             limit,
         )

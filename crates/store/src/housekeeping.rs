@@ -40,15 +40,21 @@ impl Store {
     /// their number if there were any, and returns it.
     pub async fn purge_codes(&self, over_before: Timestamp, limit: u32, event: &NewEvent) -> Result<u64, StoreError> {
         transaction!(self, |tx| {
-            let deleted = sqlx::query(
-                "DELETE FROM one_time_codes WHERE id IN (SELECT id FROM one_time_codes \
-                 WHERE consumed_at < $1 OR expires_at < $1 LIMIT $2)",
-            )
-            .bind(over_before.as_millis())
-            .bind(i64::from(limit))
-            .execute(&mut *tx)
-            .await?
-            .rows_affected();
+            let mut deleted = 0;
+            // One after the other, each along its own index: for an `OR`, PostgreSQL first collects all that match.
+            for delete in [
+                "DELETE FROM one_time_codes WHERE id IN \
+                 (SELECT id FROM one_time_codes WHERE consumed_at < $1 ORDER BY consumed_at LIMIT $2)",
+                "DELETE FROM one_time_codes WHERE id IN \
+                 (SELECT id FROM one_time_codes WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)",
+            ] {
+                deleted += sqlx::query(delete)
+                    .bind(over_before.as_millis())
+                    .bind(i64::from(limit).saturating_sub_unsigned(deleted))
+                    .execute(&mut *tx)
+                    .await?
+                    .rows_affected();
+            }
             if deleted > 0 {
                 let event = event.clone().with("count", &deleted.to_string());
                 record(tx, EventType::CodesPurged, None, &event).await?;
@@ -61,7 +67,8 @@ impl Store {
     pub async fn purge_sessions(&self, over_before: Timestamp, limit: u32) -> Result<u64, StoreError> {
         // `expires_at` is never after `absolute_expires_at`.
         self.purge(
-            "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE expires_at < $1 LIMIT $2)",
+            "DELETE FROM sessions WHERE id IN \
+             (SELECT id FROM sessions WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)",
             over_before,
             limit,
         )

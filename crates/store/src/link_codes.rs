@@ -116,7 +116,7 @@ impl Store {
         // Twice: a new code may have taken the place of the one that was found.
         self.purge(
             "DELETE FROM link_codes WHERE expires_at < $1 AND (user_id, type) IN \
-                 (SELECT user_id, type FROM link_codes WHERE expires_at < $1 LIMIT $2)",
+                 (SELECT user_id, type FROM link_codes WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)",
             over_before,
             limit,
         )

@@ -185,7 +185,7 @@ impl Store {
     pub async fn purge_oauth_states(&self, over_before: Timestamp, limit: u32) -> Result<u64, StoreError> {
         self.purge(
             "DELETE FROM oauth_states WHERE digest IN \
-                 (SELECT digest FROM oauth_states WHERE expires_at < $1 LIMIT $2)",
+                 (SELECT digest FROM oauth_states WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)",
             over_before,
             limit,
         )

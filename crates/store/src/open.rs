@@ -1,5 +1,6 @@
 //! Opening and closing. What a database of either kind needs for it is in `sqlite.rs` and `postgres.rs`.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -8,7 +9,8 @@ use sqlx::any::install_default_drivers;
 use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyPool, Connection as _, Row, Transaction};
 
-use crate::reader::Reader;
+use crate::reader::{Reader, Readers};
+use crate::shares::Shares;
 use crate::token_lookups::Lookups;
 use crate::{StoreError, postgres, sqlite};
 
@@ -20,8 +22,8 @@ pub struct Options {
     pub connections: u32,
     /// How long to wait for another transaction that holds what this one needs.
     pub lock_timeout: Duration,
-    /// How long one statement, and one transaction as a whole, may take on PostgreSQL. SQLite has no peer that could
-    /// keep it waiting.
+    /// How long one statement, and one transaction as a whole, may take. A read that takes longer is interrupted; what
+    /// SQLite's one writer is at is given up, but not interrupted.
     pub statement_timeout: Duration,
     /// How long to wait for a free connection, or for a new one to be made. Unless it is given, 15 s for SQLite, whose
     /// one writer has a queue, and 5 s for PostgreSQL.
@@ -46,12 +48,15 @@ impl Default for Options {
 #[derive(Debug, Clone)]
 pub struct Store {
     pub(crate) writer: AnyPool,
-    pub(crate) readers: AnyPool,
+    pub(crate) readers: Readers,
+    /// For those who look at the whole database at one moment, for as long as it takes.
+    pub(crate) snapshots: AnyPool,
+    pub(crate) shares: Arc<Shares>,
     /// One connection for [`Store::look`], so that busy readers cannot keep an instance from hearing of revocations.
     pub(crate) looks: AnyPool,
     pub(crate) product: Product,
     /// How long one call may hold a connection; a peer that says nothing at all must not keep anybody for ever.
-    pub(crate) patience: Option<Duration>,
+    pub(crate) patience: Duration,
     pub(crate) lookups: Arc<Lookups>,
 }
 
@@ -61,6 +66,8 @@ pub(crate) enum Product {
     Sqlite {
         /// How many writer connections there have been, one at a time.
         writer_connections: Arc<AtomicU64>,
+        /// Its write-ahead log.
+        wal: Arc<Path>,
     },
     Postgres,
 }
@@ -91,6 +98,7 @@ impl Store {
     /// Waits for what is under way and closes all connections; later calls fail as unavailable.
     pub async fn close(&self) {
         self.readers.close().await;
+        self.snapshots.close().await;
         self.looks.close().await;
         // Last, so that its closing moves what is in SQLite's WAL into the database file.
         self.writer.close().await;
@@ -99,7 +107,7 @@ impl Store {
     /// A mark that changes when another process has written to a SQLite file, and not when this `Store` has. `None` on
     /// PostgreSQL, which does not tell.
     pub async fn foreign_writes(&self) -> Result<Option<ForeignWrites>, StoreError> {
-        let Product::Sqlite { writer_connections } = &self.product else { return Ok(None) };
+        let Product::Sqlite { writer_connections, .. } = &self.product else { return Ok(None) };
         // On the writer's connection, since `data_version` (sqlite.org/pragma.html) counts the commits of all others.
         let mut writer = self.writer.acquire().await?;
         let version = sqlx::query("PRAGMA data_version").fetch_one(&mut *writer).await?.try_get(0)?;
@@ -123,10 +131,10 @@ impl Store {
     /// Begins a transaction that sees the whole database as it is at one moment, for as long as it takes.
     pub(crate) async fn snapshot(&self) -> Result<Transaction<'static, Any>, StoreError> {
         Ok(match self.product {
-            Product::Sqlite { .. } => self.readers.begin().await?,
+            Product::Sqlite { .. } => self.snapshots.begin().await?,
             Product::Postgres => {
                 let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
-                let mut snapshot = self.readers.begin_with(begin).await?;
+                let mut snapshot = self.snapshots.begin_with(begin).await?;
                 sqlx::query("SET LOCAL statement_timeout = 0").execute(&mut *snapshot).await?;
                 snapshot
             }
@@ -143,9 +151,8 @@ impl Store {
         &self,
         work: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
-        let Some(patience) = self.patience else { return work.await };
         let timed_out = || sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
-        tokio::time::timeout(patience, work).await.unwrap_or_else(|_| Err(timed_out().into()))
+        tokio::time::timeout(self.patience, work).await.unwrap_or_else(|_| Err(timed_out().into()))
     }
 
     /// How many connections of a pool may turn out to be dead before a call gives up: all that were there, after which

@@ -3,10 +3,11 @@
 use domain::audit::EventType;
 use domain::{AuthMethodId, TokenId, UserId};
 use sqlx::AnyConnection;
+use sqlx::any::AnyRow;
 
 use crate::audit::{Event, NewEvent, event_columns, record};
 use crate::owed_marks::{MarkedCredential, owe};
-use crate::rows::app;
+use crate::rows::{Columns as _, app};
 use crate::sign_in::{MethodType, WayIn, find_user_id};
 use crate::tokens::{Token, token_columns, tokens_with_present_secret};
 use crate::transaction::transaction;
@@ -49,6 +50,22 @@ pub enum DisableOutcome {
     NoUser,
 }
 
+macro_rules! newest_users {
+    ($which:literal) => {
+        concat!("SELECT ", user_columns!(), " FROM users u ", $which, "ORDER BY u.created_at DESC, u.id DESC LIMIT $1")
+    };
+}
+
+macro_rules! everybodys_events {
+    ($which_in_what_order:literal) => {
+        concat!("SELECT ", event_columns!(), " FROM audit_events WHERE ", $which_in_what_order)
+    };
+}
+
+/// Sealed events that are looked through for one kind by one statement: a rare kind takes many short ones rather than
+/// one that reads the whole chain.
+const STRETCH: i64 = 20_000;
+
 impl Store {
     /// Makes an account and writes `user.created`.
     pub async fn create_user(&self, new: &NewUser, event: &NewEvent) -> Result<NewUserOutcome, StoreError> {
@@ -74,16 +91,9 @@ impl Store {
 
     /// At most `limit` users, newest first; of the disabled ones only, if so wanted.
     pub async fn list_users(&self, only_disabled: bool, limit: u32) -> Result<Vec<User>, StoreError> {
-        let rows = sqlx::query(concat!(
-            "SELECT ",
-            user_columns!(),
-            " FROM users u WHERE ($1 = 0 OR u.disabled_at IS NOT NULL) AND u.deleted_at IS NULL \
-             ORDER BY u.created_at DESC, u.id DESC LIMIT $2"
-        ))
-        .bind(i64::from(only_disabled))
-        .bind(i64::from(limit))
-        .fetch_all(self.reader())
-        .await?;
+        // An index for each: few disabled ones among many would otherwise be looked for among all.
+        let text = if only_disabled { newest_users!("u.disabled_at IS NOT NULL AND ") } else { newest_users!("") };
+        let rows = sqlx::query(text).bind(i64::from(limit)).fetch_all(self.reader()).await?;
         rows.iter().map(User::from_row).collect()
     }
 
@@ -149,27 +159,41 @@ impl Store {
     /// At most `limit` events, whomever they concern, of one kind if one is given, newest first: those that are not
     /// sealed yet, then the chain from its end.
     pub async fn list_everybodys_events(&self, kind: Option<EventType>, limit: u32) -> Result<Vec<Event>, StoreError> {
-        let mut rows = sqlx::query(concat!(
-            "SELECT ",
-            event_columns!(),
-            " FROM audit_events WHERE seq IS NULL AND ($1 = '' OR type = $1) ORDER BY at DESC, id DESC LIMIT $2"
-        ))
-        .bind(kind.map_or("", EventType::as_str))
-        .bind(i64::from(limit))
-        .fetch_all(self.reader())
-        .await?;
-        let missing = i64::from(limit).saturating_sub(i64::try_from(rows.len()).unwrap_or(i64::MAX));
-        rows.extend(
-            sqlx::query(concat!(
-                "SELECT ",
-                event_columns!(),
-                " FROM audit_events WHERE seq IS NOT NULL AND ($1 = '' OR type = $1) ORDER BY seq DESC LIMIT $2"
-            ))
-            .bind(kind.map_or("", EventType::as_str))
-            .bind(missing)
-            .fetch_all(self.reader())
-            .await?,
-        );
+        let limit = i64::from(limit);
+        let mut rows = match kind {
+            None => {
+                let unsealed = everybodys_events!("seq IS NULL ORDER BY at DESC, id DESC LIMIT $1");
+                sqlx::query(unsealed).bind(limit).fetch_all(self.reader()).await?
+            }
+            Some(kind) => {
+                let unsealed = everybodys_events!("seq IS NULL AND type = $2 ORDER BY at DESC, id DESC LIMIT $1");
+                sqlx::query(unsealed).bind(limit).bind(kind.as_str()).fetch_all(self.reader()).await?
+            }
+        };
+        let missing = |rows: &[AnyRow]| limit.saturating_sub(i64::try_from(rows.len()).unwrap_or(i64::MAX));
+        match kind {
+            None => {
+                let sealed = everybodys_events!("seq IS NOT NULL ORDER BY seq DESC LIMIT $1");
+                rows.extend(sqlx::query(sealed).bind(missing(&rows)).fetch_all(self.reader()).await?);
+            }
+            Some(kind) => {
+                let ends = sqlx::query(
+                    "SELECT (SELECT MIN(seq) FROM audit_events WHERE seq IS NOT NULL) AS first, \
+                     (SELECT MAX(seq) FROM audit_events WHERE seq IS NOT NULL) AS last",
+                )
+                .fetch_one(self.reader())
+                .await?;
+                let first = ends.opt_int("first")?.unwrap_or(0);
+                let mut last = ends.opt_int("last")?.unwrap_or(-1);
+                while last >= first && missing(&rows) > 0 {
+                    let sealed = everybodys_events!("seq > $2 AND seq <= $3 AND type = $4 ORDER BY seq DESC LIMIT $1");
+                    let stretch =
+                        sqlx::query(sealed).bind(missing(&rows)).bind(last - STRETCH).bind(last).bind(kind.as_str());
+                    rows.extend(stretch.fetch_all(self.reader()).await?);
+                    last -= STRETCH;
+                }
+            }
+        }
         let mut events = rows.iter().map(Event::from_row).collect::<Result<Vec<_>, _>>()?;
         // An event that was sealed between the two queries is in both.
         let mut seen = std::collections::HashSet::new();

@@ -8,10 +8,12 @@ use sqlx::{AnyConnection, AnyPool, AssertSqlSafe, Connection as _};
 use tokio::time::{sleep, timeout};
 
 use crate::open::Product;
+use crate::reader::Readers;
+use crate::shares::Shares;
 use crate::{Options, Store, StoreError};
 
 /// How much later than the server we lose patience, so that its own answer comes first where it can still speak.
-const SERVER_FIRST: Duration = Duration::from_secs(1);
+pub(crate) const SERVER_FIRST: Duration = Duration::from_secs(1);
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 const TRY_AGAIN_EVERY: Duration = Duration::from_millis(500);
 /// A load balancer or a failover may have moved the database; connections that are never renewed would not notice.
@@ -41,8 +43,17 @@ pub(crate) async fn open(url: &str, options: &Options) -> Result<Store, StoreErr
             .unwrap_or_else(|_| Err(sqlx::Error::PoolTimedOut))
             .map(drop)?,
     }
-    let patience = Some(options.statement_timeout + SERVER_FIRST);
-    Ok(Store { writer, readers, looks, product: Product::Postgres, patience, lookups: Arc::default() })
+    let shares = Arc::new(Shares::of(readers.options().get_max_connections()));
+    Ok(Store {
+        writer,
+        snapshots: readers.clone(),
+        readers: Readers::Postgres(readers),
+        shares,
+        looks,
+        product: Product::Postgres,
+        patience: options.statement_timeout + SERVER_FIRST,
+        lookups: Arc::default(),
+    })
 }
 
 fn pool(url: &str, options: &Options, connections: u32) -> Result<AnyPool, StoreError> {

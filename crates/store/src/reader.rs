@@ -1,15 +1,33 @@
 //! Reading: one query, for a bounded time, on a connection that lives.
 
 use std::future;
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt as _, StreamExt as _, TryFutureExt as _};
 use sqlx::any::{AnyArguments, AnyQueryResult, AnyRow, AnyStatement, AnyTypeInfo};
-use sqlx::{Any, Describe, Either, Error, Execute, Executor, SqlStr};
+use sqlx::{Any, AnyPool, Describe, Either, Error, Execute, Executor, SqlStr};
 
 use crate::Store;
 use crate::error::{is_broken, is_timeout};
+use crate::sqlite_readers::SqliteReaders;
+
+/// The connections that only read.
+#[derive(Debug, Clone)]
+pub(crate) enum Readers {
+    Sqlite(Arc<SqliteReaders>),
+    Postgres(AnyPool),
+}
+
+impl Readers {
+    pub(crate) async fn close(&self) {
+        match self {
+            Self::Sqlite(readers) => readers.close().await,
+            Self::Postgres(pool) => pool.close().await,
+        }
+    }
+}
 
 /// Runs single queries that change nothing. One whose connection breaks runs again on another: after a restart of the
 /// database all connections of the pool are dead, and nobody but the next reader would find out.
@@ -18,9 +36,13 @@ pub(crate) struct Reader<'s>(pub(crate) &'s Store);
 
 impl Reader<'_> {
     async fn rows(self, sql: SqlStr, persistent: bool, arguments: Option<AnyArguments>) -> Result<Vec<AnyRow>, Error> {
+        let pool = match &self.0.readers {
+            Readers::Sqlite(readers) => return readers.fetch_all(sql, persistent, arguments).await,
+            Readers::Postgres(pool) => pool,
+        };
         let mut may_be_dead = self.0.dead_connections();
         loop {
-            let mut connection = self.0.readers.acquire().await?;
+            let mut connection = pool.acquire().await?;
             let query = sqlx::query_with(sql.clone(), arguments.as_ref().map(copy).unwrap_or_default());
             let rows = self.0.bounded(query.persistent(persistent).fetch_all(&mut *connection)).await;
             match rows {
@@ -77,14 +99,14 @@ impl<'s> Executor<'s> for Reader<'s> {
     where
         's: 'e,
     {
-        (&self.0.readers).prepare_with(sql, parameters)
+        (&self.0.writer).prepare_with(sql, parameters)
     }
 
     fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<Describe<Any>, Error>>
     where
         's: 'e,
     {
-        (&self.0.readers).describe(sql)
+        (&self.0.writer).describe(sql)
     }
 }
 

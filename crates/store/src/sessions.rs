@@ -215,6 +215,7 @@ impl Store {
 
     /// The user's sessions that are not over, the one seen last first.
     pub async fn list_sessions(&self, user_id: &UserId, now: Timestamp) -> Result<Vec<Session>, StoreError> {
+        let _turn = self.list_turn(user_id).await?;
         let rows = sqlx::query(concat!(
             "SELECT ",
             session_columns!(),

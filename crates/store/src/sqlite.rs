@@ -12,10 +12,16 @@ use sqlx::AssertSqlSafe;
 use sqlx::any::AnyPoolOptions;
 
 use crate::open::Product;
-use crate::{Options, Store, StoreError};
+use crate::postgres::SERVER_FIRST;
+use crate::reader::Readers;
+use crate::shares::Shares;
+use crate::sqlite_readers::SqliteReaders;
+use crate::{Options, Store, StoreError, wal};
 
 /// More would not help: one process reads the file.
 const READERS: u32 = 4;
+/// A copy into another table, or a walk through the audit chain, and a second one to compare with.
+const SNAPSHOTS: u32 = 2;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(15);
 
 pub(crate) async fn open(url: &str, options: &Options) -> Result<Store, StoreError> {
@@ -28,16 +34,30 @@ pub(crate) async fn open(url: &str, options: &Options) -> Result<Store, StoreErr
     // busy_timeout first: it makes the change to WAL wait for others who do the same. FULL: a commit that was
     // answered survives a loss of power.
     let pragmas = format!(
-        "PRAGMA busy_timeout = {}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;",
-        options.lock_timeout.as_millis()
+        "PRAGMA busy_timeout = {}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
+         PRAGMA journal_size_limit = {};",
+        options.lock_timeout.as_millis(),
+        wal::LIMIT
     );
     // One writer: writers of this process queue here, in order, rather than at SQLite's lock, which is not fair.
     let writer = connections(1, options, pragmas.clone(), connected).connect(&url).await?;
     let query_only = format!("{pragmas} PRAGMA query_only = ON;");
-    let readers = connections(READERS, options, query_only.clone(), Arc::default()).connect(&url).await?;
-    let looks = connections(1, options, query_only, Arc::default()).connect(&url).await?;
-    let product = Product::Sqlite { writer_connections };
-    Ok(Store { writer, readers, looks, product, patience: None, lookups: Arc::default() })
+    let snapshots = connections(SNAPSHOTS, options, query_only.clone(), Arc::default()).connect_lazy(&url)?;
+    let looks = connections(1, options, query_only.clone(), Arc::default()).connect(&url).await?;
+    let acquire_timeout = options.acquire_timeout.unwrap_or(ACQUIRE_TIMEOUT);
+    let readers = SqliteReaders::open(&url, query_only, READERS, options.statement_timeout, acquire_timeout).await?;
+    let mut wal = path.into_os_string();
+    wal.push("-wal");
+    Ok(Store {
+        writer,
+        readers: Readers::Sqlite(Arc::new(readers)),
+        snapshots,
+        looks,
+        shares: Arc::new(Shares::of(READERS)),
+        product: Product::Sqlite { writer_connections, wal: Path::new(&wal).into() },
+        patience: options.statement_timeout + SERVER_FIRST,
+        lookups: Arc::default(),
+    })
 }
 
 fn connections(count: u32, options: &Options, pragmas: String, connected: Arc<AtomicU64>) -> AnyPoolOptions {
@@ -105,7 +125,7 @@ fn create_file(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use sqlx::Row as _;
+    use sqlx::{Row as _, SqlSafeStr as _};
     use tempfile::tempdir;
 
     use super::*;
@@ -124,18 +144,27 @@ mod tests {
     async fn the_pragmas_are_in_force_on_every_connection() {
         let folder = tempdir().unwrap();
         let store = Store::open(&url(&folder.path().join("a.db")), &Options::default()).await.unwrap();
-        let mut connections = vec![store.writer.acquire().await.unwrap()];
-        for _ in 0..4 {
-            connections.push(store.readers.acquire().await.unwrap());
-        }
-        assert!(store.writer.try_acquire().is_none() && store.readers.try_acquire().is_none(), "these are all");
-
-        for (place, connection) in connections.iter_mut().enumerate() {
-            assert_eq!(pragma(connection, "PRAGMA journal_mode").await, "wal");
-            assert_eq!(pragma(connection, "PRAGMA synchronous").await, "2", "FULL");
-            assert_eq!(pragma(connection, "PRAGMA foreign_keys").await, "1");
-            assert_eq!(pragma(connection, "PRAGMA busy_timeout").await, "5000");
-            assert_eq!(pragma(connection, "PRAGMA query_only").await, if place == 0 { "0" } else { "1" });
+        let mut writer = store.writer.acquire().await.unwrap();
+        assert!(store.writer.try_acquire().is_none(), "this is the one");
+        let mut snapshot = store.snapshots.acquire().await.unwrap();
+        let Readers::Sqlite(readers) = &store.readers else { panic!("{store:?}") };
+        for (query, expected) in [
+            ("PRAGMA journal_mode", "wal"),
+            ("PRAGMA synchronous", "2"),
+            ("PRAGMA foreign_keys", "1"),
+            ("PRAGMA busy_timeout", "5000"),
+            ("PRAGMA journal_size_limit", "33554432"),
+            ("PRAGMA query_only", "1"),
+        ] {
+            assert_eq!(pragma(&mut snapshot, query).await, expected);
+            for _ in 0..=READERS {
+                let row = readers.fetch_all(AssertSqlSafe(query).into_sql_str(), false, None).await.unwrap().remove(0);
+                let value =
+                    row.try_get::<i64, _>(0).map_or_else(|_| row.get::<String, _>(0), |value| value.to_string());
+                assert_eq!(value, expected);
+            }
+            let expected = if query.ends_with("query_only") { "0" } else { expected };
+            assert_eq!(pragma(&mut writer, query).await, expected);
         }
     }
 

@@ -169,7 +169,7 @@ impl Store {
     pub async fn purge_wallet_challenges(&self, over_before: Timestamp, limit: u32) -> Result<u64, StoreError> {
         self.purge(
             "DELETE FROM wallet_challenges WHERE digest IN \
-                 (SELECT digest FROM wallet_challenges WHERE expires_at < $1 LIMIT $2)",
+                 (SELECT digest FROM wallet_challenges WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)",
             over_before,
             limit,
         )

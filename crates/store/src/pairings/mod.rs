@@ -299,7 +299,8 @@ impl Store {
     /// many.
     pub async fn purge_pairings(&self, over_before: Timestamp, limit: u32) -> Result<u64, StoreError> {
         self.purge(
-            "DELETE FROM pairings WHERE id IN (SELECT id FROM pairings WHERE expires_at < $1 LIMIT $2)",
+            "DELETE FROM pairings WHERE id IN \
+             (SELECT id FROM pairings WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)",
             over_before,
             limit,
         )

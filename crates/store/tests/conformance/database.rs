@@ -10,7 +10,8 @@ use domain::{
 };
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
-use sqlx::{AnyPool, Row as _};
+use sqlx::any::AnyConnectOptions;
+use sqlx::{AnyPool, ConnectOptions as _, Row as _};
 use store::{
     CodeOutcome, CodePurpose, CreationLimits, CreationOutcome, Event, MethodType, NewCode, NewEvent, NewMfaChallenge,
     NewSession, NewSignIn, NewToken, NewTokenSecret, Options, Profile, Redemption, Session, SignInOutcome, SignedIn,
@@ -48,7 +49,9 @@ impl Database {
         let store = Store::open(url, &Options::default()).await.unwrap();
         store.migrate().await.unwrap();
         let other = Store::open(url, &Options::default()).await.unwrap();
-        let raw = AnyPool::connect(url).await.unwrap();
+        // What is done by hand is no statement of the store's.
+        let by_hand = url.parse::<AnyConnectOptions>().unwrap().disable_statement_logging();
+        let raw = AnyPool::connect_with(by_hand).await.unwrap();
         let chance = Chance::new(ChaCha20Rng::seed_from_u64(1));
         Self { store, other, raw, chance, _folder: None }
     }
@@ -114,6 +117,10 @@ impl Database {
     /// The number that the query answers with.
     pub(crate) async fn count(&self, sql: &'static str) -> i64 {
         sqlx::query_scalar(sql).fetch_one(&self.raw).await.unwrap()
+    }
+
+    pub(crate) const fn chance(&self) -> &Chance {
+        &self.chance
     }
 
     /// `store` for even numbers, `other` for odd ones.

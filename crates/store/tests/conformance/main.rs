@@ -22,8 +22,10 @@ mod link_codes;
 mod methods;
 mod oauth;
 mod operators;
+mod others;
 mod owed_marks;
 mod pairings;
+mod plans;
 mod retention;
 mod second_factor;
 mod sessions;
@@ -39,6 +41,11 @@ macro_rules! conformance {
     ($($topic:ident { $($case:ident,)* })*) => {
         conformance!(@on sqlite, $($topic { $($case,)* })*);
         conformance!(@on postgres, $($topic { $($case,)* })*);
+
+        /// All of them, for whoever wants to see every statement that the store sends.
+        fn cases() -> Vec<plans::Case> {
+            vec![$($((concat!(stringify!($topic), "::", stringify!($case)), |db| Box::pin($topic::$case(db))),)*)*]
+        }
     };
     (@on $product:ident, $($topic:ident { $($case:ident,)* })*) => {
         mod $product {
@@ -285,5 +292,14 @@ conformance! {
         a_made_account_is_signed_in_to,
         disabling_ends_sessions_and_enabling_keeps_tokens,
         operators_see_what_is_newest,
+    }
+    others {
+        a_mails_link_signs_in_once,
+        a_mails_link_is_traded_for_a_code_once,
+        what_an_older_key_sealed_is_sealed_anew_unless_it_has_changed,
+        a_failed_second_factor_is_written_down,
+        a_write_of_another_process_to_a_file_is_seen_and_ones_own_is_not,
+        lists_of_one_account_keep_nobody_else_waiting,
+        a_rare_kind_of_event_is_found_among_many,
     }
 }
