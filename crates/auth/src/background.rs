@@ -22,6 +22,8 @@ const FLUSH_EVERY: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 const SEAL_EVERY: Duration = Duration::from_millis(500);
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
+/// A clock that was set is written down so soon beside the windows that are saved.
+const CLOCK_EVERY: Duration = Duration::from_secs(1);
 /// A key that another instance made is noticed so soon, if no JWT of it comes before.
 const KEYS_EVERY: Duration = Duration::from_mins(1);
 const CLEAN_EVERY: Duration = Duration::from_hours(24);
@@ -52,7 +54,7 @@ struct Chore {
     work: for<'a> fn(&'a AuthService) -> BoxFuture<'a, Result<(), StoreError>>,
 }
 
-const CHORES: [Chore; 9] = [
+const CHORES: [Chore; 10] = [
     Chore {
         what: "looking at owed marks",
         first: Duration::ZERO,
@@ -75,6 +77,12 @@ const CHORES: [Chore; 9] = [
     Chore { what: "writing down uses", first: FLUSH_EVERY, every: FLUSH_EVERY, work: |auth| auth.flush_some().boxed() },
     Chore { what: "sealing the audit chain", first: SEAL_EVERY, every: SEAL_EVERY, work: |auth| auth.seal().boxed() },
     Chore { what: "sweeping the limiter", first: SWEEP_EVERY, every: SWEEP_EVERY, work: |auth| auth.sweep().boxed() },
+    Chore {
+        what: "noticing that the clock was set",
+        first: CLOCK_EVERY,
+        every: CLOCK_EVERY,
+        work: |auth| auth.look_at_the_clock().boxed(),
+    },
     Chore {
         what: "looking after the signing keys",
         first: KEYS_EVERY,
@@ -105,7 +113,12 @@ impl Background {
             let _ = task.await;
         }
         self.auth.finish_leak_reports().await;
-        for (what, outcome) in [("uses", self.auth.flush().await), ("audit chain", self.auth.seal().await)] {
+        let outcomes = [
+            ("uses", self.auth.flush().await),
+            ("audit chain", self.auth.seal().await),
+            ("windows", self.auth.save_windows().await),
+        ];
+        for (what, outcome) in outcomes {
             if let Err(error) = outcome {
                 tracing::error!(%error, what, "could not be written at shutdown");
             }
@@ -195,10 +208,22 @@ impl AuthService {
         Ok(())
     }
 
+    /// Writes down that the clock was set, so that saved windows keep their age.
+    pub async fn look_at_the_clock(&self) -> Result<(), StoreError> {
+        match &self.windows {
+            Some(windows) => windows.look_at_the_clock().await,
+            None => Ok(()),
+        }
+    }
+
     async fn sweep(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
         self.limiter.sweep(now);
+        self.strangers.sweep(now);
         self.validator.limiter.sweep(now);
+        if let Some(windows) = &self.windows {
+            while windows.purge(BATCH).await? {}
+        }
         while self.store.purge_owed_marks(now.minus(MARKS_KEPT), BATCH).await? == u64::from(BATCH) {}
         Ok(())
     }

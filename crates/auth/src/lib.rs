@@ -4,6 +4,7 @@
 //! Start reading at [`http`] for the path of a request, at [`tokens`] for what the product is about.
 
 mod account;
+mod addresses;
 mod audit;
 mod background;
 mod config;
@@ -20,6 +21,7 @@ mod service;
 mod sessions;
 mod sign_in;
 mod tokens;
+mod windows;
 
 pub use background::Background;
 pub use config::{Config, Limits, Secrets};

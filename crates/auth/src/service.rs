@@ -18,6 +18,7 @@ use crate::metrics::Metrics;
 use crate::notify::{Mailer, Outbox, SmsSender, Templates};
 use crate::sign_in::oauth;
 use crate::tokens::{LeakReports, MARK_LIFETIME, OlderTokens, Recovery, Validator, ValidatorParts};
+use crate::windows::Windows;
 
 /// What the service is composed of.
 pub struct Parts {
@@ -45,8 +46,13 @@ pub struct Parts {
 pub struct AuthService {
     pub(crate) config: Config,
     pub(crate) store: Store,
-    /// Windows of addresses and users.
+    /// Windows of users: of whoever is known.
     pub(crate) limiter: Limiter,
+    /// Windows of addresses, and of the mailboxes and numbers that anybody can name. Apart from those of users: whoever
+    /// has many addresses can fill this one.
+    pub(crate) strangers: Limiter,
+    /// What is saved of all windows; `None` where they are in Redis.
+    pub(crate) windows: Option<Arc<Windows>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) chance: Chance,
     pub(crate) hasher: Arc<Hasher>,
@@ -72,9 +78,9 @@ pub struct AuthService {
     pub(crate) operations: web::Operations,
 }
 
-/// Windows that each limiter keeps at most, a few hundred bytes each. Credentials have a limiter of their own: somebody
-/// with many addresses can fill the other one, and must not crowd out customers' tokens with it.
-const LIMITER_CAPACITY: usize = 1_000_000;
+/// What each limiter takes at most, in bytes. Credentials have one of their own, and so have users: somebody with many
+/// addresses can fill that of strangers, and must not crowd out customers with it.
+const LIMITER_BYTES: usize = 64 << 20;
 
 /// After so long every instance has looked at the marks that are owed, or trusts no copy: [`limiter::TRUST`], and half a
 /// second for requests that asked just before its end and are being answered.
@@ -97,16 +103,26 @@ impl AuthService {
         let token_digests = digest_keys.next().expect("a configuration has a secret");
         let older_token_digests = digest_keys.collect();
         let recovery = Recovery::new(&store, &token_digests, Arc::clone(&hasher)).await?;
-        let new_limiter = || match &redis {
-            None => Limiter::in_memory(LIMITER_CAPACITY),
-            Some(redis) => Limiter::on_redis(redis, LIMITER_CAPACITY),
-        };
         let older_tokens = OlderTokens::load(&store, &token_digests).await?;
+        let keys = KeyRing::load(store.clone(), sealing_with(&config), chance.clone(), clock.now()).await?;
+        // Last of what can fail: a run that has begun and does not end in order takes a tenth of every limit.
+        let windows = match &redis {
+            Some(_) => None,
+            None => {
+                let places = derive(&config.secrets.refresh_jwt, "windows");
+                Some(Windows::begin(store.clone(), Arc::clone(&clock), places).await?)
+            }
+        };
+        let new_limiter = async |name| match (&redis, &windows) {
+            (Some(redis), _) => Ok(Limiter::on_redis(redis, LIMITER_BYTES)),
+            (None, Some(windows)) => windows.limiter(name, LIMITER_BYTES).await,
+            (None, None) => Ok(Limiter::in_memory(LIMITER_BYTES)),
+        };
         let validating = ValidatorParts {
             store: store.clone(),
-            limiter: new_limiter(),
+            limiter: new_limiter("credentials").await?,
             clock: Arc::clone(&clock),
-            keys: KeyRing::load(store.clone(), sealing_with(&config), chance.clone(), clock.now()).await?,
+            keys,
             token_digests,
             older_token_digests,
             limit: config.limits.token,
@@ -115,6 +131,7 @@ impl AuthService {
         let mut process_secret = [0u8; 32];
         chance.with(|rng| rng.fill_bytes(&mut process_secret));
         let validator = Validator::new(validating, recovery, older_tokens, &process_secret);
+        let (limiter, strangers) = (new_limiter("users").await?, new_limiter("strangers").await?);
         Ok(Arc::new(Self {
             service_keys: ServiceKeys::new(&config.secrets.service_jwt),
             refresh_key: RefreshKey::new(&config.secrets.refresh_jwt),
@@ -126,7 +143,9 @@ impl AuthService {
             seals: sealing_with(&config),
             config,
             store,
-            limiter: new_limiter(),
+            limiter,
+            strangers,
+            windows,
             clock,
             chance,
             hasher,
@@ -139,6 +158,21 @@ impl AuthService {
             metrics,
             operations,
         }))
+    }
+
+    /// Admits nothing any more, and saves all windows that are counted in this process. Without this, the next process
+    /// grants a tenth less of each limit for one window.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn save_windows(&self) -> Result<(), StoreError> {
+        let Some(windows) = &self.windows else { return Ok(()) };
+        for limiter in [&self.validator.limiter, &self.limiter, &self.strangers] {
+            if !limiter.close().await {
+                return Err(StoreError::WindowNotSaved);
+            }
+        }
+        windows.end().await
     }
 
     /// Does what ends these credentials or makes them worth less: when this returns, no instance trusts a copy of them.

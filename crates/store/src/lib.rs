@@ -47,6 +47,7 @@ mod tokens;
 mod transaction;
 mod users;
 mod wallets;
+mod windows;
 
 pub use accounts::{ProfileChange, UserCredentials};
 pub use audit::{Cursor, Event, EventPage, MalformedCursor, NewEvent};
@@ -77,3 +78,4 @@ pub use token_uses::TokenUse;
 pub use tokens::{CreationLimits, CreationOutcome, CreationState, NewToken, NewTokenSecret, Token};
 pub use users::User;
 pub use wallets::{FoundChallenge, WalletChallenge, WalletPurpose};
+pub use windows::{StoredWindow, WindowRun};

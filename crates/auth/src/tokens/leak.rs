@@ -100,9 +100,7 @@ async fn follow(
     };
     if remedy == LeakRemedy::Tell {
         let key = format!("leak:{}", found.token.id);
-        if let Verdict::Refused { .. } = auth.limiter.admit(&key, TELL, now).await {
-            return Ok(());
-        }
+        let Verdict::Admitted(_) = auth.limiter.admit(&key, TELL, now).await else { return Ok(()) };
     }
     let mut metadata = BTreeMap::from([("name".to_owned(), found.token.name.to_string())]);
     metadata.extend(url.map(|url| ("url".to_owned(), url.to_owned())));

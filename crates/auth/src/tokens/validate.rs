@@ -229,6 +229,7 @@ impl Validator {
                 self.usage.limited(&credential.last_use, &credential.user_id, client, now);
                 Err(Rejection::Limited { quota, retry_at })
             }
+            Verdict::Unsaved => Err(Rejection::Unavailable(StoreError::WindowNotSaved)),
         }
     }
 

@@ -23,7 +23,7 @@ pub(crate) fn options(seed: u64) -> RedisOptions {
 /// An instance's limiter, whose time is told, and which hears of everything that is owed.
 pub(crate) async fn instance(url: &str, options: RedisOptions) -> Arc<Limiter> {
     let redis = Redis::connect(&url.into(), options).await.unwrap();
-    let limiter = Arc::new(Limiter::on_redis(&redis, 10_000));
+    let limiter = Arc::new(Limiter::on_redis(&redis, 8 << 20));
     let looking = Arc::downgrade(&limiter);
     limiter.has_looked(Instant::now());
     tokio::spawn(async move {
