@@ -216,7 +216,8 @@ impl AuthService {
         }
     }
 
-    async fn sweep(&self) -> Result<(), StoreError> {
+    /// Forgets what is over: windows and marks.
+    pub async fn sweep(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
         self.limiter.sweep(now);
         self.strangers.sweep(now);

@@ -26,3 +26,4 @@ mod tour;
 mod traces;
 mod two_services;
 mod ways_in;
+mod windows;

@@ -55,3 +55,4 @@ mod tokens;
 mod validate;
 mod wallets;
 mod window;
+mod windows_survive;
