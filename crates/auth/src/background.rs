@@ -218,10 +218,10 @@ impl AuthService {
 
     /// Forgets what is over: windows and marks.
     pub async fn sweep(&self) -> Result<(), StoreError> {
-        let now = self.clock.now();
-        self.limiter.sweep(now);
-        self.strangers.sweep(now);
-        self.validator.limiter.sweep(now);
+        let (now, steady) = (self.clock.now(), self.clock.steady());
+        self.limiter.sweep(steady);
+        self.strangers.sweep(steady);
+        self.validator.limiter.sweep(steady);
         if let Some(windows) = &self.windows {
             while windows.purge(BATCH).await? {}
         }

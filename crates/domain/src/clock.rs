@@ -156,6 +156,28 @@ pub trait Clock: Send + Sync + 'static {
     /// younger, and no window may empty, because the clock was set. At the start of the process it agrees with `now`;
     /// outside the process, and after a restart, it means nothing.
     fn steady(&self) -> Timestamp;
+
+    /// The present moment by both.
+    fn moment(&self) -> Moment {
+        Moment { wall: self.now(), steady: self.steady() }
+    }
+}
+
+/// One moment by both clocks, read once for whatever is decided at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// As the world counts it: for what is written down, shown, or agreed with others.
+    pub wall: Timestamp,
+    /// By the clock that nobody sets: for ages and spans within this process.
+    pub steady: Timestamp,
+}
+
+impl Moment {
+    /// When the world will say, or said, what the steady clock says at `steady`.
+    #[must_use]
+    pub const fn on_the_wall(self, steady: Timestamp) -> Timestamp {
+        Timestamp(self.wall.0.saturating_add(steady.0.saturating_sub(self.steady.0)))
+    }
 }
 
 /// The machine's own clock.
@@ -222,6 +244,13 @@ mod tests {
         assert!(first.since(before) < Duration::from_mins(1) && before.since(first) < Duration::from_mins(1));
         let moments: Vec<_> = (0..10_000).map(|_| SystemClock.steady()).collect();
         assert!(moments.is_sorted());
+    }
+
+    #[test]
+    fn a_steady_moment_is_as_far_away_on_the_wall() {
+        let moment = Moment { wall: Timestamp::from_millis(1_000), steady: Timestamp::from_millis(9_000) };
+        assert_eq!(moment.on_the_wall(Timestamp::from_millis(9_500)), Timestamp::from_millis(1_500));
+        assert_eq!(moment.on_the_wall(Timestamp::from_millis(8_500)), Timestamp::from_millis(500));
     }
 
     #[test]

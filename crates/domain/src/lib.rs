@@ -25,7 +25,7 @@ pub mod wallet;
 pub use allowed_ips::{AllowedIps, AllowedIpsError, Network};
 pub use chance::Chance;
 pub use client::ClientInfo;
-pub use clock::{Clock, SystemClock, Timestamp, TimestampError};
+pub use clock::{Clock, Moment, SystemClock, Timestamp, TimestampError};
 pub use code::{MalformedCode, OneTimeCode};
 pub use digest::{Digest, DigestKey, DigestKeyId, MalformedDigest, MalformedDigestKeyId};
 pub use duration::{DurationError, parse_duration};

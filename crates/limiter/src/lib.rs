@@ -17,7 +17,7 @@ mod saved;
 
 use std::time::Duration;
 
-use domain::{Limit, Timestamp};
+use domain::{Limit, Moment, Timestamp};
 use telemetry::Registry;
 
 use crate::redis::{CallTimes, SharedLimiter};
@@ -123,7 +123,29 @@ pub enum LimiterState {
     Fallback,
 }
 
+impl Quota {
+    fn on_the_wall(self, moment: Moment) -> Self {
+        Self { reset_at: moment.on_the_wall(self.reset_at), ..self }
+    }
+}
+
+impl Verdict {
+    /// What was counted at this moment, by the steady clock, as the world is told of it.
+    pub fn on_the_wall(self, moment: Moment) -> Self {
+        match self {
+            Self::Admitted(quota) => Self::Admitted(quota.on_the_wall(moment)),
+            Self::Refused { quota, retry_at } => {
+                Self::Refused { quota: quota.on_the_wall(moment), retry_at: moment.on_the_wall(retry_at) }
+            }
+            Self::Unsaved => Self::Unsaved,
+        }
+    }
+}
+
 /// Windows and marks: of one process, or of all that share a Redis.
+///
+/// Every `now` is to be of one clock that nobody sets ([`Clock::steady`](domain::Clock::steady)), and so are the times
+/// that are answered: set back, another one would bring deleted credentials back and close windows for its length.
 pub struct Limiter(Place);
 
 enum Place {

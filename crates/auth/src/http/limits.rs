@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, MatchedPath};
-use domain::{Limit, Timestamp, UserId};
+use domain::{Limit, Moment, UserId};
 use http::request::Parts;
 use limiter::{Level, Limiter, Quota, Verdict};
 use store::StoreError;
@@ -59,9 +59,9 @@ pub(crate) async fn admit_address(
         limit: Limit { count: limit.count.saturating_mul(*times), ..limit },
     });
     let named: Vec<_> = named.collect();
-    let now = auth.clock.now();
-    let verdict = auth.strangers.admit_levels(levels.network(), &named, now).await;
-    conclude(auth, context, verdict, limit, now)
+    let at = auth.clock.moment();
+    let verdict = auth.strangers.admit_levels(levels.network(), &named, at.steady).await;
+    conclude(auth, context, verdict, limit, at)
 }
 
 /// Counts one more under `key`, which anybody can name, and shows the window in the reply.
@@ -76,19 +76,13 @@ async fn admit_one(
     key: &str,
     limit: Limit,
 ) -> Result<(), ApiError> {
-    let now = auth.clock.now();
-    conclude(auth, context, limiter.admit(key, limit, now).await, limit, now)
+    let at = auth.clock.moment();
+    conclude(auth, context, limiter.admit(key, limit, at.steady).await, limit, at)
 }
 
 /// Shows the window in the reply, unless nobody can say how it is.
-fn conclude(
-    auth: &AuthService,
-    context: &Context,
-    verdict: Verdict,
-    limit: Limit,
-    now: Timestamp,
-) -> Result<(), ApiError> {
-    let (quota, refused) = match verdict {
+fn conclude(auth: &AuthService, context: &Context, verdict: Verdict, limit: Limit, at: Moment) -> Result<(), ApiError> {
+    let (quota, refused) = match verdict.on_the_wall(at) {
         Verdict::Admitted(quota) => (quota, None),
         Verdict::Refused { quota, retry_at } => (quota, Some(retry_at)),
         Verdict::Unsaved => return Err(internal(StoreError::WindowNotSaved)),
@@ -98,7 +92,7 @@ fn conclude(
         None => Ok(()),
         Some(retry_at) => {
             auth.metrics.refused(Refused::Caller);
-            Err(ApiError::rate_limited("Too many requests; try again later", retry_at, now))
+            Err(ApiError::rate_limited("Too many requests; try again later", retry_at, at.wall))
         }
     }
 }
