@@ -39,7 +39,8 @@ impl Disk {
     }
 }
 
-struct Saver(Arc<Disk>);
+/// Of one run: a process that was killed saves nothing any more.
+struct Saver(Arc<Disk>, u32);
 
 impl WindowStore for Saver {
     fn save(&self, windows: Vec<SavedWindow>) -> BoxFuture<'_, Result<(), NotSaved>> {
@@ -49,9 +50,12 @@ impl WindowStore for Saver {
             if self.0.is_away.load(Ordering::SeqCst) {
                 return Err(NotSaved);
             }
-            self.0.saves.fetch_add(1, Ordering::SeqCst);
-            let run = self.0.run.load(Ordering::SeqCst) as usize;
             let mut kept = self.0.windows.lock().unwrap();
+            if self.0.run.load(Ordering::SeqCst) != self.1 {
+                return Err(NotSaved);
+            }
+            self.0.saves.fetch_add(1, Ordering::SeqCst);
+            let run = self.1 as usize;
             kept.extend(windows.into_iter().map(|window| (window.name.clone(), (run, window))));
             Ok(())
         }
@@ -77,7 +81,11 @@ impl Installation {
 
     /// As `auth` does it at the start.
     fn begin(&mut self, is_after_kill: bool, now: Timestamp) {
-        let run = self.disk.run.fetch_add(1, Ordering::SeqCst) as usize + 1;
+        // A save is wholly before or wholly after the end of the one before.
+        let run = {
+            let _saving = self.disk.windows.lock().unwrap();
+            self.disk.run.fetch_add(1, Ordering::SeqCst) as usize + 1
+        };
         if is_after_kill {
             self.kills.push((run, now));
         }
@@ -113,7 +121,7 @@ impl Installation {
 
 fn keeping(disk: &Arc<Disk>, kills: &[(usize, Timestamp)]) -> Keeping {
     Keeping {
-        store: Arc::new(Saver(Arc::clone(disk))),
+        store: Arc::new(Saver(Arc::clone(disk), disk.run.load(Ordering::SeqCst))),
         places: DigestKey::derive(b"an example secret of at least 32 bytes", "places"),
         after_kills: kills.iter().map(|(_, at)| *at).collect(),
     }
@@ -126,8 +134,8 @@ async fn stopped_in_order_a_window_goes_on_exactly() {
     let mut afd = Installation::new(1 << 20);
     assert_eq!(afd.burst("pat:a", LIMIT, 437, at(0)).await, 437);
     afd.stop(at(10)).await;
-    assert_eq!(afd.burst("pat:a", LIMIT, 1_000, at(20)).await, 563);
-    afd.stop(at(30)).await;
+    assert_eq!(afd.burst("pat:a", LIMIT, 1_000, at(1_020)).await, 563);
+    afd.stop(at(1_030)).await;
     assert_eq!(afd.burst("pat:a", LIMIT, 1_000, at(59_999)).await, 0);
     assert_eq!(afd.burst("pat:a", LIMIT, 1_000, at(60_000)).await, 437, "those of the first run have left");
 }

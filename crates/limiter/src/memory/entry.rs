@@ -6,6 +6,7 @@ use std::time::Duration;
 use domain::{Limit, Timestamp};
 
 use super::saving::{Batch, Saving};
+use super::shard::allocation;
 use super::window::{Room, Window};
 use crate::{CopyVerdict, Quota, SavedWindow, Verdict};
 
@@ -35,7 +36,7 @@ struct Key {
 pub(super) struct Counted {
     pub(super) verdict: Verdict,
     pub(super) waiting: Option<Waiting>,
-    /// How many bytes the window has grown by.
+    /// How many bytes more the window takes.
     pub(super) grown: usize,
     limit: Limit,
     at: Timestamp,
@@ -107,7 +108,7 @@ impl Entry {
         let verdict = window
             .admit_within(Limit { count, ..limit }, now, room)
             .unwrap_or_else(|| unreachable!("only a window that has to do with what it has cannot say"));
-        let grown = window.bytes().saturating_sub(before);
+        let grown = allocation(window.bytes()).saturating_sub(allocation(before));
         let is_admitted = matches!(verdict, Verdict::Admitted(_));
         let waiting = saving.filter(|_| is_admitted).and_then(|saving| {
             let chunk = chunk(limit);

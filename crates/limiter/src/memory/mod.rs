@@ -20,7 +20,7 @@ use crate::{CopyVerdict, Keeping, Level, Occupied, Quota, SavedWindow, Verdict};
 use entry::{Counted, Entry, chunk};
 use overflow::Overflow;
 use saving::Saving;
-use shard::{LOOKED_AT_PER_CALL, Shard};
+use shard::{LOOKED_AT_PER_CALL, Shard, allocation};
 use window::Window;
 
 /// Each shard has its own lock, so that requests of different keys rarely wait for each other.
@@ -86,7 +86,7 @@ impl MemoryLimiter {
         let SavedWindow { name, length, unseen: _, buckets } = saved;
         let mut window = Window::restored(length, buckets, now);
         if !window.is_idle(now) && !self.overflow.restore(&name, &window) {
-            let bytes = window.bytes();
+            let bytes = allocation(window.bytes());
             let mut shard = self.lock(&name);
             shard.insert(&name, Entry::with(window));
             shard.has_grown(bytes);

@@ -98,9 +98,9 @@ impl Shard {
         if self.bytes() + GROWTH <= self.budget { Room::Grows } else { Room::Merges }
     }
 
-    /// A window has grown by so many bytes.
+    /// A window takes so many bytes more.
     pub(super) const fn has_grown(&mut self, by: usize) {
-        self.in_keys += allocation(by);
+        self.in_keys += by;
     }
 
     pub(super) fn is_stale(&self, id: &str, version: i64, now: Timestamp) -> bool {
