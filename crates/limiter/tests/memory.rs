@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use domain::{Limit, Timestamp};
 use futures_util::FutureExt as _;
-use limiter::{CopyVerdict, Evidence, Limiter, Marked, Verdict};
+use limiter::{CopyVerdict, Evidence, Limiter, Marked, Occupied, Verdict};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn random_arrivals_agree_with_brute_force() {
@@ -114,4 +114,17 @@ async fn a_place_ends_with_its_window() {
     let place = limiter.place_of("pat:x").unwrap();
     assert!(matches!(place.admit_copy(1, limit, later), Some(CopyVerdict::Counted(Verdict::Admitted(_)))));
     assert!(matches!(limiter.admit("pat:x", limit, later).await, Verdict::Refused { .. }));
+}
+
+/// Whoever asks for ever new keys gets no more than this.
+#[test]
+fn a_flood_of_new_keys_stays_within_the_bound() {
+    let limiter = Limiter::in_memory(16 << 20);
+    for n in 0..300_000 {
+        let key = format!("address:2001:db8:{:x}:{:x}::/64:POST /auth/email/request", n >> 16, n & 0xffff);
+        let _: Option<Verdict> =
+            limiter.admit(&key, Limit::per_minute(60), Timestamp::from_seconds(n / 10_000)).now_or_never();
+    }
+    let Occupied { keys, bytes } = limiter.occupied();
+    assert!(bytes <= 16 << 20 && keys > 30_000, "{keys} keys in {bytes} bytes");
 }
