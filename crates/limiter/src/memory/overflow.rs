@@ -78,7 +78,8 @@ impl Overflow {
         }
         for place in 0..PLACES {
             let mut windows = self.lock(place);
-            windows.retain(|(_, (_, entry))| entry.drop_if_idle(now).is_none());
+            // Not while somebody has it in hand: they would count where nobody looks any more.
+            windows.retain(|(_, (_, entry))| Arc::strong_count(entry) > 1 || entry.drop_if_idle(now).is_none());
             windows.shrink_to_fit();
         }
     }
