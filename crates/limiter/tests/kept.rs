@@ -385,7 +385,7 @@ async fn random_histories_of_kills_and_stops_agree_with_brute_force() {
                             if let Verdict::Admitted(_) = verdict {
                                 prop_assert!(in_window < count as usize, "one too many at {}", now);
                                 answered.push(now);
-                            } else if trouble.iter().all(|then| now - *then > 61_000) {
+                            } else if verdict != Verdict::Unsaved && trouble.iter().all(|then| now - *then > 61_000) {
                                 // No kill and no failure lately: refused only a bucket early at most.
                                 let held = answered.iter().filter(|then| now - **then < 61_000).count();
                                 prop_assert!(held >= count as usize, "refused with {} at {}", held, now);
@@ -398,7 +398,10 @@ async fn random_histories_of_kills_and_stops_agree_with_brute_force() {
                         afd.kill(at(now));
                         trouble.push(now);
                     }
-                    Step::Away(is_away) => afd.disk.is_away.store(is_away, Ordering::SeqCst),
+                    Step::Away(is_away) => {
+                        trouble.push(now);
+                        afd.disk.is_away.store(is_away, Ordering::SeqCst);
+                    }
                 }
                 if afd.disk.is_away.load(Ordering::SeqCst) {
                     trouble.push(now);

@@ -23,7 +23,7 @@ async fn read(limiter: &Limiter, before: Evidence) -> Evidence {
 async fn is_trusted(limiter: &Limiter, evidence: Evidence) -> bool {
     match limiter.admit_copy(KEY, 1, evidence, LIMIT, NOW).await {
         CopyVerdict::Counted(Verdict::Admitted(_)) => true,
-        CopyVerdict::Counted(Verdict::Refused { .. }) => panic!("refused"),
+        CopyVerdict::Counted(Verdict::Refused { .. } | Verdict::Unsaved) => panic!("refused"),
         CopyVerdict::Stale => false,
     }
 }
@@ -82,12 +82,12 @@ async fn copies_do_not_outlive_a_connection() {
 async fn without_a_look_at_owed_marks_no_copy_is_trusted() {
     let redis = Redis::start().await;
     let shared = limiter::Redis::connect(&redis.url().into(), options(1)).await.unwrap();
-    let limiter = Limiter::on_redis(&shared, 100);
+    let limiter = Limiter::on_redis(&shared, 1 << 20);
     let evidence = read(&limiter, read(&limiter, Evidence::default()).await).await;
     assert!(!is_trusted(&limiter, evidence).await, "never looked");
     limiter.has_looked(Instant::now());
     assert!(is_trusted(&limiter, evidence).await);
-    let late = Limiter::on_redis(&shared, 100);
+    let late = Limiter::on_redis(&shared, 1 << 20);
     late.has_looked(Instant::now().checked_sub(limiter::TRUST).unwrap());
     assert!(!is_trusted(&late, evidence).await, "looked too long ago");
 
