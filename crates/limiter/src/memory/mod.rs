@@ -116,7 +116,9 @@ impl MemoryLimiter {
         for Level { key, limit } in levels {
             let counted = self.shard(key, now).count(self, (key, network), *limit, limit.count, now);
             if !matches!(counted.verdict, Verdict::Admitted(_)) {
-                all.iter().for_each(Counted::take_back);
+                for before in &all {
+                    before.take_back();
+                }
                 return counted.verdict;
             }
             all.push(counted);
@@ -131,8 +133,7 @@ impl MemoryLimiter {
             if !waiting.is_empty()
                 && join_all(waiting.iter().map(|waiting| waiting.settle(saving))).await.contains(&false)
             {
-                all.iter().for_each(Counted::take_back);
-                return Verdict::Unsaved;
+                X Verdict::Unsaved;
             }
         }
         let verdicts = all.iter().map(|counted| counted.verdict);
@@ -209,7 +210,9 @@ impl MemoryLimiter {
         let mut all: Vec<_> = self.shards.iter().flat_map(|shard| lock(shard).close()).collect();
         all.extend(self.overflow.all());
         // After this nothing is counted at its place either.
-        all.iter().for_each(|(_, entry)| entry.leave());
+        for (_, entry) in &all {
+            entry.leave();
+        }
         match &self.saving {
             None => true,
             Some(saving) => timeout(CLOSING, saving.save_all(&all)).await.unwrap_or(false),

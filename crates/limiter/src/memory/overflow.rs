@@ -24,11 +24,14 @@ pub(super) struct Overflow {
     places: DigestKey,
     /// There have been some; as a rule there never are, and nobody needs to look.
     is_used: AtomicBool,
-    windows: Box<[Mutex<Vec<(Kind, Named)>>]>,
+    windows: Box<[Mutex<Place>]>,
 }
 
 /// Each limit has windows of its own.
 type Kind = (u32, Duration);
+
+/// The windows of one place.
+type Place = Vec<(Kind, Named)>;
 
 impl Overflow {
     pub(super) fn new(places: DigestKey) -> Self {
@@ -108,7 +111,7 @@ impl Overflow {
         u64::from_le_bytes(*first) % PLACES
     }
 
-    fn lock(&self, place: u64) -> MutexGuard<'_, Vec<(Kind, Named)>> {
+    fn lock(&self, place: u64) -> MutexGuard<'_, Place> {
         let place = usize::try_from(place).unwrap_or(0);
         self.windows[place].lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -106,7 +106,9 @@ impl Window {
         buckets.sort_unstable_by_key(|(last, _)| *last);
         self.buckets.clear();
         self.counted = 0;
-        buckets.into_iter().for_each(|(last, count)| self.hold(last, count));
+        for (last, count) in buckets {
+            self.hold(last, count);
+        }
     }
 
     /// Counts a request made now, if it is within the limit.
