@@ -133,7 +133,10 @@ impl MemoryLimiter {
             if !waiting.is_empty()
                 && join_all(waiting.iter().map(|waiting| waiting.settle(saving))).await.contains(&false)
             {
-                X Verdict::Unsaved;
+                for counted in all.iter() {
+                    counted.take_back();
+                }
+                return Verdict::Unsaved;
             }
         }
         let verdicts = all.iter().map(|counted| counted.verdict);
