@@ -291,7 +291,7 @@ mod tests {
     fn remaining(verdict: Verdict) -> Option<u32> {
         match verdict {
             Verdict::Admitted(quota) => Some(quota.remaining),
-            Verdict::Refused { .. } => None,
+            Verdict::Refused { .. } | Verdict::Unsaved => None,
         }
     }
 
