@@ -178,9 +178,10 @@ impl Store {
         loop {
             let mut connection = pool.acquire().await?;
             let asking = query().fetch_all(&mut *connection);
-            let rows = match self.patience {
-                None => asking.await,
-                Some(patience) => tokio::time::timeout(patience.min(PATIENCE), asking)
+            let rows = match self.product {
+                // Nobody else has the file for long: what waits for its lock is told so by SQLite.
+                Product::Sqlite { .. } => asking.await,
+                Product::Postgres => tokio::time::timeout(self.patience.min(PATIENCE), asking)
                     .await
                     .unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))),
             };
