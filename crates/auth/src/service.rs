@@ -100,12 +100,11 @@ impl AuthService {
         let older_tokens = OlderTokens::load(&store, &token_digests).await?;
         let keys = KeyRing::load(store.clone(), sealing_with(&config), chance.clone(), clock.now()).await?;
         // Last of what can fail: a run that has begun and does not end in order takes a tenth of every limit.
-        let windows = match &redis {
-            Some(_) => None,
-            None => {
-                let places = derive(&config.secrets.refresh_jwt, "windows");
-                Some(Windows::begin(store.clone(), Arc::clone(&clock), places).await?)
-            }
+        let windows = if redis.is_some() {
+            None
+        } else {
+            let places = derive(&config.secrets.refresh_jwt, "windows");
+            Some(Windows::begin(store.clone(), Arc::clone(&clock), places).await?)
         };
         let new_limiter = async |name, bytes| match (&redis, &windows) {
             (Some(redis), _) => Ok(Limiter::on_redis(redis, bytes)),

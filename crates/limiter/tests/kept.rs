@@ -277,9 +277,9 @@ async fn shared_windows_survive_as_well() {
     assert!(afd.limiter.place_of("new").is_none());
     for restart in 1..4 {
         if restart == 2 {
-            afd.stop(at(restart)).await
+            afd.stop(at(restart)).await;
         } else {
-            afd.kill(at(restart))
+            afd.kill(at(restart));
         }
         assert_eq!(afd.limiter.peek("new", limit, at(restart)).await.remaining, 2);
     }
@@ -309,7 +309,7 @@ async fn of_parallel_requests_amid_saves_and_kills_no_more_than_the_limit_are_an
             for _ in 0..8 {
                 let (limiter, answered) = (Arc::clone(&afd.limiter), Arc::clone(&answered));
                 asking.spawn(async move {
-                    for _ in 0..limit.count / 12 + 1 {
+                    for _ in 0..=limit.count / 12 {
                         if let Verdict::Admitted(_) = limiter.admit("key", limit, at(0)).await {
                             answered.fetch_add(1, Ordering::SeqCst);
                         }
