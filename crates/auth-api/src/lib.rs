@@ -39,5 +39,5 @@ pub use tokens::{
     CreateTokenRequest, CreatedToken, ExpiresAt, LegacyTokenCreatedReply, LimitsReply, RateLimit, ReportLeakRequest,
     RotateTokenRequest, TokenCreatedReply, TokenLimit, TokenSummary, TokensReply,
 };
-pub use validate::{CredentialKind, InvalidReply, ValidClient, ValidReply, ValidateRequest};
+pub use validate::{Bounds, CredentialKind, InvalidReply, ValidClient, ValidReply, ValidateRequest};
 pub use wallet::{WalletChainId, WalletChallengeReply, WalletChallengeRequest, WalletVerifyRequest};

@@ -1,6 +1,6 @@
 //! The service JWT (contract §4): how the backend proves to the auth service who is calling, and for whom.
 
-use domain::{Scopes, SessionId, TokenId, UserId};
+use domain::{Scopes, SessionId, Timestamp, TokenId, TokenSecretId, UserId};
 use serde::{Deserialize, Serialize};
 
 /// The `type` claim of a service JWT.
@@ -30,15 +30,27 @@ pub struct ServiceClaims {
     /// The user on whose behalf the call is made; absent for validation.
     #[serde(rename = "userId", default, skip_serializing_if = "Option::is_none")]
     pub user_id: Option<UserId>,
-    /// The personal access token by which that user called the backend. The auth service holds the call to this token's
-    /// scopes and expiry, so that a proxied call can do no more than a direct one.
+    /// The personal access token by which that user called the backend. The auth service holds the call to what this
+    /// token may do, as the database knows it, so that a proxied call can do no more than a direct one.
     #[serde(rename = "tokenId", default, skip_serializing_if = "Option::is_none")]
     pub token_id: Option<TokenId>,
+    /// The secret of that token which was shown, or by which the narrowed JWT was got: [`Bounds`](crate::Bounds) of the
+    /// reply to its validation. A token that is named without one is held to the least that any of its secrets has.
+    #[serde(rename = "secretId", default, skip_serializing_if = "Option::is_none")]
+    pub secret_id: Option<TokenSecretId>,
     /// The scopes of the narrowed JWT by which that user called the backend, where it was one that was got for the token
     /// `tokenId` by token exchange.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scopes: Option<Scopes>,
-    /// The session by which that user called the backend, for the audit log.
+    /// For whom alone that narrowed JWT is good. The auth service is never among them: it refuses the call, as it refuses
+    /// such a JWT.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audience: Option<Vec<String>>,
+    /// When the credential ends by which that user called the backend; the call is refused from then on, and makes
+    /// nothing that outlives it.
+    #[serde(rename = "expiresAt", default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    /// The session by which that user called the backend; the call is refused when it has ended.
     #[serde(rename = "sessionId", default, skip_serializing_if = "Option::is_none")]
     pub session_id: Option<SessionId>,
     /// Issuer; checked when present.

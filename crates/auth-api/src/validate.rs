@@ -1,6 +1,6 @@
 //! `POST /tokens/validate`: is this credential good, and whose is it?
 
-use domain::{Scopes, Timestamp, UserId};
+use domain::{Scopes, Timestamp, TokenSecretId, UserId};
 use serde::{Deserialize, Serialize};
 
 use crate::{ErrorCode, Me, RateLimit};
@@ -21,6 +21,9 @@ pub struct ValidateRequest {
     /// Whether the reply is to say of the owner what `GET /auth/me` does, so that it need not be asked as well.
     #[serde(default, rename = "withUser", skip_serializing_if = "std::ops::Not::not")]
     pub with_user: bool,
+    /// Whether the reply is to say what bounds the credential, for a service that calls us in its owner's name.
+    #[serde(default, rename = "withBounds", skip_serializing_if = "std::ops::Not::not")]
+    pub with_bounds: bool,
 }
 
 /// The end user's call as the asking service saw it.
@@ -88,6 +91,25 @@ pub struct ValidReply {
     /// `profile:read`). Where it is absent all the same, that route says why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<Me>,
+    /// What bounds the credential besides its scopes and its end, if the request had `withBounds`. A service that calls
+    /// in the owner's name puts it into its service JWT.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bounds: Option<Bounds>,
+}
+
+/// What bounds a credential besides its scopes and its end.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Bounds {
+    /// Which of the token's secrets was shown, or the narrowed JWT was got with: one that a rotation has replaced may do
+    /// less, and ends sooner. Sessions have none. It is an id, and opens nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub secret_id: Option<TokenSecretId>,
+    /// For whom alone a narrowed JWT is good; absent where it was narrowed to nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audience: Option<Vec<String>>,
 }
 
 /// 401 and 429: the credential is not good, or not now.

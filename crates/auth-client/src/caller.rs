@@ -69,7 +69,7 @@ impl Caller {
     /// In whose name [`AuthClient`] makes calls for them, to list their tokens for example.
     #[must_use]
     pub fn end_user(&self) -> EndUser {
-        EndUser { id: self.user_id().clone(), credential: self.credential().clone(), client: self.0.1.clone() }
+        self.0.0.end_user(self.0.1.clone())
     }
 }
 

@@ -1,6 +1,7 @@
 //! On whose behalf a call is made.
 
-use domain::{ClientInfo, Scopes, SessionId, TokenId, UserId};
+use auth_api::Bounds;
+use domain::{ClientInfo, Scopes, SessionId, Timestamp, TokenId, UserId};
 
 /// The credential by which a user called us. The auth service holds our calls for the user to what it may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,13 +19,19 @@ pub enum Credential {
     Session(SessionId),
 }
 
-/// A user whose credential was validated, and their call as we saw it.
+/// A user whose credential was validated, and their call as we saw it. [`Valid::end_user`](crate::Valid::end_user) makes
+/// one of what the auth service has said; whoever makes one otherwise and leaves the bounds out is held to the least that
+/// the credential has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndUser {
     /// Who.
     pub id: UserId,
     /// By what means.
     pub credential: Credential,
+    /// What bounds the credential besides.
+    pub bounds: Bounds,
+    /// When it ends; `None` when it does not.
+    pub expires_at: Option<Timestamp>,
     /// From where, for the audit log.
     pub client: ClientInfo,
 }

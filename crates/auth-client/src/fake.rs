@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use auth_api::{AUTH_SERVICE, ServiceClaims};
+use auth_api::{AUTH_SERVICE, Bounds, ServiceClaims};
 use domain::{Chance, Clock, Timestamp};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use rand_chacha::ChaCha20Rng;
@@ -179,5 +179,11 @@ pub(crate) fn somebody() -> EndUser {
         user_agent: Some("curl/8".to_owned()),
         request_id: Some("r1".to_owned()),
     };
-    EndUser { id: "u1".parse().unwrap(), credential: Credential::Token("t1".parse().unwrap()), client }
+    EndUser {
+        id: "u1".parse().unwrap(),
+        credential: Credential::Token("t1".parse().unwrap()),
+        bounds: Bounds::default(),
+        expires_at: None,
+        client,
+    }
 }

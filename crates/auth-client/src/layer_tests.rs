@@ -110,7 +110,11 @@ async fn a_good_credential_passes_and_the_service_learns_who_shows_it() {
     let asked = &world.auth.asked()[0];
     assert_eq!(asked.line, "POST /tokens/validate HTTP/1.1");
     let client = json!({"ip": "203.0.113.9", "userAgent": "curl/8", "requestId": "r1"});
-    assert_eq!(asked.body, json!({"token": "af_live_x", "client": client}), "an untrusted peer chooses no address");
+    assert_eq!(
+        asked.body,
+        json!({"token": "af_live_x", "client": client, "withBounds": true}),
+        "an untrusted peer chooses no address"
+    );
     assert_eq!(world.handled(), 1);
 }
 

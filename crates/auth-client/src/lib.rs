@@ -20,7 +20,7 @@ mod service_jwt;
 mod transport;
 mod validate;
 
-pub use auth_api::{CredentialKind, ErrorCode, Me, RateLimit, ValidReply};
+pub use auth_api::{Bounds, CredentialKind, ErrorCode, Me, RateLimit, ValidReply};
 #[cfg(feature = "axum")]
 pub use caller::Caller;
 pub use client::{AuthClient, AuthClientConfig, SetupError};

@@ -65,7 +65,10 @@ impl ServiceJwts {
             nbf: None,
             user_id: user.map(|user| user.id.clone()),
             token_id,
+            secret_id: user.and_then(|user| user.bounds.secret_id.clone()),
             scopes,
+            audience: user.and_then(|user| user.bounds.audience.clone()),
+            expires_at: user.and_then(|user| user.expires_at),
             session_id,
             iss: Some(BACKEND_SERVICE.to_owned()),
             aud: Some(AUTH_SERVICE.to_owned()),
@@ -91,6 +94,7 @@ fn meta(client: &ClientInfo) -> ServiceMeta {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use auth_api::Bounds;
     use jsonwebtoken::{DecodingKey, Validation};
     use rand_chacha::ChaCha20Rng;
     use rand_chacha::rand_core::SeedableRng;
@@ -141,12 +145,16 @@ mod tests {
             request_id: Some("r1".to_owned()),
         };
         let credential = Credential::Token("t1".parse().unwrap());
-        let mut user = EndUser { id: "u1".parse().unwrap(), credential, client };
+        let bounds = Bounds { secret_id: Some("k1".parse().unwrap()), audience: Some(vec!["them".to_owned()]) };
+        let expires_at = Some(T0.plus(Duration::from_millis(1)));
+        let mut user = EndUser { id: "u1".parse().unwrap(), credential, bounds, expires_at, client };
         let jwts = jwts();
         let first = claims(&jwts.on_behalf_of(&user, T0));
         assert_eq!(first.user_id.unwrap().as_str(), "u1");
         assert_eq!(first.token_id.unwrap().as_str(), "t1");
         assert_eq!(first.session_id, None);
+        assert_eq!((first.secret_id, first.audience), (user.bounds.secret_id.clone(), user.bounds.audience.clone()));
+        assert_eq!(first.expires_at, expires_at, "to the millisecond");
         let meta = first.meta.unwrap();
         assert_eq!(meta.ip.as_deref(), Some("203.0.113.9"));
         assert_eq!(meta.user_agent.as_deref(), Some("curl/8"));
@@ -158,9 +166,10 @@ mod tests {
         assert_eq!((narrowed.token_id.unwrap().as_str(), narrowed.scopes), ("t1", Some(scopes)));
 
         user.credential = Credential::Session("s1".parse().unwrap());
+        user.bounds = Bounds::default();
         let second = claims(&jwts.on_behalf_of(&user, T0));
         assert_eq!(second.session_id.unwrap().as_str(), "s1");
-        assert_eq!(second.token_id, None);
+        assert_eq!((second.token_id, second.secret_id, second.audience), (None, None, None));
         assert_ne!(second.jti, first.jti);
     }
 }

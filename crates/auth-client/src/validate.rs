@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
 use crate::transport::{Reply, error_body};
-use crate::{AuthClient, Credential, Unavailable};
+use crate::{AuthClient, Credential, EndUser, Unavailable};
 
 /// Nothing longer is a credential; in bytes. Far above any of ours, and far below what the auth service takes as a body,
 /// so that whoever asks about less gets a verdict.
@@ -40,6 +40,20 @@ pub struct Valid {
     pub reply: ValidReply,
 }
 
+impl Valid {
+    /// In whose name, and within what bounds, to make calls for whoever showed it. `client` is their call as we saw it.
+    #[must_use]
+    pub fn end_user(&self, client: ClientInfo) -> EndUser {
+        EndUser {
+            id: self.reply.user_id.clone(),
+            credential: self.credential.clone(),
+            bounds: self.reply.bounds.clone().unwrap_or_default(),
+            expires_at: self.reply.expires_at,
+            client,
+        }
+    }
+}
+
 /// A credential that was used too often.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limited {
@@ -63,6 +77,7 @@ struct Question<'a> {
     audience: Option<&'a str>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     with_user: bool,
+    with_bounds: bool,
 }
 
 /// A [`ValidClient`](auth_api::ValidClient), likewise.
@@ -112,6 +127,8 @@ impl AuthClient {
             },
             audience: self.audience.as_deref(),
             with_user,
+            // To call in the user's name, and to be allowed no more than the user.
+            with_bounds: true,
         };
         let json = serde_json::to_vec(&question).expect("texts and flags are JSON");
         let authorization = self.jwts.for_validation(self.clock.now());
@@ -209,7 +226,7 @@ mod tests {
         let asked = &fake.asked()[0];
         assert_eq!(asked.line, "POST /tokens/validate HTTP/1.1");
         let client = json!({"ip": "203.0.113.9", "userAgent": "curl/8", "requestId": "r1"});
-        assert_eq!(asked.body, json!({"token": "af_live_x", "client": client}));
+        assert_eq!(asked.body, json!({"token": "af_live_x", "client": client, "withBounds": true}));
         assert_eq!(asked.header("x-request-id"), Some("r1"));
         assert_eq!(asked.claims().user_id, None);
     }
@@ -236,7 +253,10 @@ mod tests {
                 other => panic!("{other:?}"),
             });
             assert_eq!(name.as_ref().map(|name| name.as_deref()), expected, "{body}");
-            assert_eq!(fake.asked()[0].body, json!({"token": "af_live_x", "client": {}, "withUser": true}));
+            assert_eq!(
+                fake.asked()[0].body,
+                json!({"token": "af_live_x", "client": {}, "withUser": true, "withBounds": true})
+            );
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use domain::audit::Actor;
 use domain::{ClientInfo, EventId, Timestamp};
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, ready};
 use futures_util::{FutureExt, TryFutureExt as _};
 use store::{NewEvent, StoreError};
 use tokio::sync::watch;
@@ -16,6 +16,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use crate::AuthService;
 
 const RENEW_EVERY: Duration = Duration::from_millis(200);
+/// All copies have been looked at for being over in 64 times this, 13 seconds.
+const SWEEP_COPIES_EVERY: Duration = Duration::from_millis(200);
 const FLUSH_EVERY: Duration = Duration::from_secs(2);
 /// With readers at every moment SQLite's log grows meanwhile by as much as is written in so long.
 const WAL_EVERY: Duration = Duration::from_secs(2);
@@ -71,6 +73,15 @@ const CHORES: [Chore; 11] = [
         work: |auth| auth.look_for_imports().boxed(),
     },
     Chore { what: "renewing copies", first: RENEW_EVERY, every: RENEW_EVERY, work: |auth| auth.renew_copies().boxed() },
+    Chore {
+        what: "sweeping copies",
+        first: SWEEP_COPIES_EVERY,
+        every: SWEEP_COPIES_EVERY,
+        work: |auth| {
+            auth.sweep_copies();
+            ready(Ok(())).boxed()
+        },
+    },
     Chore { what: "writing down uses", first: FLUSH_EVERY, every: FLUSH_EVERY, work: |auth| auth.flush_some().boxed() },
     Chore {
         what: "shortening the database's log",
@@ -192,9 +203,15 @@ impl AuthService {
         self.validator.renew_copies().await
     }
 
+    /// Removes copies that are over from memory: a part of them each time, so that nobody waits long for it.
+    pub fn sweep_copies(&self) {
+        self.validator.sweep_some();
+    }
+
     /// Drops from memory what has ended, and from the database the marks that nobody needs any more.
     pub async fn sweep(&self) -> Result<(), StoreError> {
         let now = self.clock.steady();
+        self.descriptions.sweep(now);
         self.limiter.sweep(now);
         self.validator.limiter.sweep(now);
         self.purge_owed_marks().await

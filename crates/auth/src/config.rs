@@ -26,6 +26,8 @@ pub struct Config {
     pub limits: Limits,
     /// bcrypt's cost for new tokens.
     pub bcrypt_cost: u32,
+    /// Bytes that caches and windows take in memory at most.
+    pub cache_memory: usize,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: TrustedProxies,
     /// How long audit events are kept; `None` is for ever.
@@ -50,6 +52,33 @@ pub struct Config {
     pub ethereum: Option<EthereumRpc>,
 }
 
+impl Config {
+    /// 256 MiB for [`cache_memory`](Self::cache_memory).
+    pub const CACHE_MEMORY: usize = 256 * 1024 * 1024;
+    /// With less, a service of a few users would do without a cache.
+    pub const MIN_CACHE_MEMORY: usize = 16 * 1024 * 1024;
+
+    pub(crate) fn memory(&self) -> Memory {
+        let quarter = self.cache_memory / 4;
+        let descriptions = quarter / 4;
+        Memory { copies: 2 * quarter - descriptions, descriptions, token_windows: quarter, caller_windows: quarter }
+    }
+}
+
+/// What each of them may take of [`Config::cache_memory`], in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Memory {
+    /// Copies of credentials.
+    pub(crate) copies: usize,
+    /// What users see of themselves.
+    pub(crate) descriptions: usize,
+    /// Windows and marks of credentials.
+    pub(crate) token_windows: usize,
+    /// Windows of addresses, users, mailboxes and phones. Apart from the others: somebody with many addresses can fill
+    /// these, and must not crowd out customers' tokens with them.
+    pub(crate) caller_windows: usize,
+}
+
 /// The secrets of the auth service.
 pub struct Secrets {
     /// `JWT_SECRET`: all verify service JWTs; while `seal` is empty the first seals, and all open.
@@ -72,8 +101,10 @@ impl Secrets {
 pub struct Limits {
     /// Requests a minute for each credential.
     pub token: Limit,
-    /// Creations a user may make in any 24 hours.
+    /// Creations and rotations of tokens that a user may make in any 24 hours.
     pub creations_per_day: u32,
+    /// Token exchanges of a user.
+    pub exchanges: Limit,
     /// Tokens a user may have that have not expired.
     pub max_active_tokens: u32,
     /// SMS that are sent in one day of UTC, to whomever: they cost money.
@@ -91,6 +122,7 @@ impl Default for Limits {
         Self {
             token: Limit::per_minute(1000),
             creations_per_day: 50,
+            exchanges: Limit::per_minute(60),
             max_active_tokens: 500,
             sms_per_day: 1000,
             strict: Limit { count: 5, window: Duration::from_mins(15) },

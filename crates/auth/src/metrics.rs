@@ -23,6 +23,9 @@ pub(crate) struct Metrics {
     limiter_state: State<3>,
     database_seconds: HistogramVec<2>,
     database_up: Gauge,
+    cache_entries: Gauge,
+    cache_bytes: Gauge,
+    uses_waiting: Gauge,
     audit_unsealed: Gauge,
     audit_oldest_unsealed_seconds: Gauge,
     pub(crate) hashing: Waiting,
@@ -69,6 +72,9 @@ impl Metrics {
             limiter_state: State::new("state", ["in_process", "in_redis", "fallback"]),
             database_seconds: HistogramVec::new("for", ["validation", "ping"]),
             database_up: Gauge::default(),
+            cache_entries: Gauge::default(),
+            cache_bytes: Gauge::default(),
+            uses_waiting: Gauge::default(),
             audit_unsealed: Gauge::default(),
             audit_oldest_unsealed_seconds: Gauge::default(),
             hashing: Waiting::default(),
@@ -122,6 +128,9 @@ impl Metrics {
         registry.add("limiter_state", "1 for where windows are counted, else 0", self.limiter_state.clone());
         registry.add("database_seconds", "How long the database took to answer", self.database_seconds.clone());
         registry.add("database_up", "1 if the database answered when this was asked, else 0", self.database_up.clone());
+        registry.add("cache_entries", "Credentials and descriptions of users in memory", self.cache_entries.clone());
+        registry.add("cache_bytes", "Bytes that these take in memory", self.cache_bytes.clone());
+        registry.add("uses_waiting", "Credentials whose last use waits to be written down", self.uses_waiting.clone());
         registry.add("audit_unsealed_events", "Audit events not in the chain yet", self.audit_unsealed.clone());
         registry.add(
             "audit_oldest_unsealed_seconds",
@@ -132,6 +141,10 @@ impl Metrics {
     }
 }
 
+fn gauged(number: impl TryInto<i64>) -> i64 {
+    number.try_into().unwrap_or(i64::MAX)
+}
+
 impl AuthService {
     /// Shows the service's metrics in `registry`.
     pub fn register_metrics(&self, registry: &mut Registry) {
@@ -139,10 +152,14 @@ impl AuthService {
         self.limiter.register_metrics(registry);
     }
 
-    /// Brings those up to date that are only looked at when somebody asks: the state of the limiter, the database and the
-    /// audit chain. Takes two seconds at most.
+    /// Brings those up to date that are only looked at when somebody asks: the caches, the state of the limiter, the database
+    /// and the audit chain. Takes two seconds at most.
     pub async fn look_at_itself(self: &Arc<Self>) {
         self.metrics.limiter_is(self.limiter.state());
+        let (copies, descriptions) = (self.validator.cache_size(), self.descriptions.size());
+        self.metrics.cache_entries.set(gauged(copies.0 + descriptions.0));
+        self.metrics.cache_bytes.set(gauged(copies.1 + descriptions.1));
+        self.metrics.uses_waiting.set(gauged(self.validator.uses_waiting()));
         let looking = async {
             let answer = self.metrics.time(Asked::Ping, self.store.ping()).await;
             answer?;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use auth_api::ErrorCode;
 use domain::audit::Actor;
-use domain::{AllowedIps, ClientInfo, EventId, Scopes, SessionId, Timestamp, UserId};
-use store::NewEvent;
+use domain::{AllowedIps, ClientInfo, EventId, Scopes, SessionId, Timestamp, TokenSecretId, UserId};
+use store::{NewEvent, Shown};
 use web::ApiError;
 
 /// A caller who acts for a user. Made by the extractors of `http::caller` and nowhere else.
@@ -23,7 +23,10 @@ pub(crate) struct Principal {
 /// The reach of the personal access token that is used.
 #[derive(Debug, Clone)]
 pub(crate) struct Bounds {
+    /// The secret that was shown. Whether a rotation has replaced it, the database says.
+    pub(crate) secret_id: TokenSecretId,
     pub(crate) scopes: Scopes,
+    /// The end of the token, of the secret or of the narrowed JWT, whichever is first.
     pub(crate) expires_at: Option<Timestamp>,
     pub(crate) allowed_ips: Option<AllowedIps>,
     /// Whether it is a narrowed JWT. Such a one makes no tokens: they would live on when its parent is dead.
@@ -34,6 +37,12 @@ impl Principal {
     /// An audit event of something that this caller does now.
     pub(crate) fn event(&self, id: EventId, at: Timestamp) -> NewEvent {
         NewEvent { id, at, actor: self.actor.clone(), client: self.client.clone(), metadata: BTreeMap::new() }
+    }
+
+    /// By what the caller came, if by something that ends: looked at again where a secret is made.
+    pub(crate) fn shown(&self) -> Option<Shown> {
+        let secret = self.bounds.as_ref().map(|bounds| Shown::Secret(bounds.secret_id.clone()));
+        secret.or_else(|| self.actor.session_id.clone().map(Shown::Session))
     }
 
     /// Whether the caller may do what `scope` names.

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
-use domain::{Chance, Clock, DigestKey, EventId};
-use limiter::{Limiter, LimiterState, Marked, Redis};
+use domain::{Chance, Clock, DigestKey, EventId, Limit};
+use limiter::{Limiter, LimiterState, Marked, Redis, Verdict};
 use secrecy::{ExposeSecret, SecretString};
 use store::{MarkedCredential, Store, StoreError};
 use web::ApiError;
@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::hashing::Hasher;
 use crate::keys::{KeyRing, RefreshKey, Seal, ServiceKeys, reseal};
 use crate::look::Looked;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Refused};
 use crate::notify::{Mailer, Outbox, SmsSender, Templates};
 use crate::sign_in::oauth;
 use crate::tokens::{LeakReports, MARK_LIFETIME, OlderTokens, Recovery, Validator, ValidatorParts};
@@ -74,9 +74,8 @@ pub struct AuthService {
     pub(crate) operations: web::Operations,
 }
 
-/// Windows that each limiter keeps at most, a few hundred bytes each. Credentials have a limiter of their own: somebody
-/// with many addresses can fill the other one, and must not crowd out customers' tokens with it.
-const LIMITER_CAPACITY: usize = 1_000_000;
+/// Bytes of a window, an estimate.
+const WINDOW_BYTES: usize = 512;
 
 impl AuthService {
     /// Puts the parts together; makes the signing key where there is none yet.
@@ -95,20 +94,22 @@ impl AuthService {
         let token_digests = digest_keys.next().expect("a configuration has a secret");
         let older_token_digests = digest_keys.collect();
         let recovery = Recovery::new(&store, &token_digests, Arc::clone(&hasher)).await?;
-        let new_limiter = || match &redis {
-            None => Limiter::in_memory(LIMITER_CAPACITY),
-            Some(redis) => Limiter::on_redis(redis, LIMITER_CAPACITY),
+        let memory = config.memory();
+        let new_limiter = |bytes: usize| match &redis {
+            None => Limiter::in_memory(bytes / WINDOW_BYTES),
+            Some(redis) => Limiter::on_redis(redis, bytes / WINDOW_BYTES),
         };
         let older_tokens = OlderTokens::load(&store, &token_digests).await?;
         let validating = ValidatorParts {
             store: store.clone(),
-            limiter: new_limiter(),
+            limiter: new_limiter(memory.token_windows),
             clock: Arc::clone(&clock),
             keys: KeyRing::load(store.clone(), sealing_with(&config), chance.clone(), clock.now()).await?,
             token_digests,
             older_token_digests,
             limit: config.limits.token,
             metrics: Arc::clone(&metrics),
+            cache_bytes: memory.copies,
         };
         let mut process_secret = [0u8; 32];
         chance.with(|rng| rng.fill_bytes(&mut process_secret));
@@ -118,14 +119,14 @@ impl AuthService {
             refresh_key: RefreshKey::new(&config.secrets.refresh_jwt),
             code_digests: derive(&config.secrets.refresh_jwt, "codes"),
             looked: tokio::sync::Mutex::default(),
-            descriptions: Descriptions::default(),
             deletions: Deletions::default(),
+            descriptions: Descriptions::new(memory.descriptions),
             instance: chance.with(|rng| EventId::generate(rng)).to_string(),
             oauth_requests: oauth::Requests::new(config.oauth.timeout),
             seals: sealing_with(&config),
             config,
             store,
-            limiter: new_limiter(),
+            limiter: new_limiter(memory.caller_windows),
             clock,
             chance,
             hasher,
@@ -140,6 +141,19 @@ impl AuthService {
         });
         auth.look().await?;
         Ok(auth)
+    }
+
+    /// Counts something that somebody does, from wherever they do it: many addresses must not allow one account more, since
+    /// each time is an event in the audit log. See `docs/decisions/0028-bounds-travel-whole.md`.
+    pub(crate) async fn admit_from_anywhere(&self, key: &str, limit: Limit) -> Result<(), ApiError> {
+        let at = self.clock.moment();
+        match self.limiter.admit(key, limit, at.steady).await.on_the_wall(at) {
+            Verdict::Admitted(_) => Ok(()),
+            Verdict::Refused { retry_at, .. } => {
+                self.metrics.refused(Refused::Caller);
+                Err(ApiError::rate_limited("Too many requests; try again later", retry_at, at.wall))
+            }
+        }
     }
 
     /// Does what ends these credentials or makes them worth less: when this returns, no instance trusts a copy of them.

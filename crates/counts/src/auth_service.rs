@@ -167,6 +167,7 @@ fn config(limit: Limit) -> Result<Config> {
         session_max_lifetime: 60 * minute,
         limits: Limits { token: limit, ..Limits::default() },
         bcrypt_cost: 4,
+        cache_memory: Config::CACHE_MEMORY,
         trusted_proxies: web::TrustedProxies::default(),
         leak_policy: LeakPolicy::Revoke,
         cors_origins: Vec::new(),

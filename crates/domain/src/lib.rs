@@ -38,6 +38,6 @@ pub use limit::{Limit, LimitError};
 pub use older_token::OlderTokenError;
 pub use one_time_secret::{MalformedOneTimeSecret, OneTimeSecret};
 pub use phone::{PhoneNumber, PhoneNumberError};
-pub use scope::{Scope, ScopeError, Scopes};
+pub use scope::{Scope, ScopeError, ScopePool, Scopes};
 pub use token_name::{TokenName, TokenNameError};
 pub use user_code::{MalformedUserCode, UserCode};

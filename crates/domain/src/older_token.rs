@@ -57,9 +57,15 @@ pub fn prefix(token: &str) -> &str {
 /// or more that a token has it gives away 20, to those who have the database.
 #[must_use]
 pub fn hint(token: &str) -> String {
+    format!("{:05x}", hint_bits(token))
+}
+
+/// The same as a number below 2²⁰.
+#[must_use]
+pub fn hint_bits(token: &str) -> u32 {
     let hash: [u8; 32] = Sha256::digest(token.as_bytes()).into();
     let [first, second, third, ..] = hash;
-    format!("{:05x}", u32::from_be_bytes([0, first, second, third]) >> 4)
+    u32::from_be_bytes([0, first, second, third]) >> 4
 }
 
 #[cfg(test)]

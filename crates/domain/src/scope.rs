@@ -1,14 +1,19 @@
 //! What a token may do.
 
+mod pool;
+
 use std::fmt;
 use std::str::FromStr;
+use std::sync::{Arc, LazyLock};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
+
+pub use pool::ScopePool;
 
 /// One scope: `*`, or `[a-z][a-z0-9_.-]*(:[a-z0-9_.-]+)*(:\*)?`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String")]
-pub struct Scope(String);
+pub struct Scope(Box<str>);
 
 /// The most scopes one token carries.
 const MAX_SCOPES: usize = 32;
@@ -40,7 +45,7 @@ impl Scope {
 
     /// Whether whoever holds this scope holds `wanted` too: `*` covers all, `a:*` covers `a:b`, `a:b:c` and `a:b:*`.
     fn covers(&self, wanted: &str) -> bool {
-        if self.0 == Self::ALL || self.0 == wanted {
+        if *self.0 == *Self::ALL || *self.0 == *wanted {
             return true;
         }
         // `a:*` without its star is `a:`, with which all that it covers begins; `a` itself does not.
@@ -60,7 +65,7 @@ impl FromStr for Scope {
         let well_formed = stem.starts_with(|first: char| first.is_ascii_lowercase())
             && stem.split(':').all(word)
             && text.len() <= MAX_LENGTH;
-        if well_formed || text == Self::ALL { Ok(Self(text.to_owned())) } else { Err(ScopeError::Malformed) }
+        if well_formed || text == Self::ALL { Ok(Self(text.into())) } else { Err(ScopeError::Malformed) }
     }
 }
 
@@ -78,16 +83,18 @@ impl fmt::Display for Scope {
     }
 }
 
-/// The scopes of one token: 1 to 32, without repetitions, in the order given.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// The scopes of one token: 1 to 32, without repetitions, in the order given. Clones share them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
 #[serde(try_from = "Vec<Scope>")]
-pub struct Scopes(Vec<Scope>);
+pub struct Scopes(Arc<[Scope]>);
+
+static ALL: LazyLock<Scopes> = LazyLock::new(|| Scopes([Scope(Scope::ALL.into())].into()));
 
 impl Scopes {
     /// All that its owner may do: what a token gets for which nobody named scopes.
     #[must_use]
     pub fn all() -> Self {
-        Self(vec![Scope(Scope::ALL.to_owned())])
+        ALL.clone()
     }
 
     /// Whether these scopes allow `wanted`.
@@ -105,6 +112,18 @@ impl Scopes {
     /// The scopes one by one.
     pub fn iter(&self) -> impl Iterator<Item = &Scope> {
         self.0.iter()
+    }
+
+    /// Bytes that they take in memory, shared or not.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        size_of_val(&*self.0) + self.0.iter().map(|scope| scope.0.len()).sum::<usize>()
+    }
+}
+
+impl Serialize for Scopes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
     }
 }
 
@@ -124,7 +143,7 @@ impl TryFrom<Vec<Scope>> for Scopes {
                 unique.push(scope);
             }
         }
-        Ok(Self(unique))
+        Ok(Self(unique.into()))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use domain::audit::EventType;
 use domain::{Digest, DigestKeyId, Scopes, Timestamp, TokenId, TokenName, TokenSecretId, UserId};
+use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 
 use crate::audit::{NewEvent, record};
@@ -64,24 +65,22 @@ pub enum ImportOutcome {
     AddressTaken(UserId),
 }
 
-/// Secrets whose form is not ours.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OlderSecrets {
-    /// The last batch that has been imported.
-    pub generation: i64,
-    /// The secrets of all batches after the one that was asked for.
-    pub secrets: Vec<OlderSecret>,
-}
-
-/// A secret whose form is not ours.
+/// A secret whose form is not ours, as far as instances keep it in mind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OlderSecret {
-    /// Its keyed digest.
-    pub digest: Digest,
-    /// The key of the digest.
-    pub seal_key: DigestKeyId,
-    /// Its hint.
-    pub hint: String,
+    /// Where it stands among all of them.
+    pub place: OlderSecretPlace,
+    /// The first 64 bits of its keyed digest.
+    pub digest_start: u64,
+    /// Its hint, if its digest was made under another key than the one that was asked for.
+    pub foreign_hint: Option<String>,
+}
+
+/// A place among the secrets whose form is not ours, in the order in which they were imported; by default before all.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct OlderSecretPlace {
+    batch: i64,
+    secret_id: String,
 }
 
 impl Store {
@@ -122,26 +121,42 @@ impl Store {
         })
     }
 
-    /// Secrets whose form is not ours that were imported after the batch `after`; 0 for all.
-    pub async fn older_secrets(&self, after: i64) -> Result<OlderSecrets, StoreError> {
-        let generation = sqlx::query("SELECT imports FROM apps WHERE id = $1").bind(app()).fetch_one(self.reader());
-        // Before the secrets: a batch that is committed in between is read now and once more the next time.
-        let generation: i64 = generation.await?.try_get("imports")?;
-        if generation <= after {
-            return Ok(OlderSecrets { generation, secrets: Vec::new() });
-        }
-        let rows = sqlx::query("SELECT digest, seal_key, hint FROM token_secrets WHERE imported_in > $1")
-            .bind(after)
-            .fetch_all(self.reader())
-            .await?;
-        let secrets = rows.iter().map(|row| {
+    /// The last batch that has been imported; 0 before the first. It grows when there is something to be read by
+    /// [`older_secrets`](Self::older_secrets).
+    pub async fn last_import(&self) -> Result<i64, StoreError> {
+        let row = sqlx::query("SELECT imports FROM apps WHERE id = $1").bind(app()).fetch_one(self.reader()).await?;
+        row.int("imports")
+    }
+
+    /// At most `limit` secrets whose form is not ours, in the order of their places, from that on which follows `after`.
+    /// Batches are committed one after the other, so nothing is added before a place that has been read.
+    pub async fn older_secrets(
+        &self,
+        after: &OlderSecretPlace,
+        present: &DigestKeyId,
+        limit: u32,
+    ) -> Result<Vec<OlderSecret>, StoreError> {
+        // The first comparison is within the second; by it SQLite knows that the partial index will do.
+        let rows = sqlx::query(
+            "SELECT id, imported_in, SUBSTR(digest, 1, 16) AS digest_start, \
+             CASE WHEN seal_key = $1 THEN NULL ELSE hint END AS foreign_hint FROM token_secrets \
+             WHERE imported_in >= $2 AND (imported_in, id) > ($2, $3) ORDER BY imported_in, id LIMIT $4",
+        )
+        .bind(present.as_str())
+        .bind(after.batch)
+        .bind(after.secret_id.as_str())
+        .bind(i64::from(limit))
+        .fetch_all(self.reader())
+        .await?;
+        let secret = |row: &AnyRow| {
+            let digest_start = u64::from_str_radix(&row.text("digest_start")?, 16);
             Ok(OlderSecret {
-                digest: row.parsed("digest")?,
-                seal_key: row.parsed("seal_key")?,
-                hint: row.text("hint")?,
+                place: OlderSecretPlace { batch: row.int("imported_in")?, secret_id: row.text("id")? },
+                digest_start: digest_start.map_err(|_| StoreError::Malformed { column: "digest" })?,
+                foreign_hint: row.opt_text("foreign_hint")?,
             })
-        });
-        Ok(OlderSecrets { generation, secrets: secrets.collect::<Result<_, StoreError>>()? })
+        };
+        rows.iter().map(secret).collect()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Finding a token by its secret.
 
-use domain::{Digest, DigestKeyId, Timestamp, TokenSecretId};
+use domain::{Digest, DigestKeyId, Timestamp, TokenId, TokenSecretId};
 use sqlx::any::AnyRow;
 
 use crate::rows::Columns;
@@ -99,23 +99,51 @@ impl Store {
         row.as_ref().map(FoundToken::from_row).transpose()
     }
 
+    /// The token with that of its secrets which ends first: the present one, unless a rotation has left another that
+    /// still works at `now`.
+    pub async fn find_token_by_first_secret_to_end(
+        &self,
+        id: &TokenId,
+        now: Timestamp,
+    ) -> Result<Option<FoundToken>, StoreError> {
+        // Where NULL belongs in an order, the databases do not agree.
+        let row = sqlx::query(found_token!(
+            "t.id = $1 AND (s.valid_until IS NULL OR s.valid_until > $2) \
+             ORDER BY CASE WHEN s.valid_until IS NULL THEN 1 ELSE 0 END, s.valid_until LIMIT 1"
+        ))
+        .bind(id.as_str())
+        .bind(now.as_millis())
+        .fetch_optional(self.reader())
+        .await?;
+        row.as_ref().map(FoundToken::from_row).transpose()
+    }
+
     /// At most `limit` tokens that may have the secret that this was found out of, and whose digest was made under
-    /// another key than `present`. Whether one of them is meant, only its hash can tell.
+    /// another key than `present`, by the secrets' ids, from that on which follows `after`. Whether one of them is
+    /// meant, only its hash can tell.
     pub async fn find_token_candidates(
         &self,
         trace: &SecretTrace,
         present: &DigestKeyId,
+        after: Option<&TokenSecretId>,
         limit: u32,
     ) -> Result<Vec<FoundToken>, StoreError> {
         let (query, trace) = match trace {
-            SecretTrace::Prefix(prefix) => {
-                (found_token!("s.prefix = $1 AND s.hint IS NULL AND s.seal_key <> $2 ORDER BY s.id LIMIT $3"), prefix)
+            SecretTrace::Prefix(prefix) => (
+                found_token!(
+                    "s.prefix = $1 AND s.hint IS NULL AND s.seal_key <> $2 AND s.id > $3 ORDER BY s.id LIMIT $4"
+                ),
+                prefix,
+            ),
+            SecretTrace::Hint(hint) => {
+                (found_token!("s.hint = $1 AND s.seal_key <> $2 AND s.id > $3 ORDER BY s.id LIMIT $4"), hint)
             }
-            SecretTrace::Hint(hint) => (found_token!("s.hint = $1 AND s.seal_key <> $2 ORDER BY s.id LIMIT $3"), hint),
         };
         let rows = sqlx::query(query)
             .bind(trace.as_str())
             .bind(present.as_str())
+            // No id is empty.
+            .bind(after.map_or("", TokenSecretId::as_str))
             .bind(i64::from(limit))
             .fetch_all(self.reader())
             .await?;

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use domain::audit::{Actor, EventType};
-use domain::{ClientInfo, EventId, Timestamp, TokenId};
+use domain::{ClientInfo, EventId, Timestamp, TokenId, UserId};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe};
 
@@ -47,8 +48,19 @@ pub struct TokenUse {
     pub event_id: EventId,
 }
 
+/// Of what is noted about uses, so many events of a kind are written for a user in 24 hours: each use may be one, and
+/// the log keeps them for ever. Instances that write at once may each write one more.
+pub const NOTED_PER_DAY: i64 = 1_000;
+const DAY: Duration = Duration::from_hours(24);
+
 impl Store {
-    /// Notes when and from where tokens were last used, and writes `token.used` where the address is not the last one.
+    /// Writes `token.rate_limited`, unless [`NOTED_PER_DAY`] are there.
+    pub async fn record_token_limited(&self, user_id: &UserId, event: &NewEvent) -> Result<(), StoreError> {
+        transaction!(self, |tx| { record_some(tx, EventType::TokenLimited, user_id, event).await })
+    }
+
+    /// Notes when and from where tokens were last used, and writes `token.used` where the address is not the last one
+    /// and fewer than [`NOTED_PER_DAY`] are there.
     /// Never sets a token back; those that are gone are passed over.
     pub async fn record_token_uses(&self, uses: &[TokenUse]) -> Result<(), StoreError> {
         // In one order on every instance, so that two batches cannot wait for each other.
@@ -106,5 +118,27 @@ async fn note_address(tx: &mut AnyConnection, token_use: &TokenUse, row: &AnyRow
     }
     .with("tokenId", token_use.token_id.as_str())
     .with("name", &row.text("name")?);
-    record(tx, EventType::TokenUsed, Some(&row.parsed("user_id")?), &event).await
+    record_some(tx, EventType::TokenUsed, &row.parsed("user_id")?, &event).await
+}
+
+/// Writes the event unless [`NOTED_PER_DAY`] of the kind are there.
+async fn record_some(
+    tx: &mut AnyConnection,
+    kind: EventType,
+    user_id: &UserId,
+    event: &NewEvent,
+) -> Result<(), StoreError> {
+    let last = sqlx::query(
+        "SELECT at FROM audit_events WHERE user_id = $1 AND type = $2 AND at > $3 ORDER BY at DESC LIMIT 1 OFFSET $4",
+    )
+    .bind(user_id.as_str())
+    .bind(kind.as_str())
+    .bind(event.at.minus(DAY).as_millis())
+    .bind(NOTED_PER_DAY - 1)
+    .fetch_optional(&mut *tx)
+    .await?;
+    if last.is_some() {
+        return Ok(());
+    }
+    record(tx, kind, Some(user_id), event).await
 }

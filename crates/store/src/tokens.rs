@@ -11,6 +11,7 @@ use sqlx::any::AnyRow;
 use crate::audit::{NewEvent, record};
 use crate::owed_marks::{MarkedCredential, owe};
 use crate::rows::{Columns, app, millis};
+use crate::shown::{Shown, Standing, standing};
 use crate::transaction::transaction;
 use crate::{Store, StoreError, users};
 
@@ -100,12 +101,14 @@ pub enum CreationOutcome {
     TooManyActive,
     /// There is no such user, or they are disabled.
     NoUser,
+    /// That by which the caller came has ended.
+    CallerGone,
 }
 
 /// Where a user stands with the limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CreationState {
-    /// Creations in the window that ends now.
+    /// Creations and rotations in the window that ends now.
     pub used: u32,
     /// The oldest of them.
     pub oldest: Option<Timestamp>,
@@ -127,6 +130,15 @@ macro_rules! tokens_with_present_secret {
     };
 }
 pub(crate) use {token_columns, tokens_with_present_secret};
+
+/// When user $1 got new secrets since $4: by $2, a creation, or $3, a rotation. Each makes a bcrypt hash, so they count
+/// together. Two ranges of an index, where one with both types would be all that the user did.
+macro_rules! new_secrets {
+    () => {
+        "(SELECT at FROM audit_events WHERE user_id = $1 AND type = $2 AND at > $4 UNION ALL \
+         SELECT at FROM audit_events WHERE user_id = $1 AND type = $3 AND at > $4) AS new_secrets"
+    };
+}
 
 impl Token {
     pub(crate) fn from_row(row: &AnyRow) -> Result<Self, StoreError> {
@@ -155,9 +167,23 @@ impl Store {
         limits: &CreationLimits,
         event: &NewEvent,
     ) -> Result<CreationOutcome, StoreError> {
+        self.create_token_by(None, new, limits, event).await
+    }
+
+    /// The same, if that by which the caller came has not ended.
+    pub async fn create_token_by(
+        &self,
+        shown: Option<&Shown>,
+        new: &NewToken,
+        limits: &CreationLimits,
+        event: &NewEvent,
+    ) -> Result<CreationOutcome, StoreError> {
         transaction!(self, |tx| {
             if let Some(refusal) = refusal(tx, &new.user_id, limits, event.at).await? {
                 return Ok(refusal);
+            }
+            if standing(tx, shown, &new.user_id, event.at).await? == Standing::Gone {
+                return Ok(CreationOutcome::CallerGone);
             }
             add(tx, new, event).await
         })
@@ -172,19 +198,31 @@ impl Store {
     ) -> Result<CreationState, StoreError> {
         let _turn = self.list_turn(user_id).await?;
         // One statement, so that both numbers are of one moment.
-        let row = sqlx::query(
+        let row = sqlx::query(concat!(
             "SELECT COUNT(*) AS used, MIN(at) AS oldest, \
              (SELECT COUNT(*) FROM personal_access_tokens WHERE user_id = $1 AND expires_at IS NULL) + \
-             (SELECT COUNT(*) FROM personal_access_tokens WHERE user_id = $1 AND expires_at > $4) AS active \
-             FROM audit_events WHERE user_id = $1 AND type = $2 AND at > $3",
-        )
+             (SELECT COUNT(*) FROM personal_access_tokens WHERE user_id = $1 AND expires_at > $5) AS active FROM ",
+            new_secrets!()
+        ))
         .bind(user_id.as_str())
         .bind(EventType::TokenCreated.as_str())
+        .bind(EventType::TokenRotated.as_str())
         .bind(now.minus(window).as_millis())
         .bind(now.as_millis())
         .fetch_one(self.reader())
         .await?;
         Ok(CreationState { used: row.count("used")?, oldest: row.opt_time("oldest")?, active: row.count("active")? })
+    }
+
+    /// When the user's next creation or rotation is admitted, if it is not now; by what has been committed, for a
+    /// friendly answer beforehand.
+    pub async fn creation_reset(
+        &self,
+        user_id: &UserId,
+        limit: Limit,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        creation_reset(self.reader(), user_id, limit, now).await
     }
 
     /// The user's tokens, newest first, expired ones included.
@@ -205,52 +243,6 @@ impl Store {
     /// The user's token with this id.
     pub async fn find_token(&self, user_id: &UserId, id: &TokenId) -> Result<Option<Token>, StoreError> {
         find(self.reader(), user_id, id).await
-    }
-
-    /// Gives the user's token a new secret. All earlier ones work until `grace` from now at the longest. Writes
-    /// `token.rotated`; it is neither a creation nor one more active token.
-    pub async fn rotate_token(
-        &self,
-        user_id: &UserId,
-        id: &TokenId,
-        secret: &NewTokenSecret,
-        grace: Duration,
-        event: &NewEvent,
-    ) -> Result<Option<Token>, StoreError> {
-        let now = event.at.as_millis();
-        transaction!(self, |tx| {
-            // First the token's row: of two parallel rotations the second waits here and cuts the first one's secret.
-            let updated = sqlx::query(
-                "UPDATE personal_access_tokens SET version = version + 1, updated_at = $1 WHERE id = $2 AND user_id = $3",
-            )
-            .bind(now)
-            .bind(id.as_str())
-            .bind(user_id.as_str())
-            .execute(&mut *tx)
-            .await?;
-            if updated.rows_affected() == 0 {
-                return Ok(None);
-            }
-            sqlx::query(
-                "UPDATE token_secrets SET valid_until = $1 \
-                 WHERE token_id = $2 AND (valid_until IS NULL OR valid_until > $1)",
-            )
-            .bind(event.at.plus(grace).as_millis())
-            .bind(id.as_str())
-            .execute(&mut *tx)
-            .await?;
-            sqlx::query("DELETE FROM token_secrets WHERE token_id = $1 AND valid_until <= $2")
-                .bind(id.as_str())
-                .bind(now)
-                .execute(&mut *tx)
-                .await?;
-            insert_secret(tx, id, secret, event.at).await?;
-            let Some(token) = find(&mut *tx, user_id, id).await? else { return Ok(None) };
-            let event = event.clone().with("tokenId", id.as_str()).with("name", token.name.as_str());
-            record(tx, EventType::TokenRotated, Some(user_id), &event).await?;
-            owe(tx, &MarkedCredential::Token(id.clone()), event.at).await?;
-            Ok(Some(token))
-        })
     }
 
     /// Deletes the user's token with all its secrets, writes `token.deleted`, and returns what it was.
@@ -290,7 +282,7 @@ pub(crate) async fn refusal(
         Some(user) if user.disabled_at.is_none() => {}
         _ => return Ok(Some(CreationOutcome::NoUser)),
     }
-    if let Some(reset_at) = creation_reset(tx, user_id, limits.creations, now).await? {
+    if let Some(reset_at) = creation_reset(&mut *tx, user_id, limits.creations, now).await? {
         return Ok(Some(CreationOutcome::CreationLimit { reset_at }));
     }
     let active = count_active(tx, user_id, limits.max_active, now).await?;
@@ -311,23 +303,21 @@ pub(crate) async fn add(
         .map_or(CreationOutcome::NoUser, |token| CreationOutcome::Created(Box::new(token))))
 }
 
-/// When the next creation is admitted, if it is not now: when the `count`-th newest leaves the window.
-async fn creation_reset(
-    tx: &mut AnyConnection,
+/// When the next creation or rotation is admitted, if it is not now: when the `count`-th newest leaves the window.
+pub(crate) async fn creation_reset(
+    executor: impl sqlx::AnyExecutor<'_>,
     user_id: &UserId,
     limit: Limit,
     now: Timestamp,
 ) -> Result<Option<Timestamp>, StoreError> {
-    let row = sqlx::query(
-        "SELECT at FROM audit_events WHERE user_id = $1 AND type = $2 AND at > $3 \
-         ORDER BY at DESC LIMIT 1 OFFSET $4",
-    )
-    .bind(user_id.as_str())
-    .bind(EventType::TokenCreated.as_str())
-    .bind(now.minus(limit.window).as_millis())
-    .bind(i64::from(limit.count.saturating_sub(1)))
-    .fetch_optional(tx)
-    .await?;
+    let row = sqlx::query(concat!("SELECT at FROM ", new_secrets!(), " ORDER BY at DESC LIMIT 1 OFFSET $5"))
+        .bind(user_id.as_str())
+        .bind(EventType::TokenCreated.as_str())
+        .bind(EventType::TokenRotated.as_str())
+        .bind(now.minus(limit.window).as_millis())
+        .bind(i64::from(limit.count.saturating_sub(1)))
+        .fetch_optional(executor)
+        .await?;
     row.map(|row| Ok(row.time("at")?.plus(limit.window))).transpose()
 }
 
@@ -349,7 +339,7 @@ async fn count_active(tx: &mut AnyConnection, user_id: &UserId, limit: u32, now:
     Ok(active.min(limit))
 }
 
-async fn find(
+pub(crate) async fn find(
     executor: impl sqlx::AnyExecutor<'_>,
     user_id: &UserId,
     id: &TokenId,

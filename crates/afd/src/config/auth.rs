@@ -94,6 +94,7 @@ pub(crate) fn auth(mut source: Source) -> Result<AuthSettings, Problems> {
             session_max_lifetime: duration(source, "SESSION_MAX_LIFETIME", Duration::from_hours(30 * 24)),
             limits: limits(source),
             bcrypt_cost: bcrypt_cost(source),
+            cache_memory: source.read_or("CACHE_MEMORY", Config::CACHE_MEMORY, cache_memory),
             trusted_proxies: trusted_proxies(source),
             audit_retention: source.read_or("AUDIT_RETENTION", None, audit_retention),
             leak_policy: source.read_or("LEAK_POLICY", LeakPolicy::Revoke, leak_policy),
@@ -119,6 +120,22 @@ fn audit_retention(text: &str) -> Result<Option<Duration>, &'static str> {
     }
     let kept = parse_duration(text).ok().filter(|kept| *kept >= MIN_AUDIT_RETENTION);
     kept.map(Some).ok_or("must be forever, or a duration of at least 2d such as 365d")
+}
+
+/// A number of bytes, by itself or with a unit.
+fn cache_memory(text: &str) -> Result<usize, &'static str> {
+    const MISTAKE: &str = "must be an amount of memory of at least 16MiB, such as 256MiB, 1GiB or 268435456";
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &text[digits.len()..] {
+        "" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return Err(MISTAKE),
+    };
+    let number = digits.trim_end().parse::<usize>().ok();
+    let bytes = number.and_then(|number| number.checked_mul(unit));
+    bytes.filter(|bytes| *bytes >= Config::MIN_CACHE_MEMORY).ok_or(MISTAKE)
 }
 
 fn leak_policy(text: &str) -> Result<LeakPolicy, &'static str> {
@@ -211,11 +228,12 @@ fn refresh_secret(source: &mut Source, service_jwt: &[SecretString]) -> Option<S
 }
 
 fn limits(source: &mut Source) -> Limits {
-    let Limits { token, creations_per_day, max_active_tokens, sms_per_day, strict, standard, relaxed } =
+    let Limits { token, creations_per_day, exchanges, max_active_tokens, sms_per_day, strict, standard, relaxed } =
         Limits::default();
     Limits {
         token: Limit::per_minute(source.number("RATE_LIMIT_TOKEN_PER_MINUTE", token.count, 1, 10_000_000)),
         creations_per_day: source.number("RATE_LIMIT_TOKEN_CREATION_PER_DAY", creations_per_day, 1, 10_000_000),
+        exchanges: source.read_or("RATE_LIMIT_TOKEN_EXCHANGE", exchanges, str::parse),
         max_active_tokens: source.number("MAX_ACTIVE_TOKENS", max_active_tokens, 1, 10_000_000),
         sms_per_day: source.number("SMS_DAILY_CAP", sms_per_day, 1, 10_000_000),
         strict: source.read_or("RATE_LIMIT_STRICT", strict, str::parse),

@@ -212,6 +212,15 @@ mod tests {
             ("SMS_DAILY_CAP", "unlimited"),
             ("BCRYPT_COST", "3"),
             ("BCRYPT_COST", "15"),
+            ("CACHE_MEMORY", "0"),
+            ("CACHE_MEMORY", "15MiB"),
+            ("CACHE_MEMORY", "16777215"),
+            ("CACHE_MEMORY", "256MB"),
+            ("CACHE_MEMORY", "256 mib"),
+            ("CACHE_MEMORY", "-1GiB"),
+            ("CACHE_MEMORY", "99999999999999999999"),
+            ("CACHE_MEMORY", "17179869184GiB"),
+            ("CACHE_MEMORY", "none"),
             ("JWT_EXPIRES_IN", "0m"),
             ("TRUSTED_PROXIES", "everybody"),
             ("DATABASE_URL", "mysql://localhost"),
@@ -254,6 +263,23 @@ mod tests {
         let mut settings = GOOD.to_vec();
         settings.push(("RATE_LIMIT_TOKEN_PER_MINUTE", ""));
         assert_eq!(auth(source(&settings)).unwrap().service.limits.token.count, 1000);
+    }
+
+    #[test]
+    fn memory_is_a_number_of_bytes_with_or_without_a_unit() {
+        let memory = |more: &[(&str, &str)]| auth(source(&[&GOOD[..], more].concat())).unwrap().service.cache_memory;
+        assert_eq!(memory(&[]), 268_435_456);
+        for (text, bytes) in [
+            ("256MiB", 256 << 20),
+            ("1GiB", 1 << 30),
+            ("16384KiB", 16 << 20),
+            ("16777216", 16 << 20),
+            ("32 MiB", 32 << 20),
+        ] {
+            assert_eq!(memory(&[("CACHE_MEMORY", text)]), bytes, "{text}");
+        }
+        let told = problems(auth(source(&[&GOOD[..], &[("CACHE_MEMORY", "1MB")]].concat())));
+        assert!(told.contains("CACHE_MEMORY: must be an amount of memory of at least 16MiB, such as 256MiB"), "{told}");
     }
 
     /// The redis crate would take this for the wish that nobody looks at the server's certificate.

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use auth::Operator;
 use clap::{ArgGroup, Args, Subcommand};
 use domain::{EmailAddress, PhoneNumber, UserId};
@@ -101,7 +101,14 @@ async fn create(new: Create, common: &Common) -> anyhow::Result<()> {
             common.answer(|| format!("User {} was created.", user.id), &user_json(&user));
             Ok(())
         }
-        NewUserOutcome::IdTaken => bail!("there is a user {} already", new.id),
+        NewUserOutcome::IdTaken => {
+            ensure!(
+                operator.store().find_user(&new.id).await?.is_some(),
+                "what user {} has left is still being deleted; try again in a minute",
+                new.id
+            );
+            bail!("there is a user {} already", new.id)
+        }
         NewUserOutcome::WayInTaken(owner) => bail!("the address or number is that of user {owner} already"),
     }
 }

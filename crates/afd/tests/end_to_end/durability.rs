@@ -114,6 +114,9 @@ async fn a_log_that_was_rewritten_whole_is_found_by_its_noted_end(database: Data
     assert_eq!(serde_json::from_str::<Value>(&again).unwrap()["key"], signer, "the same key");
 
     // It is whole and the one that was noted, also when it has grown since.
+    // The lease of the process before would keep the next one waiting for ten seconds.
+    let no_lease = "UPDATE audit_head SET lease_until = 0";
+    database.sql(no_lease).await;
     let mut auth = installation.auth.start().await;
     installation.forget_connections();
     assert_eq!(installation.post("/tokens", Some(&session), json!({ "name": "d" })).await.status, 201);
@@ -137,6 +140,7 @@ async fn a_log_that_was_rewritten_whole_is_found_by_its_noted_end(database: Data
     for sql in [
         "UPDATE audit_head SET last_seq = 2, last_link = (SELECT link FROM audit_events WHERE seq = 2)",
         "UPDATE audit_events SET seq = NULL, link = NULL, at = at + 1 WHERE seq > 2",
+        no_lease,
     ] {
         database.sql(sql).await;
     }

@@ -49,7 +49,13 @@ async fn is_good(instance: &Installation, token: &str, when: &str) -> bool {
 async fn a_parent_that_ends_on_one_instance_takes_its_narrowed_tokens_with_it_on_all_on_the_very_next_call() {
     const LANES: usize = 4;
     const ROUNDS: usize = 100;
-    let fleet = Arc::new(Fleet::start(&[&GENEROUS[..], &[("RATE_LIMIT_STANDARD", "1000000/1m")]].concat()).await);
+    let fleet = Arc::new(
+        Fleet::start(
+            &[&GENEROUS[..], &[("RATE_LIMIT_STANDARD", "1000000/1m"), ("RATE_LIMIT_TOKEN_EXCHANGE", "1000000/1m")]]
+                .concat(),
+        )
+        .await,
+    );
     let session = fleet.instances[0].sign_in("ann@example.com").await;
     let lanes = (0..LANES).map(|lane| {
         let (fleet, session) = (Arc::clone(&fleet), session.clone());

@@ -123,8 +123,13 @@ async fn a_disabled_user_is_out_at_once_and_enabling_brings_the_tokens_back(db: 
     let shown = operator.does(&["user", "show", "ann@example.com"]).await;
     assert!(shown.contains(token_id) && !shown.contains(token), "{shown}");
     operator.fails(&["user", "delete", "ann@example.com"], 2).await;
-    operator.does(&["user", "delete", "ann@example.com", "--yes"]).await;
+    let id = operator.json(&["user", "show", "ann@example.com"]).await["id"].as_str().unwrap().to_owned();
+    let told = operator.does(&["user", "delete", "ann@example.com", "--yes"]).await;
+    assert_eq!(told, format!("User {id} is deleted, with 1 session and 1 token.\n"));
     assert_eq!(installation.validate(token).await.status, 401);
+    assert!(operator.fails(&["token", "revoke", token_id], 1).await.contains("there is no token"));
+    assert!(operator.fails(&["user", "enable", &id], 1).await.contains("there is no user"));
+    assert!(operator.fails(&["user", "create", "--id", &id], 1).await.contains("being deleted"));
     assert_eq!(operator.fails(&["user", "show", "ann@example.com"], 1).await, "there is no user ann@example.com\n");
 }
 

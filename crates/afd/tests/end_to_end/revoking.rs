@@ -144,7 +144,7 @@ impl<'d> Service<'d> {
     async fn commands_hold(&self, states: &[State]) {
         for (number, &state) in states.iter().enumerate() {
             for (place, &(command, takes)) in COMMANDS.iter().enumerate() {
-                let rounds = if matches!(state, State::Running | State::Busy) { 4 } else { 1 };
+                let rounds = if matches!(state, State::Running | State::Busy) { 3 } else { 1 };
                 for round in 0..rounds {
                     let person = self.person(&format!("p{number}-{place}-{round}@example.com")).await;
                     self.command_holds(command, takes, state, &person).await;
@@ -154,14 +154,14 @@ impl<'d> Service<'d> {
     }
 
     async fn command_holds(&self, command: &str, takes: Takes, state: State, person: &Person) {
-        let taken: &[&String] = match takes {
+        let dead: &[&String] = match takes {
             Takes::Token => &[&person.token, &person.narrowed],
             Takes::Everything => &[&person.token, &person.session, &person.narrowed],
             Takes::Sessions => &[&person.session, &person.narrowed],
         };
         // So often that every instance has a copy that it trusts.
         for _ in 0..3 {
-            for reply in self.validate_all(taken).await {
+            for reply in self.validate_all(dead).await {
                 assert_eq!(reply.status, 200, "before {command}: {reply:?}");
             }
         }
@@ -173,7 +173,7 @@ impl<'d> Service<'d> {
             State::Cut => self.line.as_ref().unwrap().cut(),
         }
         self.run(command, person).await;
-        let asking = self.validate_all(taken);
+        let asking = self.validate_all(dead);
         if state == State::Frozen {
             // The requests are there before it goes on.
             let thaw = async {
@@ -196,7 +196,7 @@ impl<'d> Service<'d> {
         for reader in readers {
             reader.await.unwrap();
         }
-        for reply in self.validate_all(taken).await {
+        for reply in self.validate_all(dead).await {
             assert_eq!(reply.status, 401, "later, {command}, {state:?}: {reply:?}");
         }
     }
@@ -315,7 +315,7 @@ async fn carry(mut near: TcpStream, host: String, mut cut: watch::Receiver<bool>
         _ = copy_bidirectional(&mut near, &mut far) => {}
         _ = async { cut.wait_for(|is_cut| *is_cut).await.is_ok() } => {
             // Longer than anybody waits for it.
-            tokio::time::sleep(Duration::from_secs(60)).await;
+            tokio::time::sleep(Duration::from_mins(1)).await;
         }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::{Timestamp, UserId};
+use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use store::{MarkedCredential, StoreError};
 
@@ -12,9 +13,6 @@ use crate::tokens::MARK_LIFETIME;
 
 /// For how long a description is used without asking the database. Marks last as long at least.
 const LIFETIME: Duration = Duration::from_secs(5);
-
-/// Descriptions kept at most; beyond, those used least make room.
-const CAPACITY: usize = 16_384;
 
 /// A user, as the database described them at `read_at`, by the steady clock.
 pub(crate) struct Described {
@@ -26,15 +24,40 @@ pub(crate) struct Described {
 }
 
 /// Descriptions by user.
-pub(crate) struct Descriptions(Cache<UserId, Arc<Described>>);
+pub(crate) struct Descriptions(Cache<UserId, Arc<Described>, Bytes>);
 
-impl Default for Descriptions {
-    fn default() -> Self {
-        Self(Cache::new(CAPACITY))
+/// About the bytes that a description takes.
+#[derive(Clone)]
+struct Bytes;
+
+/// Of a description with its key: what it takes besides its texts, in the cache's tables and for its allocations.
+const OVERHEAD: usize = 448;
+
+/// A description with an address and a name.
+const TYPICAL_BYTES: usize = 1024;
+
+impl Weighter<UserId, Arc<Described>> for Bytes {
+    fn weight(&self, user_id: &UserId, described: &Arc<Described>) -> u64 {
+        (OVERHEAD + user_id.as_str().len() + described.key.len() + described.json.len()) as u64
     }
 }
 
 impl Descriptions {
+    /// For descriptions of so many bytes all together; beyond, those used least make room.
+    pub(crate) fn new(bytes: usize) -> Self {
+        Self(Cache::with_weighter(bytes / TYPICAL_BYTES, bytes as u64, Bytes))
+    }
+
+    /// Removes those that are over.
+    pub(crate) fn sweep(&self, now: Timestamp) {
+        self.0.retain(|_, kept| now.since(kept.read_at) < LIFETIME);
+    }
+
+    /// How many there are, and how many bytes they take.
+    pub(crate) fn size(&self) -> (usize, u64) {
+        (self.0.len(), self.0.weight())
+    }
+
     /// Something changed the database behind this process's back.
     pub(crate) fn forget_all(&self) {
         self.0.clear();
@@ -79,5 +102,27 @@ impl AuthService {
     fn distrust_descriptions(&self, user_id: &UserId, lasting: Duration) {
         let key = MarkedCredential::User(user_id.clone()).key();
         self.validator.limiter.mark_stale_here(&key, i64::MAX, lasting, self.clock.steady());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptions_take_no_more_than_they_may_and_leave_when_they_are_over() {
+        const BYTES: usize = 1024 * 1024;
+        let descriptions = Descriptions::new(BYTES);
+        let read_at = Timestamp::from_seconds(100);
+        for number in 0..5_000 {
+            let described = Described { json: vec![b'x'; 3_000].into(), key: String::new(), read_at };
+            descriptions.0.insert(format!("u{number}").parse().unwrap(), Arc::new(described));
+        }
+        let (len, bytes) = descriptions.size();
+        assert!(len > 100 && bytes <= BYTES as u64, "{bytes}");
+        descriptions.sweep(read_at.plus(LIFETIME / 2));
+        assert_eq!(descriptions.size(), (len, bytes));
+        descriptions.sweep(read_at.plus(LIFETIME));
+        assert_eq!(descriptions.size(), (0, 0));
     }
 }

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use auth_api::ErrorCode;
 use axum::extract::FromRequestParts;
 use domain::audit::Actor;
-use domain::{ClientInfo, Scopes, token};
+use domain::{ClientInfo, Scopes, Timestamp, UserId, token};
 use http::HeaderMap;
 use http::request::Parts;
 use jsonwebtoken::Algorithm;
+use store::FoundToken;
 use web::{ApiError, Context, NoBearer, bearer, bearer_bytes};
 
 use super::limits::{self, Route};
@@ -162,7 +163,9 @@ async fn identify(auth: &AuthService, context: &Context, presented: &str) -> Res
         CredentialId::Pat(token_id) => {
             context.note_caller("pat");
             principal.actor.token_id = Some(token_id.clone());
+            let secret_id = credential.secret_id.clone().ok_or_else(ApiError::unauthorized)?;
             principal.bounds = Some(Bounds {
+                secret_id,
                 scopes: credential.scopes.clone(),
                 expires_at: credential.expires_at,
                 allowed_ips: credential.allowed_ips.clone(),
@@ -192,35 +195,44 @@ fn ip_not_allowed() -> ApiError {
     ApiError::new(ErrorCode::IpNotAllowed, "This token may not be used from this address")
 }
 
-/// The user on whose behalf a service calls, held to the reach of the credential by which that user called the service.
+/// The user on whose behalf a service calls, held to all that bounds the credential by which that user called the
+/// service. The JWT says which credential it was, and may say less than the database about what it is good for; never
+/// more. One that names no credential is the service's own word.
 async fn act_for_user(auth: &AuthService, parts: &Parts, call: ServiceCall) -> Result<Principal, ApiError> {
     let user_id = call.user_id.ok_or_else(|| ApiError::new(ErrorCode::Forbidden, "This service JWT names no user"))?;
-    let gone = || ApiError::new(ErrorCode::InvalidToken, "The user's credential is not valid");
-    let user = auth.store.find_user(&user_id).await.map_err(internal)?.ok_or_else(gone)?;
-    if user.disabled_at.is_some() {
+    let now = auth.clock.now();
+    // As to whoever shows such a JWT here himself: it was narrowed to somebody else.
+    if call.is_for_an_audience || call.expires_at.is_some_and(|end| end <= now) {
         return Err(gone());
     }
     let client = call.client.unwrap_or_default();
     let bounds = match &call.token_id {
-        None => None,
         Some(token_id) => {
-            let token = auth.store.find_token(&user_id, token_id).await.map_err(internal)?.ok_or_else(gone)?;
-            if token.expires_at.is_some_and(|end| end <= auth.clock.now()) {
-                return Err(gone());
-            }
-            let allowed_ips = token.allowed_ips;
-            if allowed_ips.as_ref().is_some_and(|allowed| client.ip.is_none_or(|ip| !allowed.allow(ip))) {
-                return Err(ip_not_allowed());
-            }
-            let is_narrowed = call.scopes.is_some();
-            let scopes = match call.scopes {
-                None => token.scopes,
-                Some(narrowed) if token.scopes.contain(&narrowed) => narrowed,
-                Some(_) => return Err(gone()),
+            let found = match &call.secret_id {
+                Some(secret_id) => auth.store.find_token_by_secret(secret_id).await,
+                // An older service. Nobody can tell which secret it was shown.
+                None => auth.store.find_token_by_first_secret_to_end(token_id, now).await,
             };
-            Some(Bounds { scopes, expires_at: token.expires_at, allowed_ips, is_narrowed })
+            let found = found.map_err(internal)?.filter(|found| found.token.id == *token_id).ok_or_else(gone)?;
+            let mut bounds = bounds_of_token(found, &user_id, call.scopes, &client, now)?;
+            bounds.expires_at = bounds.expires_at.into_iter().chain(call.expires_at).min();
+            Some(bounds)
         }
+        // The bounds of a token that got lost on the way.
+        None if call.secret_id.is_some() || call.scopes.is_some() => return Err(gone()),
+        None => None,
     };
+    if let Some(session_id) = &call.session_id {
+        let (session, user) = auth.store.find_session(session_id).await.map_err(internal)?.ok_or_else(gone)?;
+        if user.id != user_id || user.disabled_at.is_some() || session.absolute_expires_at <= now {
+            return Err(gone());
+        }
+    } else if bounds.is_none() {
+        let user = auth.store.find_user(&user_id).await.map_err(internal)?.ok_or_else(gone)?;
+        if user.disabled_at.is_some() {
+            return Err(gone());
+        }
+    }
     let request_id = context(parts).request_id.to_string();
     Ok(Principal {
         user_id,
@@ -228,6 +240,36 @@ async fn act_for_user(auth: &AuthService, parts: &Parts, call: ServiceCall) -> R
         client: ClientInfo { request_id: client.request_id.or(Some(request_id)), ..client },
         bounds,
     })
+}
+
+fn gone() -> ApiError {
+    ApiError::new(ErrorCode::InvalidToken, "The user's credential is not valid")
+}
+
+/// What somebody may do by this secret of a token of this user's, or by a JWT with some of its scopes, if anything.
+fn bounds_of_token(
+    found: FoundToken,
+    user_id: &UserId,
+    narrowed: Option<Scopes>,
+    client: &ClientInfo,
+    now: Timestamp,
+) -> Result<Bounds, ApiError> {
+    let FoundToken { token, secret, owner } = found;
+    let expires_at = token.expires_at.into_iter().chain(secret.valid_until).min();
+    if token.user_id != *user_id || owner.disabled_at.is_some() || expires_at.is_some_and(|end| end <= now) {
+        return Err(gone());
+    }
+    let allowed_ips = token.allowed_ips;
+    if allowed_ips.as_ref().is_some_and(|allowed| client.ip.is_none_or(|ip| !allowed.allow(ip))) {
+        return Err(ip_not_allowed());
+    }
+    let is_narrowed = narrowed.is_some();
+    let scopes = match narrowed {
+        None => token.scopes,
+        Some(narrowed) if token.scopes.contain(&narrowed) => narrowed,
+        Some(_) => return Err(gone()),
+    };
+    Ok(Bounds { secret_id: secret.id, scopes, expires_at, allowed_ips, is_narrowed })
 }
 
 fn context(parts: &Parts) -> Arc<Context> {

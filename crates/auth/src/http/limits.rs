@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, MatchedPath};
-use domain::{Limit, UserId};
+use domain::{Limit, Timestamp, UserId};
 use http::request::Parts;
 use limiter::{Quota, Verdict};
 use web::{ApiError, Context, Window};
@@ -50,18 +50,26 @@ pub(crate) async fn admit_address(
 /// Counts one more under `key`, and shows the window in the reply.
 pub(crate) async fn admit(auth: &AuthService, context: &Context, key: &str, limit: Limit) -> Result<(), ApiError> {
     let at = auth.clock.moment();
-    let (quota, refused) = match auth.limiter.admit(key, limit, at.steady).await.on_the_wall(at) {
-        Verdict::Admitted(quota) => (quota, None),
-        Verdict::Refused { quota, retry_at } => (quota, Some(retry_at)),
-    };
-    context.note_window(window(quota, limit));
-    match refused {
-        None => Ok(()),
-        Some(retry_at) => {
-            auth.metrics.refused(Refused::Caller);
-            Err(ApiError::rate_limited("Too many requests; try again later", retry_at, at.wall))
+    match auth.limiter.admit(key, limit, at.steady).await.on_the_wall(at) {
+        Verdict::Admitted(quota) => {
+            context.note_window(window(quota, limit));
+            Ok(())
         }
+        Verdict::Refused { quota, retry_at } => Err(refused(auth, context, quota, limit, retry_at)),
     }
+}
+
+/// What a request is answered with that found its window full, which is shown in the reply.
+pub(crate) fn refused(
+    auth: &AuthService,
+    context: &Context,
+    quota: Quota,
+    limit: Limit,
+    retry_at: Timestamp,
+) -> ApiError {
+    context.note_window(window(quota, limit));
+    auth.metrics.refused(Refused::Caller);
+    ApiError::rate_limited("Too many requests; try again later", retry_at, auth.clock.now())
 }
 
 /// Shows a credential's own window in the reply.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use auth_api::{OAuthErrorReply, OAuthTokenReply, TokenExchangeReply};
+use auth_api::{ErrorBody, OAuthErrorReply, OAuthTokenReply, TokenExchangeReply};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
@@ -13,7 +13,7 @@ use web::{ApiError, Context};
 
 use super::caller::rejected;
 use super::device::device_token;
-use super::limits::Failures;
+use super::limits::{self, Failures};
 use super::oauth_error::{OAuthError, UNCACHED};
 use crate::AuthService;
 use crate::tokens::{self, Exchange, NotExchanged, Rejection};
@@ -115,7 +115,9 @@ impl TokenRequest {
                `TokenExchangeReply`, the same with `issued_token_type`"),
               (status = 400, body = OAuthErrorReply, description = "`authorization_pending`, `slow_down`, \
                `access_denied`, `expired_token`, `invalid_grant`, `unsupported_grant_type`, `invalid_request`, \
-               `invalid_scope`, `invalid_target`")))]
+               `invalid_scope`, `invalid_target`"),
+              (status = 429, body = ErrorBody, description = "of token exchange: the token's window, or its owner's \
+               `RATE_LIMIT_TOKEN_EXCHANGE`, is full")))]
 pub(super) async fn token(
     State(auth): State<Arc<AuthService>>,
     failures: Failures,
@@ -164,6 +166,10 @@ async fn exchange_token(
                 "invalid_request",
                 "The token would be too long; name less of scope or audience",
             ));
+        }
+        Err(NotExchanged::Limited { quota, retry_at }) => {
+            let error = limits::refused(auth, context, quota, auth.config.limits.exchanges, retry_at);
+            return Err(OAuthError::Api(error));
         }
         Err(NotExchanged::Failed(error)) => return Err(OAuthError::Api(error)),
     };

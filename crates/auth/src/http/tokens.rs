@@ -57,7 +57,7 @@ pub(super) async fn list(
     tokens::list(&auth, &principal).await.map(Json)
 }
 
-/// How many tokens one may still create. Asking costs nothing.
+/// How many tokens one may still create or rotate. Asking costs nothing.
 #[utoipa::path(get, path = "/tokens/limits", tag = "tokens",
     responses((status = 200, body = LimitsReply), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody)))]
 pub(super) async fn limits(
@@ -67,11 +67,12 @@ pub(super) async fn limits(
     tokens::limits(&auth, &principal).await.map(Json)
 }
 
-/// Give a token a new secret; the old one works for the grace.
+/// Give a token a new secret; the old one works for the grace. Counts as a creation. By a token's own secret only the
+/// present one may: one that was replaced is 403.
 #[utoipa::path(post, path = "/tokens/{id}/rotate", tag = "tokens", params(("id" = String, Path)),
     request_body = Option<RotateTokenRequest>,
     responses((status = 201, body = TokenCreatedReply), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
-              (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)))]
+              (status = 403, body = ErrorBody), (status = 404, body = ErrorBody), (status = 429, body = ErrorBody)))]
 pub(super) async fn rotate(
     State(auth): State<Arc<AuthService>>,
     User { principal, .. }: User<TokensWrite>,

@@ -59,6 +59,9 @@ pub(super) async fn answer<B: Body<Data = Bytes>>(
             if request.with_user {
                 add_user(auth, &credential, &mut json).await;
             }
+            if request.with_bounds {
+                reply::add_bounds(&credential, &mut json);
+            }
             respond(StatusCode::OK, headers, json)
         }
         Err(rejection) => refuse(auth, context, headers, rejection),

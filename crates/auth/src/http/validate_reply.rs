@@ -1,45 +1,44 @@
-//! The bodies of validate's replies: [`ValidReply`] and [`InvalidReply`](auth_api::InvalidReply), written by hand. Most
+//! The bodies of validate's replies: [`ValidReply`](auth_api::ValidReply) and [`InvalidReply`](auth_api::InvalidReply), written by hand. Most
 //! of each is the same every time, and serde would take longer for the rest than it takes to validate. The tests hold
 //! the two together.
 
 use std::io::Write as _;
 
-use auth_api::{ErrorCode, RateLimit, ValidReply};
+use auth_api::{ErrorCode, RateLimit};
 use domain::Timestamp;
 use limiter::Quota;
 use web::RequestId;
 
+use crate::keys::NarrowedClaims;
 use crate::tokens::Credential;
 
-/// A [`ValidReply`]. All of it but its last field is the same each time and is kept with the cached credential.
+/// A [`ValidReply`](auth_api::ValidReply). All of it but its last field is the same each time and is kept with the cached
+/// credential.
 pub(super) fn valid(credential: &Credential, quota: Quota) -> Vec<u8> {
-    const LAST_FIELD: &[u8] = br#""rateLimit":"#;
-    let constant = credential.description.get_or_init(|| {
-        let reply = ValidReply {
-            valid: true,
-            kind: credential.id.kind(),
-            narrowed: credential.narrowed().is_some(),
-            user_id: credential.user_id.clone(),
-            token_id: credential.id.as_str().to_owned(),
-            name: credential.name.clone(),
-            scopes: credential.scopes.clone(),
-            email: credential.email.clone(),
-            display_name: credential.display_name.clone(),
-            avatar_url: credential.avatar_url.clone(),
-            expires_at: credential.expires_at,
-            rate_limit: rate_limit(quota),
-            user: None,
-        };
-        let mut json = serde_json::to_vec(&reply).expect("texts, numbers and lists are JSON");
-        let last = json.windows(LAST_FIELD.len()).rposition(|text| text == LAST_FIELD).expect("it is the last field");
-        json.truncate(last + LAST_FIELD.len());
-        json.into()
-    });
+    let constant = &credential.description;
     let mut json = Vec::with_capacity(constant.len() + 96);
     json.extend_from_slice(constant);
     write_rate_limit(&mut json, quota);
     json.push(b'}');
     json
+}
+
+/// Adds the [`Bounds`](auth_api::Bounds) to a [`ValidReply`].
+pub(super) fn add_bounds(credential: &Credential, reply: &mut Vec<u8>) {
+    reply.pop();
+    reply.extend_from_slice(br#","bounds":{"#);
+    // The characters of ids are written as they are.
+    if let Some(secret_id) = &credential.secret_id {
+        reply.extend_from_slice(br#""secretId":""#);
+        reply.extend_from_slice(secret_id.as_str().as_bytes());
+        reply.push(b'"');
+    }
+    // Only a token is narrowed, and it has a secret.
+    if let Some(audience) = credential.narrowed().and_then(NarrowedClaims::audience) {
+        reply.extend_from_slice(br#","audience":"#);
+        serde_json::to_writer(&mut *reply, audience).expect("memory takes what is written, and texts are JSON");
+    }
+    reply.extend_from_slice(b"}}");
 }
 
 /// What an [`InvalidReply`](auth_api::InvalidReply) says besides, with `RATE_LIMIT_EXCEEDED`.

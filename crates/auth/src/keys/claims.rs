@@ -49,6 +49,13 @@ impl SessionClaims {
         }
     }
 
+    /// Bytes that its texts take in memory.
+    fn bytes(&self) -> usize {
+        let Self { user_id, email, session_id, iss, aud, iat: _, exp: _, generation } = self;
+        let ids = user_id.as_str().len() + session_id.as_str().len();
+        ids + email.as_deref().map_or(0, str::len) + iss.len() + aud.len() + generation.len()
+    }
+
     pub(crate) fn generation(&self) -> Option<i64> {
         self.generation.parse().ok()
     }
@@ -128,6 +135,14 @@ impl NarrowedClaims {
         }
     }
 
+    /// Bytes that its texts take in memory, without the scopes.
+    fn bytes(&self) -> usize {
+        let Self { iss, sub, aud, iat: _, exp: _, jti, scope: _, parent, parent_secret_id, act } = self;
+        let ids = [sub.as_str(), parent.as_str(), parent_secret_id.as_str(), act.sub.as_str(), iss, jti];
+        let audiences = aud.0.iter().map(|audience| size_of::<String>() + audience.len()).sum::<usize>();
+        ids.into_iter().map(str::len).sum::<usize>() + audiences
+    }
+
     /// For whom alone it is good, if it was asked for so.
     pub(crate) fn audience(&self) -> Option<&[String]> {
         if self.aud.0 == [GENERAL_AUDIENCE] { None } else { Some(&self.aud.0) }
@@ -143,6 +158,17 @@ impl NarrowedClaims {
 }
 
 impl Claims {
+    /// Bytes that their texts take in memory; each is an allocation of its own, so some more. Scopes are not counted.
+    pub(super) fn bytes(&self) -> usize {
+        /// What is lost to rounding, of ten texts.
+        const ROUNDED: usize = 80;
+        ROUNDED
+            + match self {
+                Self::Access(claims) => claims.bytes(),
+                Self::Narrowed(claims) => claims.bytes(),
+            }
+    }
+
     pub(super) fn expires_at(&self) -> Timestamp {
         match self {
             Self::Access(claims) => claims.expires_at(),

@@ -2,7 +2,7 @@
 //!
 //! | key | from | for |
 //! |---|---|---|
-//! | service JWTs | `JWT_SECRET` (a list is a rotation) | HS256, verified here, signed by the backend |
+//! | service JWTs | `JWT_SECRET` (during a rotation a list) | HS256, verified here, signed by the backend |
 //! | access and narrowed JWTs | key pairs kept sealed in the database | EdDSA, published at `/.well-known/jwks.json` |
 //! | refresh JWTs | `JWT_REFRESH_SECRET` | HS256 |
 //! | token digests, seals | `TOKEN_SEAL_KEY`, else `JWT_SECRET` | finding tokens; keeping private keys and second factors |

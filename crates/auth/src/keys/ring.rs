@@ -78,6 +78,13 @@ pub(crate) struct Signed {
     pub(crate) claims: Claims,
 }
 
+impl Signed {
+    /// Bytes that it takes in memory, without the scopes.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of::<Self>() + self.kid.as_str().len() + self.claims.bytes()
+    }
+}
+
 /// Why a JWT is not accepted.
 #[derive(Debug)]
 pub(crate) enum JwtError {

@@ -1,7 +1,7 @@
 //! Service JWTs (contract §4): HS256 with `JWT_SECRET`, at most five minutes long.
 
 use auth_api::{AUTH_SERVICE, BACKEND_SERVICE, MAX_SERVICE_JWT_SECONDS, SERVICE_TO_SERVICE, ServiceClaims};
-use domain::{ClientInfo, Scopes, SessionId, Timestamp, TokenId, UserId};
+use domain::{ClientInfo, Scopes, SessionId, Timestamp, TokenId, TokenSecretId, UserId};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use quick_cache::sync::Cache;
 use secrecy::{ExposeSecret, SecretString};
@@ -31,9 +31,15 @@ pub(crate) struct ServiceCall {
     pub(crate) user_id: Option<UserId>,
     /// The credential by which that user called the service.
     pub(crate) token_id: Option<TokenId>,
+    /// That token's secret which was shown, or by which the narrowed JWT was got.
+    pub(crate) secret_id: Option<TokenSecretId>,
     /// What a JWT has of that token's scopes, where the user called by one that was narrowed.
     pub(crate) scopes: Option<Scopes>,
+    /// Whether that JWT is good for some audience only.
+    pub(crate) is_for_an_audience: bool,
     pub(crate) session_id: Option<SessionId>,
+    /// When that credential ends, as the service was told.
+    pub(crate) expires_at: Option<Timestamp>,
     /// The end user's call, for the audit log; what the service did not say is unknown, not the service's own.
     pub(crate) client: Option<ClientInfo>,
 }
@@ -90,8 +96,11 @@ impl ServiceKeys {
             service: claims.service,
             user_id: claims.user_id,
             token_id: claims.token_id,
+            secret_id: claims.secret_id,
             scopes: claims.scopes,
+            is_for_an_audience: claims.audience.is_some(),
             session_id: claims.session_id,
+            expires_at: claims.expires_at,
             client,
         };
         Some((call, claims.exp))

@@ -71,8 +71,8 @@ pub(crate) async fn poll(
     let minted = auth.store.mint_for_pairing(id, &digest, &token_id, &kept, &limits, &event).await.map_err(internal)?;
     Ok(match minted {
         MintOutcome::Minted(token) => Poll::Token(token, token_secret),
-        // The account is gone or shut.
-        MintOutcome::Refused(CreationOutcome::NoUser) => Poll::Denied,
+        // The account is gone or shut, or the session by which it was approved has ended.
+        MintOutcome::Refused(CreationOutcome::NoUser | CreationOutcome::CallerGone) => Poll::Denied,
         MintOutcome::Refused(refusal) => Poll::Refused(refused(&refusal, now)),
         MintOutcome::NotApproved => Poll::Used,
     })

@@ -30,6 +30,9 @@ pub(crate) async fn refresh(
         return Err(expired());
     }
 
+    let key = format!("user:{}:refresh", claims.user_id);
+    auth.admit_from_anywhere(&key, auth.config.limits.standard).await?;
+
     let refresh = Refresh {
         presented: auth.refresh_key.digest(&claims.session_id, generation),
         session_id: claims.session_id,

@@ -30,7 +30,7 @@ impl Wish {
         let name = read_name(&request.name)?;
         let expires_at = request.expires_at.map(|expires_at| expires_at.0);
         check_expiry(expires_at, now)?;
-        // Leaving scopes, expiry or networks out asks for all there is; somebody who has less than all must say how much.
+        // Leaving scopes, expiry or networks out asks for all there is; whoever has less than all must say how much.
         let scopes = request.scopes.unwrap_or_else(Scopes::all);
         let allowed_ips = request.allowed_ips;
         caller.may_mint(&scopes, expires_at, allowed_ips.as_ref())?;
@@ -77,7 +77,7 @@ pub(crate) async fn create(
         expires_at: wish.expires_at,
         secret: kept,
     };
-    match auth.store.create_token(&token, &limits, &event).await.map_err(internal)? {
+    match auth.store.create_token_by(caller.shown().as_ref(), &token, &limits, &event).await.map_err(internal)? {
         CreationOutcome::Created(token) => Ok((*token, secret)),
         refusal => Err(refused(&refusal, now)),
     }
@@ -89,12 +89,23 @@ pub(crate) async fn ensure_may_create(
     user_id: &UserId,
     now: Timestamp,
 ) -> Result<Result<(), ApiError>, ApiError> {
+    if let Err(refusal) = ensure_within_creations(auth, user_id, now).await? {
+        return Ok(Err(refusal));
+    }
     let limits = creation_limits(auth);
     let state = auth.store.creation_state(user_id, limits.creations.window, now).await.map_err(internal)?;
-    if state.used >= limits.creations.count {
-        return Ok(Err(too_many_today(state.oldest.unwrap_or(now).plus(limits.creations.window), now)));
-    }
     Ok(if state.active >= limits.max_active { Err(too_many_active()) } else { Ok(()) })
+}
+
+/// The same without the limit of active tokens: whether the user may have one more secret made today.
+pub(super) async fn ensure_within_creations(
+    auth: &AuthService,
+    user_id: &UserId,
+    now: Timestamp,
+) -> Result<Result<(), ApiError>, ApiError> {
+    let creations = creation_limits(auth).creations;
+    let reset_at = auth.store.creation_reset(user_id, creations, now).await.map_err(internal)?;
+    Ok(reset_at.map_or(Ok(()), |reset_at| Err(too_many_today(reset_at, now))))
 }
 
 /// Why a token was not created.
@@ -102,6 +113,7 @@ pub(crate) fn refused(outcome: &CreationOutcome, now: Timestamp) -> ApiError {
     match outcome {
         CreationOutcome::CreationLimit { reset_at } => too_many_today(*reset_at, now),
         CreationOutcome::TooManyActive => too_many_active(),
+        CreationOutcome::CallerGone => caller_gone(),
         CreationOutcome::NoUser | CreationOutcome::Created(_) => ApiError::unauthorized(),
     }
 }
@@ -111,7 +123,12 @@ pub(crate) fn creation_limits(auth: &AuthService) -> CreationLimits {
     CreationLimits { creations: Limit::per_day(limits.creations_per_day), max_active: limits.max_active_tokens }
 }
 
-fn too_many_today(reset_at: Timestamp, now: Timestamp) -> ApiError {
+/// What the caller called by was good, and has ended while they waited.
+pub(super) fn caller_gone() -> ApiError {
+    ApiError::new(ErrorCode::InvalidToken, "This token is not valid")
+}
+
+pub(super) fn too_many_today(reset_at: Timestamp, now: Timestamp) -> ApiError {
     ApiError::rate_limited("You have created as many tokens as one may in a day", reset_at, now)
 }
 

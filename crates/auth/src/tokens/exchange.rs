@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use domain::audit::{Actor, EventType};
-use domain::{ClientInfo, EventId, Scopes};
+use domain::{ClientInfo, EventId, Scopes, Timestamp};
+use limiter::{Quota, Verdict};
 use store::NewEvent;
 use web::ApiError;
 
@@ -42,10 +43,15 @@ pub(crate) enum NotExchanged {
     Wider,
     /// More would be in the JWT than anybody takes as a credential.
     TooLong,
+    /// Its owner has exchanged as often as one may.
+    Limited {
+        quota: Quota,
+        retry_at: Timestamp,
+    },
     Failed(ApiError),
 }
 
-/// Narrows the token. Counts in its window, as every use of it does, and is in the audit log.
+/// Narrows the token. Counts in its window, as every use of it does, and in one of its owner's; is in the audit log.
 pub(crate) async fn exchange(
     auth: &AuthService,
     client: &ClientInfo,
@@ -62,7 +68,14 @@ pub(crate) async fn exchange(
     if !credential.scopes.contain(&scope) {
         return Err(NotExchanged::Wider);
     }
-    let now = auth.clock.now();
+    let at = auth.clock.moment();
+    let now = at.wall;
+    // By user: each is an event in the audit log, and one has many tokens.
+    let key = format!("user:{}:exchange", credential.user_id);
+    let limit = auth.config.limits.exchanges;
+    if let Verdict::Refused { quota, retry_at } = auth.limiter.admit(&key, limit, at.steady).await.on_the_wall(at) {
+        return Err(NotExchanged::Limited { quota, retry_at });
+    }
     let wanted = now.plus(wish.lifetime);
     let expires_at = credential.expires_at.map_or(wanted, |end| end.min(wanted));
     let (jti, event_id) = auth.chance.with(|rng| (EventId::generate(rng).to_string(), EventId::generate(rng)));

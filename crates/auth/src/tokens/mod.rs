@@ -1,9 +1,12 @@
 //! Personal access tokens: making, showing, changing, ending and, above all, validating them.
 
 mod cache;
+mod cache_key;
 mod create;
 mod delete;
+mod description;
 mod exchange;
+mod fair_queue;
 mod leak;
 mod limits;
 mod list;
@@ -11,9 +14,11 @@ mod older;
 mod recovery;
 mod renew;
 mod rotate;
+mod upkeep;
 mod usage;
 mod validate;
 mod validate_jwt;
+mod weight;
 
 pub(crate) use cache::{Credential, CredentialId, MARK_LIFETIME};
 pub(crate) use create::{

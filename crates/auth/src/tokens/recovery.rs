@@ -2,35 +2,49 @@
 //!
 //! The bcrypt hash is the verifier of record: it outlives every server key. While rows sealed under another key exist,
 //! a token that no digest matches is checked against the few rows that begin alike, and sealed anew if one of them is
-//! its own. That is slow by design, so nobody gets to make us do it often.
+//! its own. That is slow by design, so nobody gets to make us do it often, and nobody waits for all that others ask for:
+//! see `docs/decisions/0027-memory-in-bytes-and-recovery-in-turn.md`.
 
+use std::net::IpAddr;
+use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use domain::{ClientInfo, Digest, DigestKey, Limit};
-use limiter::{Quota, Verdict};
-use store::{FoundToken, Store, StoreError};
-use tokio::sync::Mutex;
+use domain::{ClientInfo, Digest, DigestKey, Limit, Moment};
+use limiter::{Limiter, Quota, Verdict};
+use store::{FoundToken, SecretTrace, Store, StoreError};
+use tokio::time::{Instant, timeout};
 
+use super::fair_queue::{FairQueue, Full, Network, Turn, masked};
 use super::older::trace;
 use super::validate::{Rejection, Validator};
-use crate::address_key;
 use crate::hashing::Hasher;
 
 /// Failed recoveries that one address is granted; somebody whose tokens were all sealed anew never comes here again.
 const FAILURES: Limit = Limit { count: 20, window: Duration::from_mins(1) };
 
-/// Rows that begin alike and are checked; four random characters make more than one or two improbable.
-const MAX_CANDIDATES: u32 = 8;
+/// Rows that begin alike and are read in one statement.
+const PAGE: u32 = 8;
+
+/// Rows that begin alike and are checked for one request. A prefix has four random characters, a hint 20 bits: so many
+/// begin alike only among hundreds of millions of tokens.
+const MAX_CANDIDATES: u32 = 256;
+
+/// For how long a request waits for its turns, all in all: with the checks themselves well under the five seconds that
+/// the backend waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// When those are asked to come again who found no room.
+const COME_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// Checks tokens by bcrypt while there are rows sealed under another key.
 pub(crate) struct Recovery {
     hasher: Arc<Hasher>,
     needed: AtomicBool,
-    /// One recovery at a time: of many requests with the same token the first does the work and the others, when their
+    /// A turn is one check. Of many requests with the same token the first does the work and the others, when their
     /// turn comes, find the digest it left.
-    turn: Mutex<()>,
+    queue: Arc<FairQueue>,
 }
 
 impl Recovery {
@@ -41,7 +55,9 @@ impl Recovery {
                 "tokens sealed under another key exist; each is checked by bcrypt once, when it is next used"
             );
         }
-        Ok(Self { hasher, needed: AtomicBool::new(needed), turn: Mutex::new(()) })
+        // The other half of the processors is for those who create tokens.
+        let at_once = std::thread::available_parallelism().map_or(1, NonZero::get).div_ceil(2);
+        Ok(Self { hasher, needed: AtomicBool::new(needed), queue: FairQueue::new(at_once) })
     }
 
     /// Whether there are such rows. To be asked before a token is looked for by its digest: once there are none, every
@@ -57,6 +73,11 @@ impl Recovery {
     }
 
     /// The token that `presented` is the secret of, sealed anew under the key in force.
+    ///
+    /// # Errors
+    /// Limited, when nobody can say whether it is one: too many have failed from there, or too many wait from there. Not
+    /// unavailable, which the backend would take for an outage of this service: whoever has the wrong tokens would shut
+    /// it for everybody.
     pub(super) async fn recover(
         &self,
         validator: &Validator,
@@ -64,39 +85,114 @@ impl Recovery {
         digest: &Digest,
         client: &ClientInfo,
     ) -> Result<Option<FoundToken>, Rejection> {
-        let key = validator.token_digests.id();
-        let candidates = validator.store.find_token_candidates(&trace(presented), key, MAX_CANDIDATES).await?;
-        let failures = format!("recovery:{}", address_key(client.ip));
-        let has_failed_too_often =
-            async || validator.limiter.peek(&failures, FAILURES, validator.clock.steady()).await.remaining == 0;
-        if candidates.is_empty() || has_failed_too_often().await {
-            // Another request with the same token may have sealed it anew since its digest was looked for.
-            return Ok(validator.store.find_token_by_digest(digest).await?);
-        }
-
-        let _turn = self.turn.lock().await;
-        if let Some(found) = validator.store.find_token_by_digest(digest).await? {
-            return Ok(Some(found));
-        }
-        // Again: of many that came at once and all passed above, those before us in the queue have failed meanwhile.
-        if has_failed_too_often().await {
-            return Ok(None);
-        }
-        for candidate in candidates {
-            let is_it = self.hasher.verify(presented, candidate.secret.hash).await.unwrap_or_else(|error| {
-                tracing::error!(%error, secret_id = %candidate.secret.id, "a stored hash cannot be checked");
-                false
-            });
-            if is_it {
-                validator.store.reseal_token_secret(&candidate.secret.id, digest, key).await?;
-                self.needed.store(validator.store.has_foreign_seals(key).await?, Ordering::Release);
-                return Ok(validator.store.find_token_by_digest(digest).await?);
+        let (store, key) = (&validator.store, validator.token_digests.id());
+        let trace = trace(presented);
+        let failures = Failures::of(client.ip);
+        let (mut after, mut checked, mut waited) = (None, 0, Duration::ZERO);
+        // One a check, given back for the next.
+        let mut turn = None;
+        loop {
+            let candidates = store.find_token_candidates(&trace, key, after.as_ref(), PAGE).await?;
+            let Some(last) = candidates.last() else { break };
+            after = Some(last.secret.id.clone());
+            for candidate in candidates {
+                if checked == MAX_CANDIDATES {
+                    tracing::error!("more tokens begin alike than are checked; one of them may not be found");
+                    return Err(come_again(validator.clock.moment()));
+                }
+                // Before it takes up room in the queue, and again when others have failed meanwhile.
+                failures.ensure_few(&validator.limiter, validator.clock.moment()).await?;
+                drop(turn.take());
+                turn = self.turn(client.ip, &trace, &mut waited).await;
+                if turn.is_none() {
+                    return Err(come_again(validator.clock.moment()));
+                }
+                if let Some(found) = store.find_token_by_digest(digest).await? {
+                    return Ok(Some(found));
+                }
+                failures.ensure_few(&validator.limiter, validator.clock.moment()).await?;
+                checked += 1;
+                let is_it = self.hasher.verify(presented, candidate.secret.hash).await.unwrap_or_else(|error| {
+                    tracing::error!(%error, secret_id = %candidate.secret.id, "a stored hash cannot be checked");
+                    false
+                });
+                if is_it {
+                    store.reseal_token_secret(&candidate.secret.id, digest, key).await?;
+                    self.needed.store(store.has_foreign_seals(key).await?, Ordering::Release);
+                    return Ok(store.find_token_by_digest(digest).await?);
+                }
             }
         }
-        let now = validator.clock.steady();
-        if let Verdict::Admitted(Quota { remaining: 0, .. }) = validator.limiter.admit(&failures, FAILURES, now).await {
+        // Another request with the same token may have sealed it anew since its digest was looked for.
+        if let Some(found) = store.find_token_by_digest(digest).await? {
+            return Ok(Some(found));
+        }
+        // Still in its turn, so that of those who come at once no more are checked than may fail.
+        if turn.is_some() && failures.count(&validator.limiter, validator.clock.moment()).await {
             tracing::warn!(ip = ?client.ip, "too many unknown tokens that begin like existing ones");
         }
         Ok(None)
+    }
+
+    /// The turn for one check; `None` when there is no room or none came in time.
+    async fn turn(&self, ip: Option<IpAddr>, trace: &SecretTrace, waited: &mut Duration) -> Option<Turn> {
+        let (SecretTrace::Prefix(subject) | SecretTrace::Hint(subject)) = trace;
+        let since = Instant::now();
+        let turn = timeout(PATIENCE.saturating_sub(*waited), self.queue.turn(Network::of(ip), subject)).await;
+        *waited += since.elapsed();
+        match turn {
+            Ok(Ok(turn)) => Some(turn),
+            Ok(Err(Full)) | Err(_) => None,
+        }
+    }
+}
+
+/// Over the limit, as it were, for a moment.
+fn come_again(now: Moment) -> Rejection {
+    let at = now.wall.plus(COME_AGAIN_AFTER);
+    Rejection::Limited { quota: Quota { limit: FAILURES.count, remaining: 0, reset_at: at }, retry_at: at }
+}
+
+/// Recoveries that failed from an address and from the networks around it, which are granted four times as much each.
+struct Failures(Vec<(String, Limit)>);
+
+impl Failures {
+    fn of(ip: Option<IpAddr>) -> Self {
+        let Some(ip) = ip.map(|ip| ip.to_canonical()) else {
+            return Self(vec![("recovery:unknown".to_owned(), FAILURES)]);
+        };
+        let (v4_bits, v6_bits) = ([32, 24, 24], [64, 56, 48]);
+        let levels = if ip.is_ipv4() { 0..2 } else { 0..3 };
+        let level = |level: usize| {
+            let bits = if ip.is_ipv4() { v4_bits[level] } else { v6_bits[level] };
+            let limit = Limit { count: FAILURES.count << (2 * level), ..FAILURES };
+            (format!("recovery:{}/{bits}", masked(ip, v4_bits[level], v6_bits[level])), limit)
+        };
+        Self(levels.map(level).collect())
+    }
+
+    /// # Errors
+    /// When one more failure would be too many.
+    async fn ensure_few(&self, limiter: &Limiter, now: Moment) -> Result<(), Rejection> {
+        for (key, limit) in &self.0 {
+            let quota = limiter.peek(key, *limit, now.steady).await;
+            if quota.remaining == 0 {
+                let quota = Quota { reset_at: now.on_the_wall(quota.reset_at), ..quota };
+                return Err(Rejection::Limited { quota, retry_at: quota.reset_at });
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts one; whether there may be no more.
+    async fn count(&self, limiter: &Limiter, now: Moment) -> bool {
+        let mut is_last = false;
+        for (key, limit) in &self.0 {
+            is_last |= match limiter.admit(key, *limit, now.steady).await {
+                Verdict::Admitted(quota) => quota.remaining == 0,
+                Verdict::Refused { .. } => true,
+            };
+        }
+        is_last
     }
 }

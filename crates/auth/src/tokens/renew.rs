@@ -8,11 +8,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use store::StoreError;
 
-use super::cache::{CacheKey, Credential};
+use super::cache::Credential;
+use super::cache_key::CacheKey;
 use super::validate::Validator;
 
 /// Copies that are read with one look at the clock and at what has been forgotten meanwhile: those of one statement.
 const TOGETHER: usize = 128;
+
+/// Copies that wait at most. Those that come when so many do are read when somebody asks.
+const CAPACITY: usize = 16_384;
 
 /// Copies that are due, each once.
 #[derive(Default)]
@@ -20,7 +24,10 @@ pub(super) struct Renewals(Mutex<Vec<(CacheKey, Arc<Credential>)>>);
 
 impl Renewals {
     pub(super) fn ask_for(&self, key: CacheKey, copy: Arc<Credential>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((key, copy));
+        let mut due = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if due.len() < CAPACITY {
+            due.push((key, copy));
+        }
     }
 
     fn take(&self) -> Vec<(CacheKey, Arc<Credential>)> {
@@ -46,7 +53,7 @@ impl Validator {
         let found: HashMap<_, _> = found.into_iter().map(|found| (found.secret.id.clone(), found)).collect();
         for (key, copy) in due {
             let found = copy.secret_id.as_ref().and_then(|secret| found.get(secret)).cloned();
-            match found.map(|found| self.token_credential(found, now)) {
+            match found.map(|found| self.token_credential(found, None, now)) {
                 Some(Ok(renewed)) => {
                     let renewed = Credential {
                         // Known before the reading, and looked at by the limiter at every use.

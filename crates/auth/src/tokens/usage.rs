@@ -2,11 +2,12 @@
 //! a write; a crash loses the last few seconds of it and nothing else.
 
 use std::borrow::Borrow;
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{Hash, Hasher};
+use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use domain::audit::{Actor, EventType};
+use domain::audit::Actor;
 use domain::{Chance, ClientInfo, EventId, SessionId, Timestamp, UserId};
 use store::{NewEvent, Store, StoreError, TokenUse};
 
@@ -76,6 +77,14 @@ impl Eq for ById {}
 /// otherwise the database, and with it everybody who waits for it, would have to keep up with the validations.
 const BATCH: usize = 2_000;
 
+/// While more wait than this, batches follow each other without a pause: more and more credentials come into use, and
+/// each that waits takes some 500 bytes.
+const MANY: usize = 16_384;
+
+/// Credentials that wait at most, some 32 MiB; of others the use is not noted until there is room again, which takes a
+/// database that writes nothing for long.
+const CAPACITY: usize = 65_536;
+
 impl UsageLog {
     /// For a copy that has just been made. If the credential waits to be written down, it goes on waiting once: copies
     /// are made faster than they are written down, and would fill the memory.
@@ -86,11 +95,12 @@ impl UsageLog {
 
     /// Notes a request that was admitted.
     pub(super) fn used(&self, used: &Arc<Use>, client: &ClientInfo, now: Timestamp) {
+        let is_token = matches!(used.id, CredentialId::Pat(_));
         self.note(used, |state| {
             state.at = Some(now);
             // Copying texts for every request would cost more than all the rest of this; the address tells enough
             // about whether anything is new.
-            if state.client.ip != client.ip {
+            if state.client.ip != client.ip && is_token {
                 state.client = client.clone();
             }
         });
@@ -106,21 +116,30 @@ impl UsageLog {
 
     fn note(&self, used: &Arc<Use>, change: impl FnOnce(&mut State)) {
         let mut state = used.lock();
-        change(&mut state);
-        if !std::mem::replace(&mut state.queued, true) {
+        if !state.queued {
             let mut waiting = self.lock();
+            if waiting.in_order.len() >= CAPACITY {
+                return;
+            }
             waiting.in_order.push_back(Arc::clone(used));
             waiting.by_id.insert(ById(Arc::clone(used)));
+            state.queued = true;
         }
+        change(&mut state);
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether nothing waits to be written down.
-    pub(super) fn is_empty(&self) -> bool {
-        self.lock().in_order.is_empty()
+    /// How many credentials wait to be written down.
+    pub(super) fn len(&self) -> usize {
+        self.lock().in_order.len()
+    }
+
+    /// Whether so many wait that they should not wait for the next time.
+    pub(super) fn has_many(&self) -> bool {
+        self.len() > MANY
     }
 
     fn take(&self) -> Vec<Arc<Use>> {
@@ -129,6 +148,10 @@ impl UsageLog {
         let taken: Vec<_> = waiting.in_order.drain(..batch).collect();
         for used in &taken {
             waiting.by_id.remove(&used.id);
+        }
+        if waiting.in_order.len() < waiting.in_order.capacity() / 4 {
+            waiting.in_order.shrink_to(BATCH);
+            waiting.by_id.shrink_to(BATCH);
         }
         taken
     }
@@ -148,7 +171,8 @@ impl UsageLog {
                 CredentialId::Session(id) => seen.extend(used_at.map(|at| (id.clone(), at))),
                 CredentialId::Pat(token_id) => {
                     let event_id = || chance.with(|rng| EventId::generate(rng));
-                    let client = state.client.clone();
+                    // Taken out, or every credential that was ever used would keep the texts of its last client.
+                    let client = mem::take(&mut state.client);
                     uses.extend(used_at.map(|at| TokenUse {
                         token_id: token_id.clone(),
                         at,
@@ -170,29 +194,36 @@ impl UsageLog {
             store.record_token_uses(&uses).await?;
             store.touch_sessions(&seen).await?;
             while let [(_, user_id, event), rest @ ..] = unwritten {
-                store.append_event(EventType::TokenLimited, Some(user_id), event).await?;
+                store.record_token_limited(user_id, event).await?;
                 unwritten = rest;
             }
             Ok(())
         };
         let outcome = written.await;
         if outcome.is_err() {
-            self.note_again(&credentials, &uses, &seen);
             for (credential, user_id, event) in unwritten {
                 self.limited(credential, user_id, &event.client, event.at);
             }
+            self.note_again(&credentials, uses, &seen);
         }
         outcome
     }
 
-    fn note_again(&self, credentials: &[Arc<Use>], uses: &[TokenUse], seen: &[(SessionId, Timestamp)]) {
+    fn note_again(&self, credentials: &[Arc<Use>], uses: Vec<TokenUse>, seen: &[(SessionId, Timestamp)]) {
+        let mut uses: HashMap<_, _> = uses.into_iter().map(|used| (used.token_id, (used.at, used.client))).collect();
+        let seen: HashMap<_, _> = seen.iter().map(|(id, at)| (id, *at)).collect();
         for credential in credentials {
-            let used_at = match &credential.id {
-                CredentialId::Pat(id) => uses.iter().find(|used| used.token_id == *id).map(|used| used.at),
-                CredentialId::Session(id) => seen.iter().find(|(session, _)| session == id).map(|(_, at)| *at),
+            let noted = match &credential.id {
+                CredentialId::Pat(id) => uses.remove(id),
+                CredentialId::Session(id) => seen.get(id).map(|at| (*at, ClientInfo::default())),
             };
-            if used_at.is_some() {
-                self.note(credential, |state| state.at = state.at.max(used_at));
+            if let Some((at, client)) = noted {
+                self.note(credential, |state| {
+                    // What was noted meanwhile is newer.
+                    if state.at.is_none() {
+                        (state.at, state.client) = (Some(at), client);
+                    }
+                });
             }
         }
     }
@@ -214,7 +245,27 @@ mod tests {
         assert!(waiting.lock().queued);
         let taken = log.take();
         assert!(matches!(taken.as_slice(), [taken] if Arc::ptr_eq(taken, &waiting)));
-        assert!(log.is_empty());
+        assert_eq!(log.len(), 0);
         assert!(!Arc::ptr_eq(&log.of(&id), &waiting));
+    }
+
+    #[test]
+    fn no_more_wait_than_there_is_room_for_and_nothing_is_kept_of_who_used_what() {
+        let log = UsageLog::default();
+        let id = |number: usize| CredentialId::Pat(format!("t{number}").parse().unwrap());
+        let (client, now) =
+            (ClientInfo { ip: "192.0.2.1".parse().ok(), ..Default::default() }, Timestamp::from_seconds(0));
+        let first = log.of(&id(0));
+        log.used(&first, &client, now);
+        for number in 1..CAPACITY + 10 {
+            log.used(&log.of(&id(number)), &client, now);
+        }
+        assert!(log.len() == CAPACITY && log.has_many());
+        assert!(log.of(&id(CAPACITY)).lock().at.is_none(), "there was no room");
+        log.used(&first, &client, Timestamp::from_seconds(1));
+        assert_eq!(first.lock().at, Some(Timestamp::from_seconds(1)), "it has its place");
+        while !log.take().is_empty() {}
+        let waiting = log.lock();
+        assert!(waiting.in_order.capacity() <= 2 * BATCH && waiting.by_id.capacity() <= 4 * BATCH);
     }
 }

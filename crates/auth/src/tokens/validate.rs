@@ -1,15 +1,16 @@
 //! Is this credential good? The one place that answers, for the validate route, for the service's own bearer
 //! extractor and for whatever comes later.
 
-use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, OnceLock};
 
-use domain::{Chance, ClientInfo, Clock, Digest, DigestKey, Limit, Moment, Timestamp, UserId, token};
+use domain::{ClientInfo, Clock, Digest, DigestKey, Limit, Moment, ScopePool, Timestamp, token};
 use limiter::{CopyVerdict, Evidence, Limiter, Quota, Verdict};
 use store::{FoundToken, Store, StoreError};
 
-use super::cache::{CacheKey, Credential, CredentialCache, CredentialId};
+use super::cache::{Credential, CredentialCache, CredentialId};
+use super::cache_key::CacheKey;
+use super::description::{Described, describe};
 use super::older::OlderTokens;
 use super::recovery::Recovery;
 use super::renew::Renewals;
@@ -83,6 +84,8 @@ pub(crate) struct ValidatorParts {
     pub(crate) older_token_digests: Vec<DigestKey>,
     pub(crate) limit: Limit,
     pub(crate) metrics: Arc<Metrics>,
+    /// What copies may take in memory.
+    pub(crate) cache_bytes: usize,
 }
 
 /// Validates credentials: access JWTs, personal access tokens, and JWTs that were narrowed from these.
@@ -98,6 +101,8 @@ pub(crate) struct Validator {
     older_token_digests: Vec<DigestKey>,
     pub(super) limit: Limit,
     pub(super) cache: CredentialCache,
+    /// The scopes of copies.
+    pub(super) scopes: ScopePool,
     pub(super) renewals: Renewals,
     pub(super) usage: UsageLog,
     pub(super) recovery: Recovery,
@@ -113,7 +118,8 @@ impl Validator {
         older_tokens: OlderTokens,
         process_secret: &[u8; 32],
     ) -> Self {
-        let ValidatorParts { store, limiter, clock, keys, token_digests, older_token_digests, limit, metrics } = parts;
+        let ValidatorParts { store, limiter, clock, keys, token_digests, older_token_digests, limit, .. } = parts;
+        let ValidatorParts { metrics, cache_bytes, .. } = parts;
         Self {
             store,
             limiter,
@@ -126,7 +132,8 @@ impl Validator {
             recovery,
             older_tokens,
             metrics,
-            cache: CredentialCache::new(process_secret),
+            cache: CredentialCache::new(process_secret, cache_bytes),
+            scopes: ScopePool::default(),
             renewals: Renewals::default(),
             usage: UsageLog::default(),
         }
@@ -273,7 +280,7 @@ impl Validator {
             }
             return Err(Rejection::Invalid);
         };
-        self.token_credential(found, now)
+        self.token_credential(found, None, now)
     }
 
     /// The token that this well-formed text is a secret of, without a word about whether it is good.
@@ -309,60 +316,54 @@ impl Validator {
         Ok(None)
     }
 
-    /// What a token is good for, unless its owner may not come in.
-    pub(super) fn token_credential(&self, found: FoundToken, loaded_at: Timestamp) -> Result<Credential, Rejection> {
-        if found.owner.disabled_at.is_some() {
+    /// What a token is good for, or a JWT with these claims that was narrowed from it, unless its owner may not come in.
+    pub(super) fn token_credential(
+        &self,
+        found: FoundToken,
+        narrowed: Option<&NarrowedClaims>,
+        loaded_at: Timestamp,
+    ) -> Result<Credential, Rejection> {
+        let FoundToken { token, secret, owner } = found;
+        if owner.disabled_at.is_some() {
             return Err(Rejection::Invalid);
         }
-        let id = CredentialId::Pat(found.token.id);
-        let user_id: UserId = found.token.user_id;
-        let ends = [found.token.expires_at, found.secret.valid_until];
+        let id = CredentialId::Pat(token.id);
+        let scopes = self.scopes.share(narrowed.map_or(token.scopes, |claims| claims.scope.clone()));
+        let ends = [token.expires_at, secret.valid_until, narrowed.map(NarrowedClaims::expires_at)];
+        let expires_at = ends.into_iter().flatten().min();
+        let description = describe(Described {
+            kind: id.kind(),
+            is_narrowed: narrowed.is_some(),
+            user_id: &token.user_id,
+            id: id.as_str(),
+            name: Some(token.name.to_string()),
+            scopes: &scopes,
+            email: owner.email.clone(),
+            display_name: owner.display_name,
+            avatar_url: owner.avatar_url,
+            expires_at,
+        });
+        let renewed_from = Credential::renewed_from(loaded_at, secret.digest.as_bytes()[0]);
         Ok(Credential {
             window_key: id.window_key(),
             last_use: self.usage.of(&id),
             id,
-            version: found.token.version,
-            user_id,
-            name: Some(found.token.name.to_string()),
-            scopes: found.token.scopes,
-            allowed_ips: found.token.allowed_ips,
-            secret_id: Some(found.secret.id),
+            version: token.version,
+            user_id: token.user_id,
+            scopes,
+            allowed_ips: token.allowed_ips,
+            secret_id: Some(secret.id),
             signed: None,
-            issued_at: found.token.created_at,
-            email: found.owner.email,
-            display_name: found.owner.display_name,
-            avatar_url: found.owner.avatar_url,
-            expires_at: ends.into_iter().flatten().min(),
+            issued_at: narrowed.map_or(token.created_at, NarrowedClaims::issued_at),
+            email: owner.email,
+            expires_at,
             loaded_at,
-            renewed_from: Some(Credential::renewed_from(loaded_at, found.secret.digest.as_bytes()[0])),
+            renewed_from: narrowed.is_none().then_some(renewed_from),
             is_renewed: AtomicBool::new(false),
             evidence: Evidence::default(),
             window: None,
-            description: OnceLock::new(),
+            description,
         })
-    }
-
-    /// Forgets every copy of these users' credentials.
-    pub(crate) fn forget_owned_by(&self, owners: &HashSet<UserId>) {
-        self.cache.forget_owned_by(owners);
-    }
-
-    /// Forgets every copy: something changed the database behind this process's back.
-    pub(crate) fn forget_all(&self) {
-        self.cache.clear();
-    }
-
-    /// Writes down when and from where those credentials were used that have waited longest for it.
-    pub(crate) async fn flush_some_usage(&self, chance: &Chance) -> Result<(), StoreError> {
-        self.usage.flush(&self.store, chance).await
-    }
-
-    /// The same for all of them.
-    pub(crate) async fn flush_usage(&self, chance: &Chance) -> Result<(), StoreError> {
-        while !self.usage.is_empty() {
-            self.flush_some_usage(chance).await?;
-        }
-        Ok(())
     }
 }
 

@@ -104,7 +104,7 @@ async fn a_deleted_account_leaves_its_id_in_the_audit_log_and_nothing_else() {
         async { world.count(&{ sql }).await }
     };
     assert_eq!(mine("type = 'user.deleted'").await, 1);
-    assert!(mine("seq IS NOT NULL").await > 2 && mine("seq IS NULL").await > 1);
+    assert!(mine("seq IS NOT NULL").await > 2 && mine("seq IS NULL").await > 0, "the code was asked for since");
     let kept = "ip IS NOT NULL OR user_agent IS NOT NULL OR request_id IS NOT NULL OR metadata <> '{}'";
     assert_eq!(mine(&format!("({kept})")).await, 0);
     assert_ne!(world.count(&format!("SELECT COUNT(*) FROM audit_events WHERE {kept}")).await, 0, "Bob's are whole");

@@ -135,6 +135,29 @@ async fn imported_tokens_outlive_the_key_that_sealed_them() {
     }
 }
 
+/// Beyond some millions of imports every hint belongs to many tokens.
+#[tokio::test]
+async fn of_many_tokens_with_one_hint_the_last_is_found_as_well() {
+    let world = World::new().await;
+    let ann = world.ann().await;
+    let tokens: Vec<_> = (0..20).map(|number| format!("{number:032x}")).collect();
+    import(&world, &ann, &tokens.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let last = "SELECT CAST(SUBSTR(token_id, 5) AS INTEGER) FROM token_secrets ORDER BY id DESC LIMIT 1";
+    let last = &tokens[usize::try_from(world.count(last).await).unwrap()];
+    let hint = domain::older_token::hint(last);
+    assert_eq!(world.by_hand(&format!("UPDATE token_secrets SET hint = '{hint}'")).await, 20);
+
+    // As after the loss of the key under which they were sealed.
+    world.by_hand("UPDATE token_secrets SET digest = SUBSTR(digest, 2) || 'f', seal_key = '0123456789abcdef'").await;
+
+    let world = world.restart(|_| {}).await;
+    assert!(world.is_valid(last).await);
+    assert_eq!(world.count("SELECT COUNT(DISTINCT seal_key) FROM token_secrets").await, 2);
+    world.by_hand("UPDATE token_secrets SET hash = 'none'").await;
+    let world = world.restart(|_| {}).await;
+    assert!(world.is_valid(last).await, "it was sealed anew");
+}
+
 #[tokio::test]
 async fn only_the_services_secret_seals() {
     let world = World::new().await;

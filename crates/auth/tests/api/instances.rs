@@ -248,3 +248,30 @@ async fn without_redis_two_that_overlap_know_as_well() {
         assert!(!worlds[1].is_valid(&ann.access).await, "round {round}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_users_exchanges_are_counted_together_by_all_instances() {
+    let redis = Redis::start().await;
+    let connections = [connect(&redis, 2_000).await, connect(&redis, 2_001).await];
+    let [one, other] = connections.map(Some);
+    let capped = |redis| {
+        move |setup: &mut crate::world::Setup| {
+            setup.redis = redis;
+            setup.config.limits.exchanges = domain::Limit::per_minute(7);
+        }
+    };
+    let first = World::with(capped(one)).await;
+    let worlds = [first.beside(capped(other)).await, first];
+    let ann = worlds[0].ann().await;
+    let token = worlds[0].token(&ann).await.secret;
+    let form = format!(
+        "grant_type=urn:ietf:params:oauth:grant-type:token-exchange&subject_token={token}&subject_token_type=\
+         urn:ietf:params:oauth:token-type:access_token"
+    );
+    let replies = crate::client::parallel(30, |number| {
+        let post = worlds[number % 2].post("/oauth/token");
+        post.body("application/x-www-form-urlencoded", form.clone()).into_future()
+    });
+    let done = replies.await.into_iter().filter(|reply| reply.status == 200).count();
+    assert_eq!((done, worlds[0].count_events(&ann, "token.exchanged").await), (7, 7));
+}

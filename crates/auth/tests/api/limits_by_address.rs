@@ -2,10 +2,12 @@
 
 use auth::Limits;
 use serde_json::{Value, json};
+use testkit::sign_with_wallet;
 use web::TrustedProxies;
 
 use crate::client::{ADDRESS, Call, Reply};
-use crate::world::{MINUTE, SECOND, World};
+use crate::wallets::{ask, verify};
+use crate::world::{MINUTE, SECOND, World, person};
 
 /// With the limits that an installation has unless it says otherwise.
 async fn by_default() -> World {
@@ -199,4 +201,51 @@ async fn public_reads_have_the_relaxed_limit() {
         }
         world.get(path).await.fails(429, "RATE_LIMIT_EXCEEDED");
     }
+}
+
+/// What is an event in the log for ever is limited by account as well: somebody has many addresses.
+#[tokio::test]
+async fn from_however_many_addresses_a_user_renews_sixty_times_a_minute() {
+    let world = World::new().await;
+    let [ann, bob] = [world.ann().await, world.bob().await];
+    // Another session of hers counts along.
+    let [mut first, mut second] = [ann.clone(), world.ann().await];
+    let world = world.restart(|setup| setup.config.limits = Limits::default()).await;
+    let from = |number: u32| format!("203.0.113.{}", number % 250);
+    for number in 0..60 {
+        let session = if number % 2 == 0 { &mut first } else { &mut second };
+        *session = person(&world.refresh(&session.refresh).from(&from(number)).await.ok(200));
+    }
+    for session in [&first, &second] {
+        let reply = world.refresh(&session.refresh).from("192.0.2.7").await;
+        assert!(reply.fails(429, "RATE_LIMIT_EXCEEDED")["retryAfter"].as_u64() <= Some(61));
+    }
+    assert_eq!(world.count("SELECT COUNT(*) FROM audit_events WHERE type = 'session.refreshed'").await, 60);
+    world.refresh(&bob.refresh).from("192.0.2.7").await.ok(200);
+    world.clock.advance(MINUTE + SECOND);
+    world.refresh(&first.refresh).from("192.0.2.7").await.ok(200);
+}
+
+#[tokio::test]
+async fn from_however_many_addresses_a_wallet_signs_in_five_times_in_fifteen_minutes() {
+    let world = by_default().await;
+    let sign_in = async |number: u8| {
+        let from = format!("203.0.113.{number}");
+        let address = sign_with_wallet("ethers", [0x11; 32], "").await.address;
+        let challenge = ask(&world, &address).from(&from).await.ok(200);
+        let message = challenge["message"].as_str().unwrap().to_owned();
+        let signed = sign_with_wallet("ethers", [0x11; 32], &message).await;
+        // Nobody but its owner counts against a wallet.
+        verify(&world, &address, &message, &format!("0x{}", "11".repeat(65)))
+            .from(&from)
+            .await
+            .fails(400, "INVALID_SIGNATURE");
+        verify(&world, &address, &message, &signed.signature).from(&from).await
+    };
+    for number in 0..5 {
+        sign_in(number).await.ok(200);
+    }
+    sign_in(5).await.fails(429, "RATE_LIMIT_EXCEEDED");
+    assert_eq!(world.count("SELECT COUNT(*) FROM audit_events WHERE type = 'sign_in.succeeded'").await, 5);
+    assert_eq!(world.count("SELECT COUNT(*) FROM sessions").await, 5);
 }

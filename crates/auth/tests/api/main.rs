@@ -33,6 +33,7 @@ mod linking;
 mod login_page;
 mod logs;
 mod mail;
+mod memory;
 mod mfa;
 mod oauth;
 mod oauth_browser;

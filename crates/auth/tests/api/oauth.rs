@@ -381,3 +381,28 @@ async fn an_account_that_is_not_opened_is_not_changed() {
         assert_eq!(world.count("SELECT COUNT(*) FROM sessions").await, 1, "{}", ann.id);
     }
 }
+
+/// Each is a session and an event in the log for ever.
+#[tokio::test]
+async fn from_however_many_addresses_an_identity_signs_in_within_the_standard_limit() {
+    let provider = provider_with_ann("github").await;
+    let world = World::with(|setup| {
+        switch_on(setup, &provider);
+        setup.config.limits.standard = "2/1m".parse().unwrap();
+    })
+    .await;
+    let arrive = async |number: u8| {
+        let from = format!("203.0.113.{number}");
+        let trip = trip("github", &world.get("/auth/oauth/github").from(&from).await);
+        let back = at_provider(&provider, &trip).await;
+        world.get(&back).header("cookie", &trip.cookie).from(&from).await
+    };
+    for number in 0..2 {
+        exchange(&world, &code_of(&arrive(number).await)).await.ok(200);
+    }
+    arrive(2).await.fails(429, "RATE_LIMIT_EXCEEDED");
+    assert_eq!(world.count("SELECT COUNT(*) FROM exchange_codes").await, 2);
+    assert_eq!(world.count("SELECT COUNT(*) FROM audit_events WHERE type = 'sign_in.succeeded'").await, 2);
+    world.clock.advance(MINUTE + SECOND);
+    code_of(&arrive(3).await);
+}

@@ -288,3 +288,19 @@ async fn of_parallel_polls_one_gets_the_token() {
         poll_later(&world, &asking).await.fails(404, "NOT_FOUND");
     }
 }
+
+/// What a stolen session let in and nobody has fetched ends when the session does.
+#[tokio::test]
+async fn a_pairing_ends_with_the_session_that_approved_it() {
+    let world = World::new().await;
+    let (thief, ann) = (world.ann().await, world.ann().await);
+    let [theirs, hers] = [start(&world, json!({})).await, start(&world, json!({})).await];
+    approve(&world, &thief, &theirs, json!({})).await.ok(200);
+    approve(&world, &ann, &hers, json!({})).await.ok(200);
+    world.delete("/auth/sessions").by(&ann.access).await.ok(200);
+
+    poll_later(&world, &theirs).await.fails(400, "INVALID_STATE");
+    assert_eq!(world.token_ids(&ann).await, [""; 0]);
+    poll_later(&world, &hers).await.ok(200);
+    assert_eq!(world.count_events(&ann, "token.created").await, 1);
+}

@@ -149,3 +149,77 @@ async fn parallel_rotations_leave_one_secret() {
         assert!(!world.is_valid(&old.secret).await);
     }
 }
+
+#[tokio::test]
+async fn rotations_count_as_creations_at_every_door() {
+    let world = World::with(|setup| setup.config.limits.creations_per_day = 4).await;
+    let ann = world.ann().await;
+    let pat = world.token(&ann).await;
+    let first = world.now();
+    world.clock.advance(MINUTE);
+    let by_session = token(&rotate(&world, &ann, &pat).await.ok(201));
+    let path = format!("/tokens/{}/rotate", pat.id);
+    let by_itself = token(&world.post(&path).by(&by_session.secret).await.ok(201));
+    let jwt = world.service_jwt().user(&ann.id).sign();
+    let limits = async || world.get("/tokens/limits").by(&ann.access).await.ok(200)["rateLimit"].clone();
+    assert_eq!(limits().await, json!({ "limit": 4, "remaining": 1, "resetAt": first.plus(DAY) }));
+    let by_service = token(&world.post(&path).by(&jwt).await.ok(201));
+    assert!(!world.is_valid(&by_itself.secret).await);
+    assert_eq!(limits().await["remaining"], 0);
+
+    let creation = world.post("/tokens").by(&ann.access).json(&json!({ "name": "x" })).await;
+    let mut refused = creation.fails(429, "RATE_LIMIT_EXCEEDED");
+    assert_eq!(refused["resetAt"], json!(first.plus(DAY)));
+    refused.as_object_mut().unwrap().remove("requestId");
+    for credential in [&ann.access, &by_service.secret, &jwt] {
+        let mut body = world.post(&path).by(credential).await.fails(429, "RATE_LIMIT_EXCEEDED");
+        body.as_object_mut().unwrap().remove("requestId");
+        assert_eq!(body, refused, "as a creation");
+    }
+    assert!(world.is_valid(&by_service.secret).await);
+    assert_eq!(world.count_events(&ann, "token.rotated").await, 3);
+
+    world.clock.advance(DAY - MINUTE);
+    let ann = world.ann().await;
+    rotate(&world, &ann, &pat).await.ok(201);
+    rotate(&world, &ann, &pat).await.fails(429, "RATE_LIMIT_EXCEEDED");
+}
+
+/// By REST too: the token ends before the grace does, so that what it makes would not live longer than its old secret.
+#[tokio::test]
+async fn a_replaced_secret_does_not_take_its_token_over() {
+    let world = World::new().await;
+    let ann = world.ann().await;
+    for (wish, grace) in [(json!({}), 3600), (json!({ "expiresAt": world.now().plus(30 * MINUTE) }), 3600)] {
+        let old = world.token_with(&ann, wish).await;
+        let other = world.token_with(&ann, json!({ "expiresAt": world.now().plus(MINUTE) })).await;
+        let new = token(&with_grace(&world, &ann, &old, grace).await.ok(201));
+        let before = world.count("SELECT COUNT(*) FROM audit_events WHERE type <> 'token.used'").await;
+        for which in [&old, &other] {
+            world.post(&format!("/tokens/{}/rotate", which.id)).by(&old.secret).await.fails(403, "FORBIDDEN");
+        }
+        assert!(world.is_valid(&new.secret).await && world.is_valid(&other.secret).await);
+        assert_eq!(world.count("SELECT COUNT(*) FROM audit_events WHERE type <> 'token.used'").await, before);
+        token(&world.post(&format!("/tokens/{}/rotate", old.id)).by(&new.secret).await.ok(201));
+    }
+}
+
+/// Whoever holds a copy of the secret and calls at the same moment as its owner is before or after them: what one of them
+/// was told is not dead by the other's call.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_parallel_rotations_by_one_secret_one_succeeds() {
+    let world = World::new().await;
+    let ann = world.ann().await;
+    let mut present = world.token(&ann).await;
+    for round in 0..20 {
+        let path = format!("/tokens/{}/rotate", present.id);
+        let replies = parallel(8, |_| world.post(&path).by(&present.secret).into_future()).await;
+        let (rotated, refused): (Vec<_>, Vec<_>) = replies.into_iter().partition(|reply| reply.status == 201);
+        assert_eq!(rotated.len(), 1, "round {round}");
+        for reply in refused {
+            assert!(matches!(reply.status, 401 | 403), "round {round}: {}", reply.text);
+        }
+        present = token(&rotated[0].json);
+        assert!(world.is_valid(&present.secret).await, "round {round}");
+    }
+}

@@ -334,3 +334,64 @@ async fn a_token_that_nobody_could_show_is_not_made() {
     let jwt = narrowed(&world, &pat.secret, &format!("&scope={}", long[0])).await;
     assert!(world.is_valid(&jwt).await);
 }
+
+fn capped(count: u32) -> impl FnOnce(&mut crate::world::Setup) {
+    move |setup| setup.config.limits.exchanges = Limit::per_minute(count)
+}
+
+#[tokio::test]
+async fn a_user_exchanges_so_often_a_minute_by_however_many_tokens() {
+    let world = World::with(capped(3)).await;
+    let (ann, bob) = (world.ann().await, world.bob().await);
+    let [one, other] = [world.token(&ann).await.secret, world.token(&ann).await.secret];
+    // What is refused for another reason costs nothing.
+    let scoped = world.scoped(&ann, &["a:b"]).await.secret;
+    refused(&exchange(&world, &scoped, "&scope=c:d").await, "invalid_scope");
+    for subject in [&one, &other, &one] {
+        narrowed(&world, subject, "").await;
+    }
+    let events = world.events(&ann).await.len();
+    for subject in [&other, &one] {
+        let reply = exchange(&world, subject, "").await;
+        assert_eq!(reply.header("x-ratelimit-limit"), "3");
+        let body = reply.fails(429, "RATE_LIMIT_EXCEEDED");
+        assert!(body.get("access_token").is_none() && body["retryAfter"].as_u64() <= Some(61), "{body}");
+    }
+    assert_eq!(world.events(&ann).await.len(), events, "nothing is written down");
+    assert_eq!(world.count_events(&ann, "token.exchanged").await, 3);
+    narrowed(&world, &world.token(&bob).await.secret, "").await;
+    world.clock.advance(MINUTE + SECOND);
+    narrowed(&world, &other, "").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_parallel_exchanges_as_many_succeed_as_may() {
+    for _ in 0..20 {
+        let world = World::with(capped(5)).await;
+        let ann = world.ann().await;
+        let tokens = [world.token(&ann).await.secret, world.token(&ann).await.secret];
+        let replies = parallel(20, |number| exchange(&world, &tokens[number % 2], "").into_future()).await;
+        let (done, over): (Vec<_>, Vec<_>) = replies.into_iter().partition(|reply| reply.status == 200);
+        assert_eq!((done.len(), over.len()), (5, 15));
+        for reply in over {
+            reply.fails(429, "RATE_LIMIT_EXCEEDED");
+        }
+        assert_eq!(world.count_events(&ann, "token.exchanged").await, 5);
+    }
+}
+
+#[tokio::test]
+async fn a_narrowed_token_of_a_replaced_secret_ends_with_the_grace() {
+    let world = World::new().await;
+    let ann = world.ann().await;
+    let old = world.token(&ann).await;
+    let path = format!("/tokens/{}/rotate", old.id);
+    world.post(&path).by(&ann.access).json(&json!({ "graceSeconds": 120 })).await.ok(201);
+    let reply = exchange(&world, &old.secret, "&expires_in=3600").await.ok(200);
+    assert_eq!(reply["expires_in"], 120);
+    let jwt = reply["access_token"].as_str().unwrap().to_owned();
+    assert_eq!(decode_jwt(&jwt).1["exp"], json!(world.now().as_seconds() + 120));
+    assert!(world.is_valid(&jwt).await);
+    world.clock.advance(2 * MINUTE);
+    assert!(!world.is_valid(&jwt).await);
+}

@@ -291,6 +291,7 @@ fn config() -> Config {
             ..Limits::default()
         },
         bcrypt_cost: 4,
+        cache_memory: Config::CACHE_MEMORY,
         trusted_proxies: TrustedProxies::default(),
         leak_policy: LeakPolicy::Revoke,
         cors_origins: vec![HeaderValue::from_static(ORIGIN)],

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use auth_api::ErrorCode;
-use auth_client::{EndUser, Limited, MAX_CREDENTIAL_LENGTH, Valid, Validation};
+use auth_client::{Limited, MAX_CREDENTIAL_LENGTH, Validation};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use secrecy::SecretString;
 use web::Context;
@@ -52,14 +52,13 @@ impl Backend {
         });
         match validation.await {
             Ok(Validation::Valid(valid)) => {
-                let Valid { credential, reply } = *valid;
-                context.note_window((&reply.rate_limit).into());
-                context.note_caller(match credential {
+                context.note_window((&valid.reply.rate_limit).into());
+                context.note_caller(match valid.credential {
                     auth_client::Credential::Token(_) | auth_client::Credential::Narrowed { .. } => "pat",
                     auth_client::Credential::Session(_) => "session",
                 });
-                let end_user = EndUser { id: reply.user_id, credential, client: context.client().clone() };
-                Ok(Caller::User(Arc::new(Known { end_user, me: reply.user })))
+                let end_user = valid.end_user(context.client().clone());
+                Ok(Caller::User(Arc::new(Known { end_user, me: valid.reply.user })))
             }
             Ok(Validation::Invalid { error, .. }) => Err(invalid(error)),
             Ok(Validation::Limited(limited)) => {

@@ -12,9 +12,9 @@ use crate::error;
 /// How many personal access tokens the caller has and may still create.
 #[derive(SimpleObject)]
 struct ApiKeyRateLimit {
-    /// How many may still be created before `resetAt`.
+    /// How many may still be created or rotated before `resetAt`.
     remaining: u32,
-    /// How many may be created in any 24 hours.
+    /// How many may be created or rotated in any 24 hours.
     limit: u32,
     /// When the first of those counted leaves the 24 hours.
     reset_at: Date,

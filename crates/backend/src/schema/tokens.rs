@@ -142,7 +142,7 @@ impl TokensMutation {
         Ok(created.into())
     }
 
-    /// Gives a personal access token a new secret; its id, name, scopes and end stay.
+    /// Gives a personal access token a new secret; its id, name, scopes and end stay. Counts as a creation.
     async fn rotate_personal_access_token(
         &self,
         context: &Context<'_>,

@@ -1,12 +1,13 @@
 //! What somebody decides about a program that waits to be let in.
 
 use domain::audit::EventType;
-use domain::{PairingId, Timestamp, TokenName, UserId};
+use domain::{PairingId, SessionId, Timestamp, TokenName, UserId};
 use sqlx::AnyConnection;
 
 use super::{Pairing, PairingStatus, find};
 use crate::audit::{NewEvent, record};
 use crate::rows::millis;
+use crate::shown::{Shown, Standing, standing};
 use crate::tokens::{self, CreationLimits, CreationOutcome};
 use crate::transaction::transaction;
 use crate::{Store, StoreError};
@@ -81,20 +82,25 @@ pub(crate) async fn decide(
             if let Some(refusal) = tokens::refusal(tx, user_id, limits, event.at).await? {
                 return Ok(DecisionOutcome::Refused(refusal));
             }
+            let session = event.actor.session_id.clone().map(Shown::Session);
+            if standing(tx, session.as_ref(), user_id, event.at).await? == Standing::Gone {
+                return Ok(DecisionOutcome::Refused(CreationOutcome::CallerGone));
+            }
             (PairingStatus::Approved, EventType::PairingApproved, approval.clone())
         }
         Decision::Deny => (PairingStatus::Denied, EventType::PairingDenied, Approval::default()),
     };
     let token_name = approval.name.as_ref().unwrap_or(&pairing.name);
     let decided = sqlx::query(
-        "UPDATE pairings SET status = $1, user_id = $2, token_name = $3, token_expires_at = $4, decided_at = $5 \
-         WHERE id = $6 AND status = 'pending'",
+        "UPDATE pairings SET status = $1, user_id = $2, token_name = $3, token_expires_at = $4, decided_at = $5, \
+         session_id = $6 WHERE id = $7 AND status = 'pending'",
     )
     .bind(status.as_str())
     .bind(user_id.as_str())
     .bind(token_name.as_str())
     .bind(millis(approval.expires_at))
     .bind(event.at.as_millis())
+    .bind(event.actor.session_id.as_ref().map(SessionId::as_str))
     .bind(id.as_str())
     .execute(&mut *tx)
     .await?;

@@ -17,6 +17,7 @@ pub(crate) use self::decision::decide;
 pub use self::decision::{Approval, Decision, DecisionOutcome};
 use crate::audit::NewEvent;
 use crate::rows::{Columns, app, ip};
+use crate::shown::{Shown, Standing, standing};
 use crate::tokens::{self, CreationLimits, CreationOutcome, NewToken, NewTokenSecret, Token};
 use crate::transaction::transaction;
 use crate::{Store, StoreError};
@@ -139,7 +140,7 @@ pub enum MintOutcome {
 macro_rules! pairing_columns {
     () => {
         "id, poll_digest, user_code, name, scopes, ip, user_agent, created_at, expires_at, status, user_id, \
-         token_name, token_expires_at, last_polled_at"
+         token_name, token_expires_at, last_polled_at, session_id"
     };
 }
 
@@ -264,6 +265,11 @@ impl Store {
             };
             if let Some(refusal) = tokens::refusal(tx, &user_id, limits, event.at).await? {
                 return Ok(MintOutcome::Refused(refusal));
+            }
+            // Whoever has ended the session has ended what it let in.
+            let approved_by = row.opt_parsed("session_id")?.map(Shown::Session);
+            if standing(tx, approved_by.as_ref(), &user_id, event.at).await? == Standing::Gone {
+                return Ok(MintOutcome::Refused(CreationOutcome::CallerGone));
             }
             let used = sqlx::query("UPDATE pairings SET status = 'used' WHERE id = $1 AND status = 'approved'")
                 .bind(id.as_str())

@@ -1,6 +1,6 @@
 use domain::audit::EventType;
-use domain::{Scopes, TokenId, UserId};
-use store::{Import, ImportOutcome, NewUser, OlderSecret, WayIn};
+use domain::{DigestKeyId, Scopes, TokenId, UserId};
+use store::{Import, ImportOutcome, NewUser, OlderSecret, OlderSecretPlace, WayIn};
 
 use crate::database::{DAY, Database, MINUTE, NOW, in_parallel, seal_key};
 
@@ -109,21 +109,50 @@ pub(crate) async fn what_is_somebody_elses_is_refused(db: &Database) {
     assert!(db.store.find_user(&nobody).await.unwrap().is_some());
 }
 
-pub(crate) async fn instances_learn_of_older_secrets_batch_by_batch(db: &Database) {
+/// What another instance reads from there on, three at a time.
+async fn older_secrets(db: &Database, mut place: OlderSecretPlace, key: &DigestKeyId) -> Vec<OlderSecret> {
+    let mut all = Vec::new();
+    loop {
+        let page = db.other.older_secrets(&place, key, 3).await.unwrap();
+        let Some(last) = page.last() else { return all };
+        place = last.place.clone();
+        all.extend(page);
+    }
+}
+
+pub(crate) async fn instances_learn_of_older_secrets_page_by_page(db: &Database) {
     let ann = db.user("ann@example.com").await;
-    assert_eq!(db.other.older_secrets(0).await.unwrap().secrets, []);
+    let (present, next) = (seal_key("present"), seal_key("next"));
+    let everything = OlderSecretPlace::default;
+    assert_eq!(
+        (older_secrets(db, everything(), present.id()).await, db.other.last_import().await.unwrap()),
+        (vec![], 0)
+    );
     let (older, ours) = (import(db, "t1", &ann.id), import(db, "t2", &ann.id));
     let ours = (Import { hint: None, ..ours.0 }, ours.1);
     run(db, &[older.clone(), ours]).await;
-    let first = db.other.older_secrets(0).await.unwrap();
-    let expected = OlderSecret { digest: older.0.digest, seal_key: older.0.seal_key.clone(), hint: "abcde".to_owned() };
-    assert_eq!(first.secrets, [expected], "those of our form need not be known");
+    let first = older_secrets(db, everything(), present.id()).await;
+    assert_eq!(first.len(), 1, "those of our form need not be known");
+    let start: [u8; 8] = older.0.digest.as_bytes()[..8].try_into().unwrap();
+    assert_eq!((first[0].digest_start, &first[0].foreign_hint), (u64::from_be_bytes(start), &None));
+    let foreign = older_secrets(db, everything(), next.id()).await;
+    assert_eq!(foreign[0].foreign_hint.as_deref(), Some("abcde"), "its digest tells nothing under another key");
 
-    run(db, &[import(db, "t3", &ann.id)]).await;
-    let second = db.other.older_secrets(first.generation).await.unwrap();
-    assert_eq!((second.secrets.len(), second.generation > first.generation), (1, true));
-    assert_eq!(db.other.older_secrets(second.generation).await.unwrap().secrets, []);
-    assert_eq!(db.other.older_secrets(0).await.unwrap().secrets.len(), 2);
+    let mut expected: Vec<u64> = Vec::new();
+    for batch in 0..4 {
+        let all: Vec<_> = (0..5).map(|number| import(db, &format!("b{batch}-{number}"), &ann.id)).collect();
+        let start = |import: &Import| u64::from_be_bytes(import.digest.as_bytes()[..8].try_into().unwrap());
+        expected.extend(all.iter().map(|(import, _)| start(import)));
+        run(db, &all).await;
+    }
+    assert_eq!(db.other.last_import().await.unwrap(), 5);
+    let news = older_secrets(db, first[0].place.clone(), present.id()).await;
+    let mut read: Vec<_> = news.iter().map(|secret| secret.digest_start).collect();
+    read.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(read, expected, "each once");
+    assert_eq!(older_secrets(db, everything(), present.id()).await.len(), 21);
+    assert_eq!(older_secrets(db, news[19].place.clone(), present.id()).await, []);
 }
 
 pub(crate) async fn parallel_imports_of_one_file_import_each_token_once(db: &Database) {

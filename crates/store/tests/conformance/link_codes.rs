@@ -119,7 +119,8 @@ pub(crate) async fn of_parallel_wrong_link_codes_three_are_compared(db: &Databas
 
 pub(crate) async fn of_parallel_right_link_codes_one_adds(db: &Database) {
     let ann = db.user("ann@example.com").await;
-    for round in 0..20usize {
+    // As many as an account may have, with the one it began with.
+    for round in 0..19usize {
         let way_in = WayIn::email(&format!("new{round}@example.com"));
         put(db, &ann.id, way_in.clone(), "123456").await;
         let right = digest(&[ann.id.as_str(), &way_in.identifier, "123456"]);

@@ -130,6 +130,7 @@ conformance! {
         uses_are_merged,
         uses_of_many_tokens_are_noted_at_once,
         a_new_address_is_written_down,
+        a_thousand_new_addresses_a_day_are_written_down,
     }
     token_limits {
         creations_are_limited_and_deleting_gives_none_back,
@@ -151,9 +152,17 @@ conformance! {
         rotation_replaces_the_secret,
         rotation_with_a_grace_keeps_the_old_secret_for_it,
         a_later_rotation_never_prolongs_a_grace,
-        rotation_is_no_creation,
+        rotations_count_as_creations,
+        a_user_rotates_within_the_limit_of_creations,
+        a_replaced_secret_replaces_nothing,
+        what_has_ended_makes_no_secret,
+        what_is_made_beside_an_end_is_there_when_the_end_is_answered,
+        the_secret_that_ends_first_is_found,
+        of_parallel_rotations_by_one_secret_one_succeeds,
+        of_parallel_creations_and_rotations_at_the_limit_one_succeeds,
         parallel_rotations_leave_one_present_secret,
         secrets_of_other_keys_are_candidates_until_resealed,
+        candidates_are_read_page_by_page,
     }
     audit {
         events_keep_what_they_were_given,
@@ -208,6 +217,7 @@ conformance! {
         limits_on_creation_hold_at_both_steps,
         a_form_decides_once_in_its_users_name,
         pairings_that_are_over_go_in_batches,
+        a_session_that_has_ended_lets_nothing_in,
     }
     wallets {
         a_signed_challenge_signs_in_once,
@@ -270,7 +280,7 @@ conformance! {
         an_import_keeps_id_and_dates_and_is_written_down,
         importing_again_changes_nothing_and_brings_nothing_back,
         what_is_somebody_elses_is_refused,
-        instances_learn_of_older_secrets_batch_by_batch,
+        instances_learn_of_older_secrets_page_by_page,
         parallel_imports_of_one_file_import_each_token_once,
         an_import_beside_its_owners_end_is_before_or_after_it,
     }

@@ -279,3 +279,29 @@ pub(crate) async fn pairings_that_are_over_go_in_batches(db: &Database) {
     }
     assert_eq!(db.store.find_pairing(&late.id).await.unwrap().unwrap().ip, None);
 }
+
+/// Somebody who signs out everywhere else ends what a stolen session has let in and not yet fetched.
+pub(crate) async fn a_session_that_has_ended_lets_nothing_in(db: &Database) {
+    let by = |session: &store::Session| {
+        let mut event = db.event(NOW);
+        event.actor.session_id = Some(session.id.clone());
+        event
+    };
+    let approving = Decision::Approve(Approval::default());
+    let user = db.user(ANN).await;
+    let [ended, kept] = [db.sign_in(ANN).await.session, db.sign_in(ANN).await.session];
+    let ids = [start(db, 1).await, start(db, 2).await, start(db, 3).await];
+    for (id, session) in [(&ids[0], &ended), (&ids[1], &kept)] {
+        let decided = db.store.decide_pairing(id, &user.id, &approving, &LIMITS, &by(session)).await.unwrap();
+        assert_eq!(decided, DecisionOutcome::Decided);
+    }
+    db.store.end_session(&user.id, &ended.id, &db.event(NOW)).await.unwrap().unwrap();
+
+    let late = db.store.decide_pairing(&ids[2], &user.id, &approving, &LIMITS, &by(&ended)).await.unwrap();
+    assert_eq!(late, DecisionOutcome::Refused(CreationOutcome::CallerGone));
+    assert_eq!(status(db, &ids[2]).await, PairingStatus::Pending);
+    assert_eq!(mint(db, 0, &ids[0], LIMITS).await, MintOutcome::Refused(CreationOutcome::CallerGone));
+    assert_eq!(db.store.list_tokens(&user.id).await.unwrap(), []);
+    assert!(matches!(mint(db, 0, &ids[1], LIMITS).await, MintOutcome::Minted(_)));
+    assert_eq!(db.count_events(&user, EventType::TokenCreated).await, 1);
+}

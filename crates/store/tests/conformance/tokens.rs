@@ -172,3 +172,35 @@ pub(crate) async fn a_new_address_is_written_down(db: &Database) {
     let token = kept(db, &token).await.unwrap();
     assert_eq!((token.last_used_ip, token.last_used_at), (home.ip, Some(at(4))));
 }
+
+/// Whoever uses a token from one address after another does not fill the log.
+pub(crate) async fn a_thousand_new_addresses_a_day_are_written_down(db: &Database) {
+    let (ann, bob) = (db.user(ANN).await, db.user("bob@example.com").await);
+    let (tokens, bobs) = ([db.token(&ann).await, db.token(&ann).await], db.token(&bob).await);
+    let at = |number: u64| NOW.plus(Duration::from_secs(number));
+    let address = |number: u64| client(&format!("192.0.{}.{}", number / 200, number % 200));
+    let uses: Vec<_> = (0..1_010)
+        .map(|number| token_use(db, &tokens[usize::from(number % 2 == 1)].id, at(number), address(number)))
+        .collect();
+    for some in uses.chunks(101) {
+        db.store.record_token_uses(some).await.unwrap();
+    }
+    let written = "SELECT COUNT(*) FROM audit_events WHERE type = 'token.used'";
+    assert_eq!(db.count(written).await, 1_000);
+    assert_eq!(kept(db, &tokens[1]).await.unwrap().last_used_ip, address(1_009).ip, "the token says so all the same");
+    db.store.record_token_uses(&[token_use(db, &bobs.id, at(1_010), address(1))]).await.unwrap();
+    assert_eq!(db.count(written).await, 1_001, "others have their own");
+
+    let day = Duration::from_hours(24);
+    let later = [
+        token_use(db, &tokens[0].id, at(2).plus(day), address(5)),
+        token_use(db, &tokens[1].id, at(2).plus(day), address(6)),
+    ];
+    db.store.record_token_uses(&later).await.unwrap();
+    assert_eq!(db.count(written).await, 1_003, "when older ones are a day old");
+
+    for number in 0..1_005 {
+        db.store.record_token_limited(&ann.id, &db.event(at(number))).await.unwrap();
+    }
+    assert_eq!(db.count("SELECT COUNT(*) FROM audit_events WHERE type = 'token.rate_limited'").await, 1_000);
+}

@@ -78,6 +78,8 @@ async fn hand_over(
     identity: Identity,
     redirect_url: Url,
 ) -> Result<Url, ApiError> {
+    let key = format!("oauth:{}:{}", provider.name.as_str(), identity.id);
+    auth.admit_from_anywhere(&key, auth.config.limits.standard).await?;
     let now = auth.clock.now();
     let code = auth.chance.with(|rng| OneTimeSecret::generate(rng));
     let new = NewExchangeCode {

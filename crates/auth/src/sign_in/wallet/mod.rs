@@ -117,6 +117,8 @@ pub(crate) async fn sign_in(
     signed: &Signed<'_>,
 ) -> Result<SignInReply, ApiError> {
     let digest = check(auth, For::SignIn, signed).await?;
+    // By wallet, once it has signed: before, anybody could shut its owner out.
+    auth.admit_from_anywhere(&format!("wallet:{}", signed.address), auth.config.limits.strict).await?;
     let Planned { sign_in, mfa_token } = plan(auth, client, WayIn::wallet(&signed.address), Profile::default());
     let outcome = auth.store.sign_in_by_wallet(&digest, &sign_in).await.map_err(internal)?;
     reply(auth, &mfa_token, outcome.ok_or_else(no_challenge)?)

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use auth_client::{AuthClient, AuthClientConfig};
 use axum::body::Body;
-use domain::{Chance, Clock, Timestamp};
+use domain::{Chance, Clock, Moment, Timestamp};
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -29,22 +29,29 @@ const T0: Timestamp = Timestamp::from_seconds(1_762_603_200);
 
 /// A clock that stands still until it is moved.
 #[derive(Debug, Clone)]
-struct ManualClock(Arc<Mutex<Timestamp>>);
+struct ManualClock(Arc<Mutex<Moment>>);
 
 impl ManualClock {
     fn advance(&self, seconds: u64) {
-        let mut now = self.0.lock().unwrap();
-        *now = now.plus(Duration::from_secs(seconds));
+        let mut at = self.0.lock().unwrap();
+        let by = Duration::from_secs(seconds);
+        *at = Moment { wall: at.wall.plus(by), steady: at.steady.plus(by) };
+    }
+
+    /// No time passes.
+    fn set_back(&self, by: Duration) {
+        let mut at = self.0.lock().unwrap();
+        at.wall = at.wall.minus(by);
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        *self.0.lock().unwrap()
+        self.0.lock().unwrap().wall
     }
 
     fn steady(&self) -> Timestamp {
-        self.now()
+        self.0.lock().unwrap().steady
     }
 }
 
@@ -87,7 +94,7 @@ impl Reply {
 impl Service {
     async fn start() -> Self {
         let auth = FakeAuth::start().await;
-        let clock = ManualClock(Arc::new(Mutex::new(T0)));
+        let clock = ManualClock(Arc::new(Mutex::new(Moment { wall: T0, steady: T0 })));
         let chance = Chance::new(ChaCha20Rng::seed_from_u64(1));
         let config = AuthClientConfig::new(format!("http://{}", auth.address), SECRET.into());
         let client = AuthClient::new(&config, Arc::new(clock.clone()), chance.clone()).unwrap();

@@ -1,0 +1,84 @@
+//! Memory is bounded in bytes, and given back.
+
+use auth::Config;
+use serde_json::json;
+use telemetry::Registry;
+
+use crate::world::{MINUTE, Token, World};
+
+/// What the service shows of itself.
+async fn gauge(world: &World, name: &str) -> usize {
+    let mut registry = Registry::default();
+    world.auth.register_metrics(&mut registry);
+    world.auth.look_at_itself().await;
+    let shown = registry.render();
+    let line = shown.lines().find_map(|line| line.strip_prefix(&format!("afd_{name} "))).unwrap();
+    line.parse().unwrap()
+}
+
+async fn validate(world: &World, secret: &str) {
+    let body = json!({ "token": secret, "withUser": true });
+    world.post("/tokens/validate").by(&world.service_jwt().sign()).json(&body).await.ok(200);
+}
+
+#[tokio::test]
+async fn a_load_of_new_people_leaves_nothing_behind() {
+    let world = World::new().await;
+    let (mut most, mut credentials) = (0, 0);
+    for round in 0..4 {
+        for number in 0..20 {
+            let person = world.sign_in(&format!("u{round}-{number}@example.com")).await;
+            validate(&world, &person.access).await;
+            for _ in 0..3 {
+                validate(&world, &world.token(&person).await.secret).await;
+            }
+            credentials += 4;
+        }
+        assert_eq!(gauge(&world, "uses_waiting").await, 80);
+        world.auth.flush().await.unwrap();
+        most = most.max(gauge(&world, "cache_entries").await);
+        world.clock.advance(MINUTE);
+        for _ in 0..64 {
+            world.auth.sweep_copies();
+        }
+        world.auth.sweep().await.unwrap();
+        for name in ["cache_entries", "cache_bytes", "uses_waiting"] {
+            assert_eq!(gauge(&world, name).await, 0, "{name} after {credentials} credentials");
+        }
+    }
+    assert_eq!(most, 80 + 20, "credentials and people of one round");
+}
+
+#[tokio::test]
+async fn what_is_swept_is_not_what_is_in_use() {
+    let world = World::new().await;
+    let ann = world.ann().await;
+    let token = world.token(&ann).await;
+    for _ in 0..6 {
+        validate(&world, &token.secret).await;
+        world.clock.advance(MINUTE / 3);
+        for _ in 0..64 {
+            world.auth.sweep_copies();
+        }
+    }
+    assert_eq!(gauge(&world, "cache_entries").await, 2, "the token and its owner, and no more her session");
+}
+
+#[tokio::test]
+async fn the_heaviest_credentials_take_no_more_than_there_is_for_them() {
+    let world = World::with(|setup| setup.config.cache_memory = Config::MIN_CACHE_MEMORY).await;
+    let ann = world.ann().await;
+    let mut tokens: Vec<Token> = Vec::new();
+    for number in 0..700 {
+        let scopes: Vec<_> = (0..32).map(|scope| format!("s{number:03}-{scope:02}{}", "x".repeat(240))).collect();
+        let token = world.token_with(&ann, json!({ "scopes": scopes })).await;
+        assert!(world.is_valid(&token.secret).await);
+        tokens.push(token);
+    }
+    let (entries, bytes) = (gauge(&world, "cache_entries").await, gauge(&world, "cache_bytes").await);
+    assert!(bytes <= Config::MIN_CACHE_MEMORY / 2, "{bytes}");
+    assert!(bytes > Config::MIN_CACHE_MEMORY / 4 && entries < 500, "{bytes} of {entries}");
+    for token in tokens {
+        assert!(world.is_valid(&token.secret).await, "in memory or not");
+    }
+}
