@@ -38,4 +38,4 @@ pub use sign_in::oauth::{AllowedRedirects, OAuth, OAuthProvider, ProviderName, R
 pub use tokens::LeakPolicy;
 pub use trust::TRUST;
 
-pub(crate) use service::{address_key, internal};
+pub(crate) use service::{address_key, internal, no_list};
