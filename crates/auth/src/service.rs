@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use domain::{Chance, Clock, DigestKey, EventId, Limit};
 use limiter::{Limiter, LimiterState, Marked, Redis, Verdict};
@@ -257,4 +258,17 @@ pub(crate) fn internal(error: StoreError) -> ApiError {
     let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
     let cause = format!("{cause}: {source}");
     if error.is_unavailable() { ApiError::unavailable(&cause) } else { ApiError::internal(&cause) }
+}
+
+/// The reply when a list cannot be had. Not 503 for whoever asks for too many at once: callers in between, such as the
+/// backend, take that for an outage, and one user's flood would become everybody's.
+pub(crate) fn no_list(auth: &AuthService) -> impl Fn(StoreError) -> ApiError {
+    let now = auth.clock.now();
+    move |error| match error {
+        StoreError::Crowded => {
+            let message = "Too many lists at once; ask for them one after the other";
+            ApiError::rate_limited(message, now.plus(Duration::from_secs(1)), now)
+        }
+        error => internal(error),
+    }
 }

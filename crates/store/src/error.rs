@@ -8,7 +8,7 @@ pub enum StoreError {
     /// Busy, out of reach, or out of room. Trying again later can help: 503.
     #[error("the database is busy or cannot be reached")]
     Unavailable(#[source] sqlx::Error),
-    /// This user has as many lists waiting as one may. Trying again later can help: 503.
+    /// This user has as many lists waiting as one may. Trying again later can help: 429.
     #[error("the user asks for too many lists at once")]
     Crowded,
     /// It refused or failed in a way that will not pass by itself: 500.

@@ -6,7 +6,7 @@ use store::{Cursor, Event};
 use web::ApiError;
 
 use crate::principal::Principal;
-use crate::{AuthService, internal};
+use crate::{AuthService, no_list};
 
 const DEFAULT_LIMIT: u32 = 50;
 const MAX_LIMIT: u32 = 100;
@@ -34,7 +34,7 @@ impl Wanted {
 /// One page of the caller's own events, newest first.
 pub(crate) async fn page(auth: &AuthService, caller: &Principal, wanted: Wanted) -> Result<AuditPage, ApiError> {
     let Wanted { limit, after, kind } = wanted;
-    let page = auth.store.list_events(&caller.user_id, kind, after.as_ref(), limit).await.map_err(internal)?;
+    let page = auth.store.list_events(&caller.user_id, kind, after.as_ref(), limit).await.map_err(no_list(auth))?;
     Ok(AuditPage {
         events: page.events.into_iter().map(wire).collect(),
         next_cursor: page.next.map(|cursor| cursor.to_string()),

@@ -6,11 +6,12 @@ use store::MarkedCredential;
 use web::ApiError;
 
 use crate::principal::OwnSession;
-use crate::{AuthService, internal};
+use crate::{AuthService, internal, no_list};
 
 /// The caller's signed-in devices.
 pub(crate) async fn list(auth: &AuthService, caller: &OwnSession) -> Result<SessionsReply, ApiError> {
-    let sessions = auth.store.list_sessions(&caller.principal.user_id, auth.clock.now()).await.map_err(internal)?;
+    let sessions =
+        auth.store.list_sessions(&caller.principal.user_id, auth.clock.now()).await.map_err(no_list(auth))?;
     let device = |session: store::Session| Device {
         device: device_name(session.user_agent.as_deref().unwrap_or_default()),
         ip: session.ip.map(|ip| ip.to_string()),

@@ -4,11 +4,11 @@ use auth_api::{TokenSummary, TokensReply};
 use web::ApiError;
 
 use crate::principal::Principal;
-use crate::{AuthService, internal};
+use crate::{AuthService, no_list};
 
 /// The caller's tokens, newest first, expired ones among them until they are removed.
 pub(crate) async fn list(auth: &AuthService, caller: &Principal) -> Result<TokensReply, ApiError> {
-    let tokens = auth.store.list_tokens(&caller.user_id).await.map_err(internal)?;
+    let tokens = auth.store.list_tokens(&caller.user_id).await.map_err(no_list(auth))?;
     let summary = |token: store::Token| TokenSummary {
         id: token.id,
         name: token.name.to_string(),

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::client::{ADDRESS, PROGRAM};
+use crate::client::{ADDRESS, PROGRAM, parallel};
 use crate::world::{SECOND, World, decode_jwt};
 
 /// The events' types, oldest first.
@@ -205,4 +205,27 @@ async fn a_query_that_is_none_is_refused() {
     }
     world.get("/audit?limit=1&limit=2").by(&ann.access).await.fails(400, "VALIDATION_ERROR");
     world.get("/audit?limit=100&unknown=1").by(&ann.access).await.ok(200);
+}
+
+/// The backend's breaker takes a 503 for an outage, so a user who floods must not get one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn whoever_asks_for_sixty_lists_at_once_is_told_so_and_nobody_else_is() {
+    let world = World::new().await;
+    let (ann, bob) = (world.ann().await, world.bob().await);
+    for _ in 0..10 {
+        let replies = parallel(70, |number| {
+            let path = ["/audit?type=token.deleted", "/tokens"][number % 2];
+            let whose = if number < 60 { &ann.access } else { &bob.access };
+            // Few enough of bob's that none is too many.
+            let path = if number < 62 { path } else { "/auth/me" };
+            world.get(path).by(whose).into_future()
+        })
+        .await;
+        for reply in &replies {
+            assert!([200, 429].contains(&reply.status), "{}", reply.status);
+        }
+        assert!(replies.iter().filter(|reply| reply.status == 200).count() >= 9);
+        let bobs = world.get("/audit").by(&bob.access).await;
+        assert_eq!(bobs.status, 200);
+    }
 }
