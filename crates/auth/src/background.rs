@@ -28,6 +28,8 @@ const SEAL_EVERY: Duration = Duration::from_millis(500);
 /// So soon after it was answered, what a deletion leaves begins to go.
 const DELETE_EVERY: Duration = Duration::from_secs(1);
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
+/// A clock that was set is written down so soon beside the windows that are saved.
+const CLOCK_EVERY: Duration = Duration::from_secs(1);
 /// A key that another instance made is noticed so soon, if no JWT of it comes before.
 const KEYS_EVERY: Duration = Duration::from_mins(1);
 const PRUNE_EVERY: Duration = Duration::from_mins(1);
@@ -59,7 +61,7 @@ struct Chore {
     work: for<'a> fn(&'a AuthService) -> BoxFuture<'a, Result<(), StoreError>>,
 }
 
-const CHORES: [Chore; 11] = [
+const CHORES: [Chore; 12] = [
     Chore {
         what: "looking at what was taken away",
         first: Duration::ZERO,
@@ -91,6 +93,12 @@ const CHORES: [Chore; 11] = [
     },
     Chore { what: "sealing the audit chain", first: SEAL_EVERY, every: SEAL_EVERY, work: |auth| auth.seal().boxed() },
     Chore { what: "sweeping the limiter", first: SWEEP_EVERY, every: SWEEP_EVERY, work: |auth| auth.sweep().boxed() },
+    Chore {
+        what: "noticing that the clock was set",
+        first: CLOCK_EVERY,
+        every: CLOCK_EVERY,
+        work: |auth| auth.look_at_the_clock().boxed(),
+    },
     Chore {
         what: "looking after the signing keys",
         first: KEYS_EVERY,
@@ -133,11 +141,13 @@ impl Background {
             let _ = task.await;
         }
         self.auth.finish_leak_reports().await;
-        for (what, outcome) in [
+        let outcomes = [
             ("uses", self.auth.flush().await),
             ("audit chain", self.auth.seal().await),
+            ("windows", self.auth.save_windows().await),
             ("leave", self.auth.take_leave().await),
-        ] {
+        ];
+        for (what, outcome) in outcomes {
             if let Err(error) = outcome {
                 tracing::error!(%error, what, "could not be written at shutdown");
             }
@@ -208,12 +218,24 @@ impl AuthService {
         self.validator.sweep_some();
     }
 
-    /// Drops from memory what has ended, and from the database the marks that nobody needs any more.
+    /// Writes down that the clock was set, so that saved windows keep their age.
+    pub async fn look_at_the_clock(&self) -> Result<(), StoreError> {
+        match &self.windows {
+            Some(windows) => windows.look_at_the_clock().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Drops from memory what has ended, and from the database the windows and marks that nobody needs any more.
     pub async fn sweep(&self) -> Result<(), StoreError> {
         let now = self.clock.steady();
         self.descriptions.sweep(now);
         self.limiter.sweep(now);
+        self.strangers.sweep(now);
         self.validator.limiter.sweep(now);
+        if let Some(windows) = &self.windows {
+            while windows.purge(BATCH).await? {}
+        }
         self.purge_owed_marks().await
     }
 

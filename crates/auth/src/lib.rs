@@ -4,6 +4,7 @@
 //! Start reading at [`http`] for the path of a request, at [`tokens`] for what the product is about.
 
 mod account;
+mod addresses;
 mod audit;
 mod background;
 mod config;
@@ -22,6 +23,7 @@ mod sessions;
 mod sign_in;
 mod tokens;
 mod trust;
+mod windows;
 
 pub use background::Background;
 pub use config::{Config, Limits, Secrets};
@@ -38,4 +40,4 @@ pub use sign_in::oauth::{AllowedRedirects, OAuth, OAuthProvider, ProviderName, R
 pub use tokens::LeakPolicy;
 pub use trust::TRUST;
 
-pub(crate) use service::{address_key, internal, no_list};
+pub(crate) use service::{internal, no_list};

@@ -1,7 +1,6 @@
 //! The service's parts, put together.
 
 use std::collections::HashSet;
-use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +19,7 @@ use crate::metrics::{Metrics, Refused};
 use crate::notify::{Mailer, Outbox, SmsSender, Templates};
 use crate::sign_in::oauth;
 use crate::tokens::{LeakReports, MARK_LIFETIME, OlderTokens, Recovery, Validator, ValidatorParts};
+use crate::windows::Windows;
 
 /// What the service is composed of.
 pub struct Parts {
@@ -47,8 +47,13 @@ pub struct Parts {
 pub struct AuthService {
     pub(crate) config: Config,
     pub(crate) store: Store,
-    /// Windows of addresses and users.
+    /// Windows of users: of whoever is known.
     pub(crate) limiter: Limiter,
+    /// Windows of addresses, and of the mailboxes and numbers that anybody can name. Apart from those of users: whoever
+    /// has many addresses can fill this one.
+    pub(crate) strangers: Limiter,
+    /// What is saved of all windows; `None` where they are in Redis.
+    pub(crate) windows: Option<Arc<Windows>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) chance: Chance,
     pub(crate) hasher: Arc<Hasher>,
@@ -75,9 +80,6 @@ pub struct AuthService {
     pub(crate) operations: web::Operations,
 }
 
-/// Bytes of a window, an estimate.
-const WINDOW_BYTES: usize = 512;
-
 impl AuthService {
     /// Puts the parts together; makes the signing key where there is none yet.
     ///
@@ -96,16 +98,25 @@ impl AuthService {
         let older_token_digests = digest_keys.collect();
         let recovery = Recovery::new(&store, &token_digests, Arc::clone(&hasher)).await?;
         let memory = config.memory();
-        let new_limiter = |bytes: usize| match &redis {
-            None => Limiter::in_memory(bytes / WINDOW_BYTES),
-            Some(redis) => Limiter::on_redis(redis, bytes / WINDOW_BYTES),
-        };
         let older_tokens = OlderTokens::load(&store, &token_digests).await?;
+        let keys = KeyRing::load(store.clone(), sealing_with(&config), chance.clone(), clock.now()).await?;
+        // Last of what can fail: a run that has begun and does not end in order takes a tenth of every limit.
+        let windows = if redis.is_some() {
+            None
+        } else {
+            let places = derive(&config.secrets.refresh_jwt, "windows");
+            Some(Windows::begin(store.clone(), Arc::clone(&clock), places).await?)
+        };
+        let new_limiter = async |name, bytes| match (&redis, &windows) {
+            (Some(redis), _) => Ok(Limiter::on_redis(redis, bytes)),
+            (None, Some(windows)) => windows.limiter(name, bytes).await,
+            (None, None) => Ok(Limiter::in_memory(bytes)),
+        };
         let validating = ValidatorParts {
             store: store.clone(),
-            limiter: new_limiter(memory.token_windows),
+            limiter: new_limiter("credentials", memory.token_windows).await?,
             clock: Arc::clone(&clock),
-            keys: KeyRing::load(store.clone(), sealing_with(&config), chance.clone(), clock.now()).await?,
+            keys,
             token_digests,
             older_token_digests,
             limit: config.limits.token,
@@ -115,6 +126,9 @@ impl AuthService {
         let mut process_secret = [0u8; 32];
         chance.with(|rng| rng.fill_bytes(&mut process_secret));
         let validator = Validator::new(validating, recovery, older_tokens, &process_secret);
+        // Apart, so that somebody with many addresses crowds out no users.
+        let limiter = new_limiter("users", memory.caller_windows / 2).await?;
+        let strangers = new_limiter("strangers", memory.caller_windows / 2).await?;
         let auth = Arc::new(Self {
             service_keys: ServiceKeys::new(&config.secrets.service_jwt),
             refresh_key: RefreshKey::new(&config.secrets.refresh_jwt),
@@ -127,7 +141,9 @@ impl AuthService {
             seals: sealing_with(&config),
             config,
             store,
-            limiter: new_limiter(memory.caller_windows),
+            limiter,
+            strangers,
+            windows,
             clock,
             chance,
             hasher,
@@ -154,7 +170,23 @@ impl AuthService {
                 self.metrics.refused(Refused::Caller);
                 Err(ApiError::rate_limited("Too many requests; try again later", retry_at, at.wall))
             }
+            Verdict::Unsaved => Err(internal(StoreError::WindowNotSaved)),
         }
+    }
+
+    /// Admits nothing any more, and saves all windows that are counted in this process. Without this, the next process
+    /// grants a tenth less of each limit for one window.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn save_windows(&self) -> Result<(), StoreError> {
+        let Some(windows) = &self.windows else { return Ok(()) };
+        for limiter in [&self.validator.limiter, &self.limiter, &self.strangers] {
+            if !limiter.close().await {
+                return Err(StoreError::WindowNotSaved);
+            }
+        }
+        windows.end().await
     }
 
     /// Does what ends these credentials or makes them worth less: when this returns, no instance trusts a copy of them.
@@ -219,16 +251,6 @@ fn derive(secret: &SecretString, purpose: &str) -> DigestKey {
     DigestKey::derive(secret.expose_secret().as_bytes(), purpose)
 }
 
-/// What limits by address count under: an IPv4 address, or an IPv6 /64, which is what one customer of a provider has.
-/// Callers whose address nobody knows share one window.
-pub(crate) fn address_key(ip: Option<IpAddr>) -> String {
-    match ip.map(|ip| ip.to_canonical()) {
-        None => "unknown".to_owned(),
-        Some(IpAddr::V4(ip)) => ip.to_string(),
-        Some(IpAddr::V6(ip)) => format!("{}/64", Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
-    }
-}
-
 /// The reply when the database fails: 503 where trying again can help, else 500.
 #[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
 pub(crate) fn internal(error: StoreError) -> ApiError {
@@ -248,19 +270,5 @@ pub(crate) fn no_list(auth: &AuthService) -> impl Fn(StoreError) -> ApiError {
             ApiError::rate_limited(message, now.plus(Duration::from_secs(1)), now)
         }
         error => internal(error),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_ipv6_64_is_one_address() {
-        let key = |text: &str| address_key(Some(text.parse().unwrap()));
-        assert_eq!(key("2001:db8:1:2:3::1"), key("2001:db8:1:2:ffff:ffff:ffff:ffff"));
-        assert_ne!(key("2001:db8:1:2::1"), key("2001:db8:1:3::1"));
-        assert_eq!(key("::ffff:192.0.2.1"), key("192.0.2.1"));
-        assert_ne!(key("192.0.2.1"), key("192.0.2.2"));
     }
 }

@@ -22,7 +22,7 @@ pub(crate) fn count(counter: &Counter) {
     let key = DigestKey::derive(b"an example secret of at least 32 bytes", "tokens");
     Counter::count("domain: keyed digest of a token", || key.digest(&[secret.expose()]));
 
-    let limiter = Limiter::in_memory(1_000_000);
+    let limiter = Limiter::in_memory(64 << 20);
     let limit = Limit::per_minute(1_000_000);
     counter.count_async("limiter: admit in memory", async || {
         limiter.admit("pat:01234567890123456789", limit, clock.now()).await

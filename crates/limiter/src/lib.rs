@@ -8,13 +8,14 @@
 //! The mark is about trust in copies: whoever changes a credential marks it, and from then on holders of an older copy
 //! are told that it is stale. A mark never says no by itself; it says: read the database.
 //!
-//! One process counts in its memory; several count in Redis. What happens while Redis cannot be reached is decided
+//! One process counts in its memory, and can save its windows so that they survive it; several count in Redis. What happens while Redis cannot be reached is decided
 //! here and nowhere else: copies are stale, and windows are counted in each process, at a share of their limit.
 //!
 //! For how long a copy is trusted that nobody has marked is not decided here.
 
 mod memory;
 mod redis;
+mod saved;
 
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use memory::MemoryLimiter;
 
 pub use crate::memory::WindowPlace;
 pub use crate::redis::{Redis, RedisOptions, RedisUrlError, Timekeeper};
+pub use crate::saved::{Keeping, NotSaved, SavedWindow, WindowStore};
 
 /// The state of a key's window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +53,27 @@ pub enum Verdict {
         /// When the next request is admitted, provided that no other is until then.
         retry_at: Timestamp,
     },
+    /// It may not, and was not counted: it would be more than may be forgotten if this process were killed, and could
+    /// not be saved. To be answered as when the database is away.
+    Unsaved,
+}
+
+/// A key, and how often requests may come under it: an address, or one of the networks that it is in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Level {
+    /// The key.
+    pub key: String,
+    /// Its limit.
+    pub limit: Limit,
+}
+
+/// How much is kept in this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Occupied {
+    /// Keys with a window or a mark.
+    pub keys: usize,
+    /// What they take, in bytes, by estimate.
+    pub bytes: usize,
 }
 
 /// Whether a cached copy of a credential can be trusted, and if so whether a request with it may go on.
@@ -115,6 +138,7 @@ impl Verdict {
             Self::Refused { quota, retry_at } => {
                 Self::Refused { quota: quota.on_the_wall(moment), retry_at: moment.on_the_wall(retry_at) }
             }
+            Self::Unsaved => Self::Unsaved,
         }
     }
 }
@@ -131,26 +155,72 @@ enum Place {
 }
 
 impl Limiter {
-    /// A limiter for an installation of one process, with room for `capacity` keys of under 1 KiB.
+    /// A limiter for an installation of one process, which takes about `bytes` of memory at most, marks and 64 KiB in
+    /// any case. A key that comes now and then takes about 300 of them, a busy one 1 KiB.
     #[must_use]
-    pub fn in_memory(capacity: usize) -> Self {
-        Self(Place::Memory(MemoryLimiter::new(capacity)))
+    pub fn in_memory(bytes: usize) -> Self {
+        Self(Place::Memory(MemoryLimiter::new(bytes)))
     }
 
-    /// A limiter of all processes that use this Redis. `capacity` is how many keys this process keeps in mind for the
-    /// time when Redis cannot be reached.
+    /// The same with windows that survive the process. Those that were saved are to be put back by
+    /// [`restore`](Self::restore) before anything is asked.
     #[must_use]
-    pub fn on_redis(redis: &Redis, capacity: usize) -> Self {
-        Self(Place::Redis(SharedLimiter::new(redis, capacity)))
+    pub fn kept(bytes: usize, keeping: Keeping) -> Self {
+        Self(Place::Memory(MemoryLimiter::kept(bytes, keeping)))
+    }
+
+    /// A limiter of all processes that use this Redis. `bytes` is how much this process keeps in mind at most for the
+    /// time when Redis cannot be reached. That is not saved: it is a copy of what Redis knows, and what it decides by
+    /// itself is within its share of a limit.
+    #[must_use]
+    pub fn on_redis(redis: &Redis, bytes: usize) -> Self {
+        Self(Place::Redis(SharedLimiter::new(redis, bytes)))
+    }
+
+    /// Puts back a window that was saved.
+    pub fn restore(&self, saved: SavedWindow, now: Timestamp) {
+        if let Place::Memory(memory) = &self.0 {
+            memory.restore(saved, now);
+        }
+    }
+
+    /// Admits nothing any more in memory, and saves all windows; whether all of them are saved. Takes 10 s at most.
+    pub async fn close(&self) -> bool {
+        match &self.0 {
+            Place::Memory(memory) => memory.close().await,
+            Place::Redis(_) => true,
+        }
+    }
+
+    /// How much is kept in this process.
+    #[must_use]
+    pub fn occupied(&self) -> Occupied {
+        match &self.0 {
+            Place::Memory(memory) => memory.occupied(),
+            Place::Redis(redis) => redis.occupied(),
+        }
     }
 
     /// Counts a request of `key`, if it is within `limit`.
     #[inline]
     pub async fn admit(&self, key: &str, limit: Limit, now: Timestamp) -> Verdict {
         match &self.0 {
-            Place::Memory(memory) => memory.admit(key, limit, now),
+            Place::Memory(memory) => memory.admit(key, limit, now).await,
             // Boxed, here and below, so that the way through memory does not carry the other one's state about.
             Place::Redis(redis) => Box::pin(redis.admit(key, limit, now)).await,
+        }
+    }
+
+    /// Counts a request at each of these levels, the finest first, if it is within the limits of all; else at none. The
+    /// quota is that of the level with the least left. `network` names what all of them are in: where memory is short,
+    /// newcomers of one network are counted together.
+    ///
+    /// In Redis the levels are looked at together and then counted one after the other, so that of requests at the same
+    /// moment one may have been counted at a finer level and refused at a coarser.
+    pub async fn admit_levels(&self, network: &str, levels: &[Level], now: Timestamp) -> Verdict {
+        match &self.0 {
+            Place::Memory(memory) => memory.admit_levels(network, levels, now).await,
+            Place::Redis(redis) => Box::pin(redis.admit_levels(levels, now)).await,
         }
     }
 
@@ -166,7 +236,7 @@ impl Limiter {
         now: Timestamp,
     ) -> CopyVerdict {
         match &self.0 {
-            Place::Memory(memory) => memory.admit_copy(id, version, limit, now),
+            Place::Memory(memory) => memory.admit_copy(id, version, limit, now).await,
             Place::Redis(redis) => Box::pin(redis.admit_copy(id, version, evidence, limit, now)).await,
         }
     }
@@ -186,7 +256,7 @@ impl Limiter {
     #[inline]
     pub async fn admit_read(&self, id: &str, before: Evidence, limit: Limit, now: Timestamp) -> (Verdict, Evidence) {
         match &self.0 {
-            Place::Memory(memory) => (memory.admit(id, limit, now), Evidence::default()),
+            Place::Memory(memory) => (memory.admit(id, limit, now).await, Evidence::default()),
             Place::Redis(redis) => Box::pin(redis.admit_read(id, before, limit, now)).await,
         }
     }

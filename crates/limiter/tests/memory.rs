@@ -11,17 +11,17 @@ use std::time::Duration;
 
 use domain::{Limit, Timestamp};
 use futures_util::FutureExt as _;
-use limiter::{CopyVerdict, Evidence, Limiter, Marked, Verdict};
+use limiter::{CopyVerdict, Evidence, Limiter, Marked, Occupied, Verdict};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn random_arrivals_agree_with_brute_force() {
-    let limiter = Limiter::in_memory(10_000);
+    let limiter = Limiter::in_memory(8 << 20);
     tokio::task::block_in_place(|| conformance::random_arrivals_agree_with_brute_force(&limiter, 2_000));
 }
 
 /// A fresh limiter, and no server that it needs.
 fn fresh() -> Ready<(Arc<Limiter>, ())> {
-    ready((Arc::new(Limiter::in_memory(10_000)), ()))
+    ready((Arc::new(Limiter::in_memory(8 << 20)), ()))
 }
 
 conformance::conforms!(fresh(), 100, 300);
@@ -35,7 +35,7 @@ async fn a_window_counts_exactly_however_it_is_reached() {
     let limit = Limit::per_minute(500);
     for round in 0..100 {
         let (limiter, id, start) =
-            (Limiter::in_memory(1_000), format!("pat:{round}"), Barrier::new(THREADS as usize + 1));
+            (Limiter::in_memory(8 << 20), format!("pat:{round}"), Barrier::new(THREADS as usize + 1));
         let _: (Verdict, Evidence) = limiter.admit_read(&id, Evidence::default(), limit, NOW).await;
         let place = limiter.place_of(&id).unwrap();
         let admitted: u32 = thread::scope(|scope| {
@@ -71,7 +71,7 @@ async fn once_marked_no_older_copy_is_counted_at_its_place() {
     let limit = Limit { count: u32::MAX, window: Duration::from_mins(1) };
     for round in 0..300 {
         let (limiter, id, start) =
-            (Limiter::in_memory(1_000), format!("pat:{round}"), Barrier::new(THREADS as usize + 1));
+            (Limiter::in_memory(8 << 20), format!("pat:{round}"), Barrier::new(THREADS as usize + 1));
         let _: (Verdict, Evidence) = limiter.admit_read(&id, Evidence::default(), limit, NOW).await;
         let place = limiter.place_of(&id).unwrap();
         let marked = AtomicBool::new(false);
@@ -102,7 +102,7 @@ async fn once_marked_no_older_copy_is_counted_at_its_place() {
 #[tokio::test]
 async fn a_place_ends_with_its_window() {
     let limit = Limit::per_minute(2);
-    let limiter = Limiter::in_memory(1_000);
+    let limiter = Limiter::in_memory(8 << 20);
     assert!(limiter.place_of("pat:x").is_none());
     let _: (Verdict, Evidence) = limiter.admit_read("pat:x", Evidence::default(), limit, NOW).await;
     let place = limiter.place_of("pat:x").unwrap();
@@ -114,4 +114,17 @@ async fn a_place_ends_with_its_window() {
     let place = limiter.place_of("pat:x").unwrap();
     assert!(matches!(place.admit_copy(1, limit, later), Some(CopyVerdict::Counted(Verdict::Admitted(_)))));
     assert!(matches!(limiter.admit("pat:x", limit, later).await, Verdict::Refused { .. }));
+}
+
+/// Whoever asks for ever new keys gets no more than this.
+#[test]
+fn a_flood_of_new_keys_stays_within_the_bound() {
+    let limiter = Limiter::in_memory(16 << 20);
+    for n in 0..300_000 {
+        let key = format!("address:2001:db8:{:x}:{:x}::/64:POST /auth/email/request", n >> 16, n & 0xffff);
+        let _: Option<Verdict> =
+            limiter.admit(&key, Limit::per_minute(60), Timestamp::from_seconds(n / 10_000)).now_or_never();
+    }
+    let Occupied { keys, bytes } = limiter.occupied();
+    assert!(bytes <= 16 << 20 && keys > 30_000, "{keys} keys in {bytes} bytes");
 }

@@ -29,6 +29,10 @@ pub enum StoreError {
     /// The database's file or its folder cannot be created.
     #[error("the database file cannot be opened")]
     File(#[from] std::io::Error),
+    /// A window of a limit could not be saved in time, so that nothing may be admitted in it. As if the database were
+    /// away: 503.
+    #[error("a window could not be saved")]
+    WindowNotSaved,
     /// What failed was asked by several at once.
     #[error(transparent)]
     Shared(Arc<StoreError>),
@@ -40,7 +44,7 @@ impl StoreError {
     pub fn is_unavailable(&self) -> bool {
         match self {
             Self::Shared(error) => error.is_unavailable(),
-            error => matches!(error, Self::Unavailable(_) | Self::Crowded),
+            error => matches!(error, Self::Unavailable(_) | Self::Crowded | Self::WindowNotSaved),
         }
     }
 

@@ -178,9 +178,13 @@ impl Store {
         loop {
             let mut connection = pool.acquire().await?;
             let asking = query().fetch_all(&mut *connection);
-            let rows = tokio::time::timeout(self.patience.min(PATIENCE), asking)
-                .await
-                .unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())));
+            let rows = match self.product {
+                // Nobody else has the file for long: what waits for its lock is told so by SQLite.
+                Product::Sqlite { .. } => asking.await,
+                Product::Postgres => tokio::time::timeout(self.patience.min(PATIENCE), asking)
+                    .await
+                    .unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))),
+            };
             match rows {
                 Err(error) if is_broken(&error) => {
                     // Closed here and now: the pool would first try to talk to whoever does not answer.

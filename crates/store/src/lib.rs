@@ -54,6 +54,7 @@ mod transaction;
 mod users;
 mod wal;
 mod wallets;
+mod windows;
 
 pub use accounts::{CredentialCounts, ProfileChange};
 pub use audit::{Cursor, Event, EventPage, MalformedCursor, NewEvent};
@@ -88,3 +89,4 @@ pub use token_uses::{NOTED_PER_DAY, TokenUse};
 pub use tokens::{CreationLimits, CreationOutcome, CreationState, NewToken, NewTokenSecret, Token};
 pub use users::User;
 pub use wallets::{FoundChallenge, WalletChallenge, WalletPurpose};
+pub use windows::{StoredWindow, WindowRun};

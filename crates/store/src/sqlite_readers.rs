@@ -103,7 +103,7 @@ impl SqliteReaders {
         let rows = busy.fetch_all(sql, persistent, arguments).await;
         // What SQLite itself has refused leaves a connection that works; an interrupted one as well.
         if matches!(rows, Ok(_) | Err(Error::Database(_))) {
-            busy.is_free_again();
+            busy.returns_free();
         }
         rows
     }
@@ -145,7 +145,7 @@ impl Busy<'_> {
             .await
     }
 
-    fn is_free_again(mut self) {
+    fn returns_free(mut self) {
         let connection = self.connection.take();
         self.readers.idle().extend(connection);
     }

@@ -28,3 +28,4 @@ mod tour;
 mod traces;
 mod two_services;
 mod ways_in;
+mod windows;

@@ -1,15 +1,19 @@
 //! Limits by address and by user. Every route has windows of its own.
+//!
+//! An address counts for the networks that it is in as well, which have wider limits: see [`Levels`].
 
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, MatchedPath};
-use domain::{Limit, Timestamp, UserId};
+use domain::{Limit, Moment, Timestamp, UserId};
 use http::request::Parts;
-use limiter::{Quota, Verdict};
+use limiter::{Level, Limiter, Quota, Verdict};
+use store::StoreError;
 use web::{ApiError, Context, Window};
 
+use crate::addresses::Levels;
 use crate::metrics::Refused;
-use crate::{AuthService, address_key};
+use crate::{AuthService, internal};
 
 /// The route that a request matched; its windows are counted apart from other routes'.
 pub(crate) struct Route(String);
@@ -34,7 +38,12 @@ pub(crate) async fn admit_user(
     user_id: &UserId,
     limit: Limit,
 ) -> Result<(), ApiError> {
-    admit(auth, context, &format!("user:{user_id}:{}", route.0), limit).await
+    admit_one(auth, context, &auth.limiter, &format!("user:{user_id}:{}", route.0), limit).await
+}
+
+/// Counts one more of a user's guesses at their second factor.
+pub(crate) async fn admit_guess(auth: &AuthService, context: &Context, user_id: &UserId) -> Result<(), ApiError> {
+    admit_one(auth, context, &auth.limiter, &format!("mfa:{user_id}"), auth.config.limits.strict).await
 }
 
 /// Counts the request against its address.
@@ -44,18 +53,42 @@ pub(crate) async fn admit_address(
     route: &Route,
     limit: Limit,
 ) -> Result<(), ApiError> {
-    admit(auth, context, &format!("address:{}:{}", address_key(context.ip), route.0), limit).await
+    let levels = Levels::of(context.ip);
+    let named = levels.levels.iter().map(|(name, times)| Level {
+        key: format!("address:{name}:{}", route.0),
+        limit: Limit { count: limit.count.saturating_mul(*times), ..limit },
+    });
+    let named: Vec<_> = named.collect();
+    let at = auth.clock.moment();
+    let verdict = auth.strangers.admit_levels(levels.network(), &named, at.steady).await;
+    conclude(auth, context, verdict, limit, at)
 }
 
-/// Counts one more under `key`, and shows the window in the reply.
+/// Counts one more under `key`, which anybody can name, and shows the window in the reply.
 pub(crate) async fn admit(auth: &AuthService, context: &Context, key: &str, limit: Limit) -> Result<(), ApiError> {
+    admit_one(auth, context, &auth.strangers, key, limit).await
+}
+
+async fn admit_one(
+    auth: &AuthService,
+    context: &Context,
+    limiter: &Limiter,
+    key: &str,
+    limit: Limit,
+) -> Result<(), ApiError> {
     let at = auth.clock.moment();
-    match auth.limiter.admit(key, limit, at.steady).await.on_the_wall(at) {
+    conclude(auth, context, limiter.admit(key, limit, at.steady).await, limit, at)
+}
+
+/// Shows the window in the reply, unless nobody can say how it is.
+fn conclude(auth: &AuthService, context: &Context, verdict: Verdict, limit: Limit, at: Moment) -> Result<(), ApiError> {
+    match verdict.on_the_wall(at) {
         Verdict::Admitted(quota) => {
             context.note_window(window(quota, limit));
             Ok(())
         }
         Verdict::Refused { quota, retry_at } => Err(refused(auth, context, quota, limit, retry_at)),
+        Verdict::Unsaved => Err(internal(StoreError::WindowNotSaved)),
     }
 }
 

@@ -18,7 +18,7 @@ use crate::sign_in::mfa_digest;
 
 /// Guesses at one person's codes, wherever they come from: neither many addresses nor fresh sign-ins allow more.
 pub(super) async fn admit_guess(auth: &AuthService, context: &Context, user_id: &UserId) -> Result<(), ApiError> {
-    limits::admit(auth, context, &format!("mfa:{user_id}"), auth.config.limits.strict).await
+    limits::admit_guess(auth, context, user_id).await
 }
 
 /// Begin with a second factor: a secret for an authenticator app. It is asked for once it is enabled.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use domain::audit::{Actor, EventType};
 use domain::{ClientInfo, EventId, Scopes, Timestamp};
 use limiter::{Quota, Verdict};
-use store::NewEvent;
+use store::{NewEvent, StoreError};
 use web::ApiError;
 
 use super::cache::CredentialId;
@@ -73,8 +73,10 @@ pub(crate) async fn exchange(
     // By user: each is an event in the audit log, and one has many tokens.
     let key = format!("user:{}:exchange", credential.user_id);
     let limit = auth.config.limits.exchanges;
-    if let Verdict::Refused { quota, retry_at } = auth.limiter.admit(&key, limit, at.steady).await.on_the_wall(at) {
-        return Err(NotExchanged::Limited { quota, retry_at });
+    match auth.limiter.admit(&key, limit, at.steady).await.on_the_wall(at) {
+        Verdict::Admitted(_) => {}
+        Verdict::Refused { quota, retry_at } => return Err(NotExchanged::Limited { quota, retry_at }),
+        Verdict::Unsaved => return Err(NotExchanged::Failed(internal(StoreError::WindowNotSaved))),
     }
     let wanted = now.plus(wish.lifetime);
     let expires_at = credential.expires_at.map_or(wanted, |end| end.min(wanted));

@@ -18,15 +18,10 @@ pub(super) struct Network(Option<IpAddr>);
 
 impl Network {
     pub(super) fn of(ip: Option<IpAddr>) -> Self {
-        Self(ip.map(|ip| masked(ip, 24, 48)))
-    }
-}
-
-/// The network of this address: of so many bits of an IPv4 address, or so many of an IPv6 address.
-pub(super) fn masked(ip: IpAddr, v4_bits: u32, v6_bits: u32) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => IpAddr::V4((ip.to_bits() & u32::MAX.unbounded_shl(32 - v4_bits)).into()),
-        IpAddr::V6(ip) => IpAddr::V6((ip.to_bits() & u128::MAX.unbounded_shl(128 - v6_bits)).into()),
+        Self(ip.map(|ip| match ip.to_canonical() {
+            IpAddr::V4(ip) => IpAddr::V4((ip.to_bits() >> 8 << 8).into()),
+            IpAddr::V6(ip) => IpAddr::V6((ip.to_bits() >> 80 << 80).into()),
+        }))
     }
 }
 

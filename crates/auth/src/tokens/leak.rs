@@ -100,9 +100,8 @@ async fn follow(
     };
     if remedy == LeakRemedy::Tell {
         let key = format!("leak:{}", found.token.id);
-        if let Verdict::Refused { .. } = auth.limiter.admit(&key, TELL, auth.clock.steady()).await {
-            return Ok(());
-        }
+        let told = auth.limiter.admit(&key, TELL, auth.clock.steady()).await;
+        let Verdict::Admitted(_) = told else { return Ok(()) };
     }
     let mut metadata = BTreeMap::from([("name".to_owned(), found.token.name.to_string())]);
     metadata.extend(url.map(|url| ("url".to_owned(), url.to_owned())));

@@ -16,9 +16,10 @@ use limiter::{Limiter, Quota, Verdict};
 use store::{FoundToken, SecretTrace, Store, StoreError};
 use tokio::time::{Instant, timeout};
 
-use super::fair_queue::{FairQueue, Full, Network, Turn, masked};
+use super::fair_queue::{FairQueue, Full, Network, Turn};
 use super::older::trace;
 use super::validate::{Rejection, Validator};
+use crate::addresses::Levels;
 use crate::hashing::Hasher;
 
 /// Failed recoveries that one address is granted; somebody whose tokens were all sealed anew never comes here again.
@@ -158,17 +159,10 @@ struct Failures(Vec<(String, Limit)>);
 
 impl Failures {
     fn of(ip: Option<IpAddr>) -> Self {
-        let Some(ip) = ip.map(|ip| ip.to_canonical()) else {
-            return Self(vec![("recovery:unknown".to_owned(), FAILURES)]);
+        let level = |(name, times): (String, u32)| {
+            (format!("recovery:{name}"), Limit { count: FAILURES.count.saturating_mul(times), ..FAILURES })
         };
-        let (v4_bits, v6_bits) = ([32, 24, 24], [64, 56, 48]);
-        let levels = if ip.is_ipv4() { 0..2 } else { 0..3 };
-        let level = |level: usize| {
-            let bits = if ip.is_ipv4() { v4_bits[level] } else { v6_bits[level] };
-            let limit = Limit { count: FAILURES.count << (2 * level), ..FAILURES };
-            (format!("recovery:{}/{bits}", masked(ip, v4_bits[level], v6_bits[level])), limit)
-        };
-        Self(levels.map(level).collect())
+        Self(Levels::of(ip).levels.into_iter().map(level).collect())
     }
 
     /// # Errors
@@ -190,7 +184,7 @@ impl Failures {
         for (key, limit) in &self.0 {
             is_last |= match limiter.admit(key, *limit, now.steady).await {
                 Verdict::Admitted(quota) => quota.remaining == 0,
-                Verdict::Refused { .. } => true,
+                Verdict::Refused { .. } | Verdict::Unsaved => true,
             };
         }
         is_last

@@ -247,6 +247,7 @@ impl Validator {
                 self.usage.limited(&credential.last_use, &credential.user_id, client, at.wall);
                 Err(Rejection::Limited { quota, retry_at })
             }
+            Verdict::Unsaved => Err(Rejection::Unavailable(StoreError::WindowNotSaved)),
         }
     }
 

@@ -57,3 +57,4 @@ mod tokens;
 mod validate;
 mod wallets;
 mod window;
+mod windows_survive;

@@ -85,7 +85,13 @@ impl World {
 
     /// The same installation after its process ended and another one started.
     pub(crate) async fn restart(self, change: impl FnOnce(&mut Setup)) -> Self {
+        self.auth.save_windows().await.unwrap();
         self.auth.take_leave().await.unwrap();
+        self.killed(change).await
+    }
+
+    /// The same after it was killed: whatever it has not written down is lost.
+    pub(crate) async fn killed(self, change: impl FnOnce(&mut Setup)) -> Self {
         self.store.close().await;
         Self::open(self.folder, self.clock, self.starts + 1, change).await
     }

@@ -23,32 +23,195 @@ struct Bucket {
     count: u32,
 }
 
+/// The most buckets that a window has at once: sixty, and the one that is about to leave.
+const MOST: usize = 61;
+/// Buckets that a window begins with room for, and by how much it grows: a key that comes once in a while, of which
+/// there are many, takes little.
+const FIRST: usize = 2;
+const GROWTH: usize = 4;
+
+/// What a window may do that has no room for one more bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Room {
+    /// Nothing; it has to be asked again by whoever knows how much memory there is.
+    AsItIs,
+    /// Take more memory.
+    Grows,
+    /// Put its two oldest buckets together: they leave together, some of them too late, none too early.
+    Merges,
+}
+
 /// What a key did lately, oldest first.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Window {
     buckets: VecDeque<Bucket>,
     /// The sum of the buckets' counts.
     counted: u32,
     /// The length under which it was last asked.
     length: Duration,
+    /// How many it has admitted; wraps around.
+    admitted: u32,
+    /// How many of those the database knows of.
+    saved: u32,
+    /// How far `admitted` may be ahead of `saved` until somebody has to see to it.
+    pub(super) slack: u32,
+    /// How far at most: what a kill may take with it.
+    pub(super) chunk: u32,
+}
+
+/// One that nobody saves.
+impl Default for Window {
+    fn default() -> Self {
+        Self {
+            buckets: VecDeque::new(),
+            counted: 0,
+            length: Duration::ZERO,
+            admitted: 0,
+            saved: 0,
+            slack: u32::MAX,
+            chunk: 0,
+        }
+    }
 }
 
 impl Window {
+    /// One with these buckets, of which the database knows. What seems to come from after `now` is taken to be from
+    /// now: the clock was set back.
+    pub(super) fn restored(length: Duration, mut buckets: Vec<(Timestamp, u32)>, now: Timestamp) -> Self {
+        buckets.sort_unstable_by_key(|(last, _)| *last);
+        let mut window = Self { length, slack: 0, ..Self::default() };
+        for (last, count) in buckets.into_iter().filter(|(last, count)| *count > 0 && now.since(*last) < length) {
+            window.hold(last.min(now), count);
+        }
+        window
+    }
+
+    /// Counts so many that this process has not admitted itself, all of them from `last`, which is not before what is
+    /// counted already.
+    pub(super) fn hold(&mut self, last: Timestamp, count: u32) {
+        self.counted = self.counted.saturating_add(count);
+        let is_full = self.buckets.len() >= MOST;
+        if let Some(newest) = self.buckets.back_mut().filter(|newest| is_full || { newest.last } == last) {
+            newest.last = last;
+            newest.count = newest.count.saturating_add(count);
+        } else {
+            self.buckets.push_back(Bucket { last, count });
+        }
+    }
+
+    /// The same for what may be older than some of what is counted.
+    pub(super) fn hold_also(&mut self, last: Timestamp, count: u32) {
+        let mut buckets: Vec<_> = self.contents().1;
+        buckets.push((last, count));
+        buckets.sort_unstable_by_key(|(last, _)| *last);
+        self.buckets.clear();
+        self.counted = 0;
+        for (last, count) in buckets {
+            self.hold(last, count);
+        }
+    }
+
     /// Counts a request made now, if it is within the limit.
+    #[cfg(test)]
     pub(super) fn admit(&mut self, limit: Limit, now: Timestamp) -> Verdict {
+        self.admit_within(limit, now, Room::Grows).expect("there is room")
+    }
+
+    /// The same with so much memory; `None`, and nothing was counted, when it cannot be done in what there is.
+    pub(super) fn admit_within(&mut self, limit: Limit, now: Timestamp, room: Room) -> Option<Verdict> {
         let now = self.advance(limit.window, now);
         if self.counted >= limit.count {
-            return Verdict::Refused { quota: self.quota(limit, now), retry_at: self.retry_at(limit, now) };
+            return Some(Verdict::Refused { quota: self.quota(limit, now), retry_at: self.retry_at(limit, now) });
         }
         match self.buckets.back_mut() {
             Some(newest) if place(newest.last, limit.window) == place(now, limit.window) => {
                 newest.last = now;
                 newest.count += 1;
             }
-            _ => self.buckets.push_back(Bucket { last: now, count: 1 }),
+            _ => {
+                self.make_room(room)?;
+                self.buckets.push_back(Bucket { last: now, count: 1 });
+            }
         }
         self.counted += 1;
-        Verdict::Admitted(self.quota(limit, now))
+        self.admitted = self.admitted.wrapping_add(1);
+        Some(Verdict::Admitted(self.quota(limit, now)))
+    }
+
+    fn make_room(&mut self, room: Room) -> Option<()> {
+        let (buckets, there_is) = (self.buckets.len(), self.buckets.capacity());
+        if buckets < there_is {
+            return Some(());
+        }
+        match room {
+            Room::AsItIs => return None,
+            Room::Merges if buckets >= FIRST => {
+                let oldest = self.buckets.pop_front()?;
+                self.buckets.front_mut()?.count += oldest.count;
+            }
+            Room::Grows | Room::Merges => {
+                let wanted = (there_is * GROWTH).clamp(FIRST, MOST.max(buckets + 1));
+                self.buckets.reserve_exact(wanted - buckets);
+            }
+        }
+        Some(())
+    }
+
+    /// Takes back what was admitted at this moment and has not been granted after all.
+    pub(super) fn take_back(&mut self, limit: Limit, at: Timestamp) {
+        let of_then = |bucket: &Bucket| place(bucket.last, limit.window) == place(at, limit.window);
+        // Not from another bucket: somebody else's request would leave too early.
+        if let Some(index) = self.buckets.iter().position(of_then) {
+            let bucket = &mut self.buckets[index];
+            bucket.count -= 1;
+            if bucket.count == 0 {
+                self.buckets.remove(index);
+            }
+            self.counted -= 1;
+        }
+    }
+
+    /// How much of what is counted the database does not know of.
+    pub(super) fn unsaved(&mut self) -> u32 {
+        let ahead = self.admitted.wrapping_sub(self.saved);
+        if ahead > self.counted {
+            // What has left the window needs no saving any more, and the unsaved are its newest.
+            self.saved = self.admitted.wrapping_sub(self.counted);
+        }
+        ahead.min(self.counted)
+    }
+
+    /// Whether somebody has to see to it that this is saved, before one more is admitted.
+    pub(super) const fn is_to_be_seen_to(&self) -> bool {
+        self.admitted.wrapping_sub(self.saved) >= self.slack
+    }
+
+    /// The number of the request that was admitted last.
+    pub(super) const fn number(&self) -> u32 {
+        self.admitted
+    }
+
+    /// How far the request of this number is ahead of what the database knows; 0 when it knows of it.
+    pub(super) const fn ahead(&self, number: u32) -> u32 {
+        let ahead = number.wrapping_sub(self.saved);
+        if ahead > u32::MAX / 2 { 0 } else { ahead }
+    }
+
+    /// The database knows of all up to this number.
+    pub(super) const fn is_saved(&mut self, number: u32) {
+        if self.ahead(number) > 0 {
+            self.saved = number;
+        }
+    }
+
+    /// What is to be saved: the length, and each bucket's last moment and count.
+    pub(super) fn contents(&self) -> (Duration, Vec<(Timestamp, u32)>) {
+        (self.length, self.buckets.iter().map(|&Bucket { last, count }| (last, count)).collect())
+    }
+
+    /// What its buckets take, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.buckets.capacity() * size_of::<Bucket>()
     }
 
     /// The window as it is now.
@@ -85,7 +248,7 @@ impl Window {
                 break;
             }
             self.buckets.pop_front();
-            self.counted -= count;
+            self.counted = self.counted.saturating_sub(count);
         }
         now
     }
@@ -128,7 +291,7 @@ mod tests {
     fn remaining(verdict: Verdict) -> Option<u32> {
         match verdict {
             Verdict::Admitted(quota) => Some(quota.remaining),
-            Verdict::Refused { .. } => None,
+            Verdict::Refused { .. } | Verdict::Unsaved => None,
         }
     }
 

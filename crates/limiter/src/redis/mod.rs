@@ -10,9 +10,10 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use domain::{Chance, Limit, Timestamp};
+use futures_util::future::join_all;
 
 use crate::memory::MemoryLimiter;
-use crate::{CopyVerdict, Evidence, LimiterState, Marked, Quota, Verdict};
+use crate::{CopyVerdict, Evidence, Level, LimiterState, Marked, Occupied, Quota, Verdict};
 use script::{Answer, Proof, Question};
 
 pub(crate) use call_times::CallTimes;
@@ -56,15 +57,36 @@ const NO_NONCE: [u8; 8] = [0; 8];
 struct NoAnswer;
 
 impl SharedLimiter {
-    pub(crate) fn new(redis: &Redis, capacity: usize) -> Self {
-        Self { redis: redis.clone(), own: MemoryLimiter::new(capacity) }
+    pub(crate) fn new(redis: &Redis, bytes: usize) -> Self {
+        Self { redis: redis.clone(), own: MemoryLimiter::new(bytes) }
     }
 
     pub(crate) async fn admit(&self, key: &str, limit: Limit, now: Timestamp) -> Verdict {
         match self.count(key, limit, Proof::None, now).await {
             Ok(Answer::Counted { verdict, .. }) => verdict,
-            Ok(Answer::Stale) | Err(NoAnswer) => self.own.admit(key, self.share_of(limit), now),
+            Ok(Answer::Stale) | Err(NoAnswer) => self.own.admit(key, self.share_of(limit), now).await,
         }
+    }
+
+    pub(crate) async fn admit_levels(&self, levels: &[Level], now: Timestamp) -> Verdict {
+        let coarser = levels.get(1..).unwrap_or_default();
+        let looking = coarser.iter().map(|Level { key, limit }| self.peek(key, *limit, now));
+        let looked = join_all(looking).await;
+        // Whichever has nothing left says when it will have.
+        let full = coarser.iter().zip(looked).rev().find(|(_, quota)| quota.remaining == 0).map(|(level, _)| level);
+        let mut tightest = Verdict::Unsaved;
+        for Level { key, limit } in full.into_iter().chain(levels) {
+            match (self.admit(key, *limit, now).await, tightest) {
+                (Verdict::Admitted(quota), Verdict::Admitted(least)) if least.remaining <= quota.remaining => {}
+                (Verdict::Admitted(quota), _) => tightest = Verdict::Admitted(quota),
+                (not @ (Verdict::Refused { .. } | Verdict::Unsaved), _) => return not,
+            }
+        }
+        tightest
+    }
+
+    pub(crate) fn occupied(&self) -> Occupied {
+        self.own.occupied()
     }
 
     pub(crate) async fn admit_copy(
@@ -101,7 +123,9 @@ impl SharedLimiter {
                 let is_confirmed = nonce != NO_NONCE && before.nonce == nonce;
                 (verdict, Evidence { nonce, is_confirmed, connection })
             }
-            Ok(Answer::Stale) | Err(NoAnswer) => (self.own.admit(id, self.share_of(limit), now), Evidence::default()),
+            Ok(Answer::Stale) | Err(NoAnswer) => {
+                (self.own.admit(id, self.share_of(limit), now).await, Evidence::default())
+            }
         }
     }
 
@@ -113,7 +137,8 @@ impl SharedLimiter {
         let question = Question::peek(key, limit, self.redis.timekeeper(), now);
         match self.redis.ask(question, limit, now).await {
             Some(Answer::Counted { verdict: Verdict::Admitted(quota) | Verdict::Refused { quota, .. }, .. }) => quota,
-            Some(Answer::Stale) | None => own,
+            // Redis keeps its windows itself.
+            Some(Answer::Counted { verdict: Verdict::Unsaved, .. } | Answer::Stale) | None => own,
         }
     }
 
@@ -154,7 +179,7 @@ impl SharedLimiter {
     async fn count(&self, key: &str, limit: Limit, proof: Proof, now: Timestamp) -> Result<Answer, NoAnswer> {
         let share = self.share_of(limit);
         let is_cautious = self.redis.is_cautious(limit.window);
-        if is_cautious && let refused @ Verdict::Refused { .. } = self.own.admit(key, share, now) {
+        if is_cautious && let refused @ Verdict::Refused { .. } = self.own.admit(key, share, now).await {
             return Ok(Answer::Counted { verdict: refused, nonce: NO_NONCE });
         }
         let question = Question::admit(key, limit, proof, self.redis.timekeeper(), now);

@@ -179,7 +179,7 @@ pub(crate) async fn a_mark_makes_older_copies_stale_while_it_lasts(limiter: &Lim
     let evidence = evidence(limiter, KEY, limit, at(0)).await;
     let remaining = async |version, now| match limiter.admit_copy(KEY, version, evidence, limit, now).await {
         CopyVerdict::Counted(Verdict::Admitted(quota)) => Some(quota.remaining),
-        CopyVerdict::Counted(Verdict::Refused { .. }) => panic!("refused"),
+        CopyVerdict::Counted(Verdict::Refused { .. } | Verdict::Unsaved) => panic!("refused"),
         CopyVerdict::Stale => None,
     };
     let mark = async |version, lasting, now| {

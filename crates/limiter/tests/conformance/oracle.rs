@@ -48,6 +48,7 @@ async fn check(limiter: &Limiter, key: &str, limit: Limit, pauses: &[u64]) -> Re
         let in_window_and_bucket = within(&admitted, now, limit.window + bucket);
         let before = limiter.peek(key, limit, now).await;
         match limiter.admit(key, limit, now).await {
+            Verdict::Unsaved => prop_assert!(false, "nothing is saved here"),
             Verdict::Admitted(quota) => {
                 prop_assert!(in_window < limit.count, "one too many");
                 prop_assert!(quota.remaining < limit.count - in_window, "promises more than there is");

@@ -22,7 +22,7 @@ async fn read(limiter: &Limiter, before: Evidence) -> Evidence {
 async fn is_trusted(limiter: &Limiter, evidence: Evidence) -> bool {
     match limiter.admit_copy(KEY, 1, evidence, LIMIT, NOW).await {
         CopyVerdict::Counted(Verdict::Admitted(_)) => true,
-        CopyVerdict::Counted(Verdict::Refused { .. }) => panic!("refused"),
+        CopyVerdict::Counted(Verdict::Refused { .. } | Verdict::Unsaved) => panic!("refused"),
         CopyVerdict::Stale => false,
     }
 }

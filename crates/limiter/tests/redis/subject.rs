@@ -22,7 +22,7 @@ pub(crate) fn options(seed: u64) -> RedisOptions {
 /// An instance's limiter, whose time is told.
 pub(crate) async fn instance(url: &str, options: RedisOptions) -> Arc<Limiter> {
     let redis = Redis::connect(&url.into(), options).await.unwrap();
-    Arc::new(Limiter::on_redis(&redis, 10_000))
+    Arc::new(Limiter::on_redis(&redis, 8 << 20))
 }
 
 /// Returns once the limiter counts there.

@@ -36,6 +36,7 @@ mod token_lookups;
 mod token_secrets;
 mod tokens;
 mod wallets;
+mod windows;
 
 macro_rules! conformance {
     ($($topic:ident { $($case:ident,)* })*) => {
@@ -287,6 +288,16 @@ conformance! {
     leaks {
         of_parallel_reports_one_ends_the_secret,
         a_report_beside_a_rotation_never_takes_the_new_secret,
+    }
+    windows {
+        a_run_knows_whether_the_one_before_ended_in_order,
+        twenty_kills_are_remembered_and_runs_with_windows,
+        runs_that_begin_at_once_have_numbers_of_their_own,
+        saved_windows_come_back_page_by_page,
+        an_earlier_run_saves_over_nothing_of_a_later_one,
+        setting_the_clock_moves_every_run_and_once,
+        windows_that_are_over_go_in_batches,
+        parallel_saves_of_the_same_windows_do_not_wait_for_each_other,
     }
     operators {
         a_made_account_is_signed_in_to,

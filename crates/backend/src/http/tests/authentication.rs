@@ -170,7 +170,7 @@ async fn while_auth_is_down_every_credential_is_503_and_afterwards_it_works_agai
 
     service.auth.start_again().await;
     assert_eq!(as_header(&service, "good").await.status, StatusCode::SERVICE_UNAVAILABLE, "the breaker is open");
-    service.clock.set_back(std::time::Duration::from_hours(1));
+    service.clock.set_back(Duration::from_hours(1));
     service.clock.advance(2);
     assert_eq!(as_header(&service, "good").await.json(), json!({"data": {"me": {"id": "u1"}}}));
     assert_eq!(service.send(get("/ready")).await.status, StatusCode::OK);
