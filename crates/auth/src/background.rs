@@ -61,7 +61,7 @@ struct Chore {
     work: for<'a> fn(&'a AuthService) -> BoxFuture<'a, Result<(), StoreError>>,
 }
 
-const CHORES: [Chore; 12] = [
+const CHORES: [Chore; 13] = [
     Chore {
         what: "looking at what was taken away",
         first: Duration::ZERO,
