@@ -124,7 +124,7 @@ pub(crate) async fn a_rare_kind_of_event_is_found_among_many(db: &Database) {
 
     // Operators look through the whole chain for it, and before it is sealed.
     let before = db.store.list_everybodys_events(Some(EventType::TokenDeleted), 10).await.unwrap();
-    while db.store.seal_events("sealer", NOW, 20, &db.chance()).await.unwrap().is_some_and(|sealed| sealed > 0) {}
+    while db.store.seal_events("sealer", NOW, 20, db.chance()).await.unwrap().is_some_and(|sealed| sealed > 0) {}
     let after = db.store.list_everybodys_events(Some(EventType::TokenDeleted), 10).await.unwrap();
     assert_eq!((before.len(), &before), (1, &after));
     assert_eq!(db.store.list_everybodys_events(Some(EventType::TokenUsed), 5).await.unwrap().len(), 5);
