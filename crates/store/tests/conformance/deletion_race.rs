@@ -179,20 +179,20 @@ async fn sessions_and_codes(person: &Person) -> Vec<Racer> {
 }
 
 /// What the account's tokens do.
-async fn tokens(person: &Person) -> Vec<Racer> {
+fn tokens(person: &Person) -> Vec<Racer> {
     let db = &person.db;
     let mut racers: Vec<Racer> = Vec::new();
     for kind in [EventType::TokenLimited, EventType::TokenExchanged] {
         let (store, user_id, event) = (person.store(0), person.id(), person.event());
         racers.push(async move { store.append_event(kind, Some(&user_id), &event).await.unwrap() }.boxed());
     }
-    let used = |number: usize| TokenUse {
+    let use_of = |number: usize| TokenUse {
         token_id: person.tokens[number].1.clone(),
         at: NOW,
         client: client(),
         event_id: person.event().id,
     };
-    let (store, uses) = (person.store(1), [used(0), used(1)]);
+    let (store, uses) = (person.store(1), [use_of(0), use_of(1)]);
     racers.push(async move { store.record_token_uses(&uses).await.unwrap() }.boxed());
     let (store, new, event) = (person.store(0), db.new_token(&person.user), person.event());
     let new = NewToken { name: marked("one more").parse().unwrap(), ..new };
@@ -352,7 +352,7 @@ pub(crate) async fn whatever_is_written_beside_a_deletion_nothing_of_the_person_
             db.store.enable_user(&person.id(), &person.event()).await.unwrap();
         }
         let mut racers = sessions_and_codes(&person).await;
-        racers.append(&mut tokens(&person).await);
+        racers.append(&mut tokens(&person));
         racers.append(&mut account(&person).await);
         if round == 0 {
             let found = traces(db).await;
