@@ -52,7 +52,13 @@ pub enum DisableOutcome {
 
 macro_rules! newest_users {
     ($which:literal) => {
-        concat!("SELECT ", user_columns!(), " FROM users u ", $which, "ORDER BY u.created_at DESC, u.id DESC LIMIT $1")
+        concat!(
+            "SELECT ",
+            user_columns!(),
+            " FROM users u WHERE ",
+            $which,
+            "u.deleted_at IS NULL ORDER BY u.created_at DESC, u.id DESC LIMIT $1"
+        )
     };
 }
 
