@@ -29,7 +29,8 @@ pub(crate) enum Standing {
     Gone,
 }
 
-/// What has become of this user's credential at `now`. Until the transaction ends nobody ends it: whoever wants to waits
+/// What has become of this user's credential at `now`. The user has been locked in this transaction: whoever ends all
+/// sessions together changes that row, and not theirs. Until the transaction ends nobody ends it: whoever wants to waits
 /// for the row that is updated here with what it has.
 ///
 /// Nobody who calls by something else than a token or a session calls by something that ends.
@@ -44,7 +45,8 @@ pub(crate) async fn standing(
         Some(Shown::Session(id)) => {
             let held = sqlx::query(
                 "UPDATE sessions SET last_seen_at = last_seen_at \
-                 WHERE id = $1 AND user_id = $2 AND absolute_expires_at > $3",
+                 WHERE id = $1 AND user_id = $2 AND absolute_expires_at > $3 \
+                 AND epoch = (SELECT session_epoch FROM users WHERE id = $2)",
             )
             .bind(id.as_str())
             .bind(user_id.as_str())
