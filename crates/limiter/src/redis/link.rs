@@ -44,8 +44,7 @@ struct Link {
     /// Questions in a row that were not answered.
     failures: AtomicU32,
     started: Instant,
-    /// When the Redis that is there came back without its memory, in milliseconds after `started` and one; 0 if it did
-    /// not.
+    /// When Redis last came back without its memory, in milliseconds after `started` and one; 0 if it never did.
     emptied_at: AtomicU64,
     times: CallTimes,
     /// What Redis told when it was first seen.
@@ -258,7 +257,6 @@ impl Link {
         if up.as_ref().is_some_and(|up| up.number == broken) {
             *up = None;
             self.current.store(0, Ordering::Release);
-            self.emptied_at.store(0, Ordering::Release);
             let error = error.map_or_else(|| "no answer in time".to_owned(), |error| error.to_string());
             tracing::error!(%error, "Redis cannot be reached: {WITHOUT}");
             self.lost.notify_one();
@@ -268,10 +266,6 @@ impl Link {
     fn came_up(&self, up: Up) {
         let (number, is_empty) = (up.number, up.is_empty);
         self.failures.store(0, Ordering::Release);
-        if is_empty {
-            let millis = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
-            self.emptied_at.store(millis + 1, Ordering::Release);
-        }
         self.connection.store(number, Ordering::Release);
         let mut current = self.up.write().unwrap_or_else(PoisonError::into_inner);
         *current = Some(Arc::new(up));
@@ -324,7 +318,14 @@ impl Link {
 
         let known = self.era.lock().unwrap_or_else(PoisonError::into_inner).replace(era.clone());
         let is_cluster = matches!(connection, Connection::Cluster(_));
-        Ok(known.is_some_and(|known| is_cluster || known != era))
+        let has_forgotten = known.is_some_and(|known| is_cluster || known != era);
+        if has_forgotten {
+            // From here on its era is known. So also if this connection comes to nothing, or is lost before a window has
+            // passed, the next one must not be believed for that.
+            let millis = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
+            self.emptied_at.store(millis + 1, Ordering::Release);
+        }
+        Ok(has_forgotten)
     }
 
     /// A Redis that drops keys to make room forgets windows in the middle of them.

@@ -81,6 +81,25 @@ async fn what_redis_forgot_is_not_admitted_again() {
     assert!(during + after <= INSTANCES * 30, "{during} and {after} beyond the limit");
 }
 
+/// The connection to a Redis that came back empty is lost once more, and this time its memory stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_redis_forgot_is_not_admitted_again_either_after_the_next_interruption() {
+    let mut redis = Redis::start().await;
+    let instances = three(&redis.url(), options).await;
+    let limit = Limit::per_minute(300);
+    assert_eq!(burst(&instances, limit, 150, NOW).await, 300);
+    redis.restart().await;
+    let mut again = burst(&instances, limit, 100, NOW).await;
+    all(&instances, LimiterState::InRedis).await;
+    redis.freeze();
+    again += burst(&instances, limit, 100, NOW).await;
+    all(&instances, LimiterState::Fallback).await;
+    redis.thaw();
+    all(&instances, LimiterState::InRedis).await;
+    again += burst(&instances, limit, 300, NOW).await;
+    assert!(again <= INSTANCES * 30, "{again} beyond the limit");
+}
+
 /// A second's window passes quickly, and with it the time in which a Redis that came back empty is not relied on.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_window_later_the_whole_limit_is_back() {
