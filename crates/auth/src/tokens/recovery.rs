@@ -59,7 +59,7 @@ struct Attempt<'a> {
 
 impl Attempt<'_> {
     /// The caller is still there to hear of it.
-    fn is_over(mut self) {
+    fn ends(mut self) {
         self.failures = None;
     }
 }
@@ -148,7 +148,7 @@ impl Recovery {
                     tracing::error!(%error, secret_id = %candidate.secret.id, "a stored hash cannot be checked");
                     false
                 });
-                attempt.is_over();
+                attempt.ends();
                 turn = Some(next);
                 if is_it {
                     store.reseal_token_secret(&candidate.secret.id, digest, key).await?;
@@ -174,7 +174,7 @@ impl Recovery {
             let Some(failures) = self.abandoned().pop() else { return };
             let attempt = Attempt { recovery: self, failures: Some(failures.clone()) };
             let _: bool = failures.count(&validator.limiter, validator.clock.moment()).await;
-            attempt.is_over();
+            attempt.ends();
         }
     }
 
@@ -240,5 +240,31 @@ impl Failures {
             };
         }
         is_last
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::Chance;
+
+    use super::*;
+    use crate::hashing::Waiting;
+
+    #[tokio::test]
+    async fn a_check_whose_caller_has_gone_is_to_be_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("a.db").display());
+        let store = Store::open(&url, &store::Options::default()).await.unwrap();
+        store.migrate().await.unwrap();
+        let key = DigestKey::derive(b"an example secret", "tokens");
+        let hasher = Hasher::new(4, Chance::of_the_system(), Waiting::default());
+        let recovery = Recovery::new(&store, &key, Arc::new(hasher)).await.unwrap();
+        let failures = Failures::of(Some("203.0.113.7".parse().unwrap()), &key);
+        let attempt = || Attempt { recovery: &recovery, failures: Some(failures.clone()) };
+        attempt().ends();
+        assert_eq!(recovery.abandoned().len(), 0);
+        drop(attempt());
+        let counted: Vec<_> = recovery.abandoned().iter().map(|failures| failures.0.clone()).collect();
+        assert_eq!(counted, [failures.0]);
     }
 }
