@@ -68,10 +68,15 @@ impl Hasher {
         .await
     }
 
-    /// Whether the token is the one that was hashed. Takes as long as hashing; the comparison is constant-time.
-    pub(crate) async fn verify(&self, token: &str, hash: String) -> Result<bool, HashError> {
+    /// Whether the token is the one that was hashed. Takes as long as hashing; the comparison is constant-time. `turn` is
+    /// held until the check is over, also when its caller has gone away.
+    pub(crate) async fn verify(&self, token: &str, hash: String, turn: impl Send + 'static) -> Result<bool, HashError> {
         let token = SecretString::from(token);
-        self.run(move || bcrypt::verify(&*hashed_text(token.expose_secret()), &hash)).await
+        self.run(move || {
+            let _turn = turn;
+            bcrypt::verify(&*hashed_text(token.expose_secret()), &hash)
+        })
+        .await
     }
 
     async fn run<T: Send + 'static>(
@@ -120,9 +125,9 @@ mod tests {
         let hash = hasher.hash(&token).await.unwrap();
 
         assert!(hash.starts_with("$2b$04$"), "{hash}");
-        assert!(hasher.verify(token.expose(), hash.clone()).await.unwrap());
-        assert!(!hasher.verify(other.expose(), hash).await.unwrap());
-        assert!(hasher.verify(token.expose(), "no hash".to_owned()).await.is_err());
+        assert!(hasher.verify(token.expose(), hash.clone(), ()).await.unwrap());
+        assert!(!hasher.verify(other.expose(), hash, ()).await.unwrap());
+        assert!(hasher.verify(token.expose(), "no hash".to_owned(), ()).await.is_err());
     }
     #[tokio::test]
     async fn all_of_a_long_token_counts() {
@@ -130,10 +135,10 @@ mod tests {
         for length in [72, 73, 500] {
             let text = "x".repeat(length);
             let hash = hasher.hash(&TokenSecret::of_older_system(&text).unwrap()).await.unwrap();
-            assert!(hasher.verify(&text, hash.clone()).await.unwrap());
+            assert!(hasher.verify(&text, hash.clone(), ()).await.unwrap());
             let (other_end, longer) = (format!("{}y", &text[1..]), format!("{text}x"));
             for other in [&*other_end, &longer, &hashed_text(&longer)] {
-                assert!(!hasher.verify(other, hash.clone()).await.unwrap(), "{length}: {other}");
+                assert!(!hasher.verify(other, hash.clone(), ()).await.unwrap(), "{length}: {other}");
             }
         }
     }

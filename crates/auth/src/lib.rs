@@ -40,4 +40,4 @@ pub use sign_in::oauth::{AllowedRedirects, OAuth, OAuthProvider, ProviderName, R
 pub use tokens::LeakPolicy;
 pub use trust::TRUST;
 
-pub(crate) use service::{internal, no_list};
+pub(crate) use service::{internal, no_list, unreadable};

@@ -18,7 +18,7 @@ use crate::look::Looked;
 use crate::metrics::{Metrics, Refused};
 use crate::notify::{Mailer, Outbox, SmsSender, Templates};
 use crate::sign_in::oauth;
-use crate::tokens::{LeakReports, MARK_LIFETIME, OlderTokens, Recovery, Validator, ValidatorParts};
+use crate::tokens::{InTheMaking, LeakReports, MARK_LIFETIME, OlderTokens, Recovery, Validator, ValidatorParts};
 use crate::windows::Windows;
 
 /// What the service is composed of.
@@ -57,9 +57,11 @@ pub struct AuthService {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) chance: Chance,
     pub(crate) hasher: Arc<Hasher>,
+    pub(crate) in_the_making: InTheMaking,
     pub(crate) service_keys: ServiceKeys,
     pub(crate) refresh_key: RefreshKey,
     pub(crate) code_digests: DigestKey,
+    window_names: DigestKey,
     /// The first seals, all open.
     pub(crate) seals: Vec<Seal>,
     pub(crate) validator: Validator,
@@ -133,6 +135,7 @@ impl AuthService {
             service_keys: ServiceKeys::new(&config.secrets.service_jwt),
             refresh_key: RefreshKey::new(&config.secrets.refresh_jwt),
             code_digests: derive(&config.secrets.refresh_jwt, "codes"),
+            window_names: derive(&config.secrets.refresh_jwt, "window names"),
             looked: tokio::sync::Mutex::default(),
             deletions: Deletions::default(),
             descriptions: Descriptions::new(memory.descriptions),
@@ -147,6 +150,7 @@ impl AuthService {
             clock,
             chance,
             hasher,
+            in_the_making: InTheMaking::default(),
             validator,
             leak_reports: LeakReports::new(),
             mailer,
@@ -160,11 +164,17 @@ impl AuthService {
         Ok(auth)
     }
 
+    /// The name of a window whose key says who somebody is, or from where: windows are saved, and where their names are
+    /// kept nobody shall read an address, a mailbox, a number or a wallet.
+    pub(crate) fn window_name(&self, key: &str) -> String {
+        unreadable(&self.window_names, key)
+    }
+
     /// Counts something that somebody does, from wherever they do it: many addresses must not allow one account more, since
     /// each time is an event in the audit log. See `docs/decisions/0028-bounds-travel-whole.md`.
     pub(crate) async fn admit_from_anywhere(&self, key: &str, limit: Limit) -> Result<(), ApiError> {
         let at = self.clock.moment();
-        match self.limiter.admit(key, limit, at.steady).await.on_the_wall(at) {
+        match self.limiter.admit(&self.window_name(key), limit, at.steady).await.on_the_wall(at) {
             Verdict::Admitted(_) => Ok(()),
             Verdict::Refused { retry_at, .. } => {
                 self.metrics.refused(Refused::Caller);
@@ -245,6 +255,13 @@ impl AuthService {
 /// The seals of the configured secrets; the first is the one in force.
 fn sealing_with(config: &Config) -> Vec<Seal> {
     config.secrets.sealing().map(Seal::new).collect()
+}
+
+/// 128 bits of a keyed digest, in hexadecimal.
+pub(crate) fn unreadable(key: &DigestKey, text: &str) -> String {
+    let mut name = key.digest(&[text]).to_string();
+    name.truncate(32);
+    name
 }
 
 fn derive(secret: &SecretString, purpose: &str) -> DigestKey {

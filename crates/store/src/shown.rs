@@ -23,8 +23,8 @@ pub enum Shown {
 pub(crate) enum Standing {
     /// It is good.
     Good,
-    /// It is good for a while: a rotation has replaced it.
-    Replaced,
+    /// It is good until then: a rotation has replaced it.
+    Replaced(Timestamp),
     /// It has ended.
     Gone,
 }
@@ -77,7 +77,7 @@ pub(crate) async fn standing(
             let Some(row) = row else { return Ok(Standing::Gone) };
             Ok(match row.opt_time("valid_until")? {
                 None => Standing::Good,
-                Some(end) if now < end => Standing::Replaced,
+                Some(end) if now < end => Standing::Replaced(end),
                 Some(_) => Standing::Gone,
             })
         }

@@ -103,6 +103,8 @@ pub enum CreationOutcome {
     NoUser,
     /// That by which the caller came has ended.
     CallerGone,
+    /// The token would outlive that by which the caller came, which a rotation has replaced.
+    OutlivesCaller,
 }
 
 /// Where a user stands with the limits.
@@ -182,8 +184,12 @@ impl Store {
             if let Some(refusal) = refusal(tx, &new.user_id, limits, event.at).await? {
                 return Ok(refusal);
             }
-            if standing(tx, shown, &new.user_id, event.at).await? == Standing::Gone {
-                return Ok(CreationOutcome::CallerGone);
+            match standing(tx, shown, &new.user_id, event.at).await? {
+                Standing::Good => {}
+                // It may have been replaced while the caller waited, who asked for as long as it would have lived.
+                Standing::Replaced(end) if new.expires_at.is_some_and(|expires_at| expires_at <= end) => {}
+                Standing::Replaced(_) => return Ok(CreationOutcome::OutlivesCaller),
+                Standing::Gone => return Ok(CreationOutcome::CallerGone),
             }
             add(tx, new, event).await
         })

@@ -114,7 +114,7 @@ pub(crate) fn auth(mut source: Source) -> Result<AuthSettings, Problems> {
 /// Creations are limited by the events of 24 hours, on whatever clock.
 const MIN_AUDIT_RETENTION: Duration = Duration::from_hours(48);
 
-fn audit_retention(text: &str) -> Result<Option<Duration>, &'static str> {
+pub(super) fn audit_retention(text: &str) -> Result<Option<Duration>, &'static str> {
     if text == "forever" {
         return Ok(None);
     }

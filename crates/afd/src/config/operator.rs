@@ -1,8 +1,10 @@
 //! The settings of operators' commands: few of the service's, and the same.
 
+use std::time::Duration;
+
 use secrecy::SecretString;
 
-use super::auth::{bcrypt_cost, database_setting, seal_secrets};
+use super::auth::{audit_retention, bcrypt_cost, database_setting, seal_secrets};
 use super::{Problems, Source, jwt_secrets};
 
 /// What every operator's command needs to know.
@@ -10,6 +12,8 @@ pub(crate) struct OperatorSettings {
     pub database_url: String,
     /// Who sits at the terminal, for the audit log.
     pub name: Option<String>,
+    /// For how long the service keeps audit events; `None` for ever.
+    pub audit_retention: Option<Duration>,
 }
 
 /// What commands need that make secrets.
@@ -43,5 +47,9 @@ pub(crate) fn issuer(mut source: Source) -> Result<IssuerSettings, Problems> {
 fn settings(source: &mut Source) -> OperatorSettings {
     // Under sudo, the person rather than root.
     let name = ["SUDO_USER", "USER", "LOGNAME"].iter().find_map(|name| source.text(name));
-    OperatorSettings { database_url: database_setting(source), name: name.filter(|name| name.len() <= 64) }
+    OperatorSettings {
+        database_url: database_setting(source),
+        name: name.filter(|name| name.len() <= 64),
+        audit_retention: source.read_or("AUDIT_RETENTION", None, audit_retention),
+    }
 }

@@ -116,7 +116,10 @@ async fn head(key: &Path, common: &Common) -> anyhow::Result<()> {
 async fn verify(noted: &[SignedAuditHead], common: &Common) -> anyhow::Result<ExitCode> {
     let places: Vec<_> =
         noted.iter().map(|note| ChainPlace { seq: note.head.seq, link: note.head.link.clone() }).collect();
-    let report = common.operator().await?.store().verify_chain_against(&places).await?;
+    let mut report = common.operator().await?.store().verify_chain_against(&places).await?;
+    if report.problem.is_none() && common.audit_retention()?.is_none() {
+        report.problem = pruned_all_the_same(noted, report.pruned);
+    }
     let mut counts = json!({ "pruned": report.pruned, "sealed": report.sealed, "unsealed": report.unsealed });
     counts["whole"] = report.problem.is_none().into();
     let Some(problem) = report.problem else {
@@ -153,6 +156,13 @@ async fn verify(noted: &[SignedAuditHead], common: &Common) -> anyhow::Result<Ex
         ));
     }
     Ok(ExitCode::FAILURE)
+}
+
+/// Whoever rewrites the log can write as well that it was pruned. Where events are kept for ever, nothing is.
+fn pruned_all_the_same(noted: &[SignedAuditHead], pruned: u64) -> Option<ChainProblem> {
+    let mut seqs = noted.iter().map(|note| note.head.seq);
+    let seq = seqs.find(|seq| u64::try_from(*seq).is_ok_and(|seq| seq <= pruned))?;
+    Some(ChainProblem { seq, event_id: None, what: Tampering::Removed })
 }
 
 /// What is wrong, for people and for programs.

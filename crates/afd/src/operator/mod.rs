@@ -10,6 +10,7 @@ mod who;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::ensure;
 use auth::{Issuer, IssuerError, Operator};
@@ -51,6 +52,11 @@ impl Common {
     /// For commands that need no secret.
     pub(crate) async fn operator(&self) -> anyhow::Result<Operator> {
         open(config::operator(self.source()?)?).await
+    }
+
+    /// For how long the service keeps audit events; `None` for ever.
+    pub(crate) fn audit_retention(&self) -> anyhow::Result<Option<Duration>> {
+        Ok(config::operator(self.source()?)?.audit_retention)
     }
 
     /// For commands that make secrets, and need the one under which the service seals them.

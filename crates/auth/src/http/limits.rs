@@ -55,7 +55,7 @@ pub(crate) async fn admit_address(
 ) -> Result<(), ApiError> {
     let levels = Levels::of(context.ip);
     let named = levels.levels.iter().map(|(name, times)| Level {
-        key: format!("address:{name}:{}", route.0),
+        key: auth.window_name(&format!("address:{name}:{}", route.0)),
         limit: Limit { count: limit.count.saturating_mul(*times), ..limit },
     });
     let named: Vec<_> = named.collect();
@@ -66,7 +66,7 @@ pub(crate) async fn admit_address(
 
 /// Counts one more under `key`, which anybody can name, and shows the window in the reply.
 pub(crate) async fn admit(auth: &AuthService, context: &Context, key: &str, limit: Limit) -> Result<(), ApiError> {
-    admit_one(auth, context, &auth.strangers, key, limit).await
+    admit_one(auth, context, &auth.strangers, &auth.window_name(key), limit).await
 }
 
 async fn admit_one(

@@ -72,7 +72,9 @@ pub(crate) async fn poll(
     Ok(match minted {
         MintOutcome::Minted(token) => Poll::Token(token, token_secret),
         // The account is gone or shut, or the session by which it was approved has ended.
-        MintOutcome::Refused(CreationOutcome::NoUser | CreationOutcome::CallerGone) => Poll::Denied,
+        MintOutcome::Refused(
+            CreationOutcome::NoUser | CreationOutcome::CallerGone | CreationOutcome::OutlivesCaller,
+        ) => Poll::Denied,
         MintOutcome::Refused(refusal) => Poll::Refused(refused(&refusal, now)),
         MintOutcome::NotApproved => Poll::Used,
     })

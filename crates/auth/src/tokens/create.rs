@@ -10,6 +10,7 @@ use domain::{
 use store::{CreationLimits, CreationOutcome, NewToken, NewTokenSecret, Token};
 use web::ApiError;
 
+use super::in_the_making::Making;
 use crate::principal::Principal;
 use crate::{AuthService, internal};
 
@@ -64,8 +65,11 @@ pub(crate) async fn create(
     let limits = creation_limits(auth);
     // The database decides below; asking first spares those who are over a limit, and us, a bcrypt hash.
     ensure_may_create(auth, &caller.user_id, now).await??;
+    let _making = begin_making(auth, &caller.user_id, now)?;
 
     let (secret, kept) = new_secret(auth).await?;
+    // What the caller came by may have ended while the hash was made.
+    let now = auth.clock.now();
     let (token_id, event_id) = auth.chance.with(|rng| (TokenId::generate(rng), EventId::generate(rng)));
     let event = caller.event(event_id, now);
     let token = NewToken {
@@ -108,12 +112,27 @@ pub(super) async fn ensure_within_creations(
     Ok(reset_at.map_or(Ok(()), |reset_at| Err(too_many_today(reset_at, now))))
 }
 
+/// To be held while a secret is hashed and kept.
+pub(super) fn begin_making<'a>(
+    auth: &'a AuthService,
+    user_id: &UserId,
+    now: Timestamp,
+) -> Result<Making<'a>, ApiError> {
+    auth.in_the_making.begin(user_id, creation_limits(auth).creations.count).ok_or_else(|| {
+        let message = "You are creating as many tokens at once as one may in a day";
+        ApiError::rate_limited(message, now.plus(Duration::from_secs(1)), now)
+    })
+}
+
 /// Why a token was not created.
 pub(crate) fn refused(outcome: &CreationOutcome, now: Timestamp) -> ApiError {
     match outcome {
         CreationOutcome::CreationLimit { reset_at } => too_many_today(*reset_at, now),
         CreationOutcome::TooManyActive => too_many_active(),
         CreationOutcome::CallerGone => caller_gone(),
+        CreationOutcome::OutlivesCaller => {
+            ApiError::new(ErrorCode::Forbidden, "A secret that has been replaced makes nothing that lives longer")
+        }
         CreationOutcome::NoUser | CreationOutcome::Created(_) => ApiError::unauthorized(),
     }
 }

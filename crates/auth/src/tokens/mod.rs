@@ -7,6 +7,7 @@ mod delete;
 mod description;
 mod exchange;
 mod fair_queue;
+mod in_the_making;
 mod leak;
 mod limits;
 mod list;
@@ -26,6 +27,7 @@ pub(crate) use create::{
 };
 pub(crate) use delete::delete;
 pub(crate) use exchange::{Exchange, NotExchanged, exchange};
+pub(crate) use in_the_making::InTheMaking;
 pub use leak::LeakPolicy;
 pub(crate) use leak::{LeakReports, report};
 pub(crate) use limits::limits;

@@ -7,8 +7,8 @@
 
 use std::net::IpAddr;
 use std::num::NonZero;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use domain::{ClientInfo, Digest, DigestKey, Limit, Moment};
@@ -21,6 +21,7 @@ use super::older::trace;
 use super::validate::{Rejection, Validator};
 use crate::addresses::Levels;
 use crate::hashing::Hasher;
+use crate::unreadable;
 
 /// Failed recoveries that one address is granted; somebody whose tokens were all sealed anew never comes here again.
 const FAILURES: Limit = Limit { count: 20, window: Duration::from_mins(1) };
@@ -46,6 +47,27 @@ pub(crate) struct Recovery {
     /// A turn is one check. Of many requests with the same token the first does the work and the others, when their
     /// turn comes, find the digest it left.
     queue: Arc<FairQueue>,
+    /// Checks whose callers went away before their end, yet to be counted: who hangs up must not guess for nothing.
+    abandoned: Mutex<Vec<Failures>>,
+}
+
+/// A check under way. Dropped with its caller, it counts as a failure.
+struct Attempt<'a> {
+    recovery: &'a Recovery,
+    failures: Option<Failures>,
+}
+
+impl Attempt<'_> {
+    /// The caller is still there to hear of it.
+    fn ends(mut self) {
+        self.failures = None;
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        self.recovery.abandoned().extend(self.failures.take());
+    }
 }
 
 impl Recovery {
@@ -58,7 +80,12 @@ impl Recovery {
         }
         // The other half of the processors is for those who create tokens.
         let at_once = std::thread::available_parallelism().map_or(1, NonZero::get).div_ceil(2);
-        Ok(Self { hasher, needed: AtomicBool::new(needed), queue: FairQueue::new(at_once) })
+        Ok(Self {
+            hasher,
+            needed: AtomicBool::new(needed),
+            queue: FairQueue::new(at_once),
+            abandoned: Mutex::default(),
+        })
     }
 
     /// Whether there are such rows. To be asked before a token is looked for by its digest: once there are none, every
@@ -88,7 +115,7 @@ impl Recovery {
     ) -> Result<Option<FoundToken>, Rejection> {
         let (store, key) = (&validator.store, validator.token_digests.id());
         let trace = trace(presented);
-        let failures = Failures::of(client.ip);
+        let failures = Failures::of(client.ip, &validator.token_digests);
         let (mut after, mut checked, mut waited) = (None, 0, Duration::ZERO);
         // One a check, given back for the next.
         let mut turn = None;
@@ -102,21 +129,27 @@ impl Recovery {
                     return Err(come_again(validator.clock.moment()));
                 }
                 // Before it takes up room in the queue, and again when others have failed meanwhile.
+                self.count_abandoned(validator).await;
                 failures.ensure_few(&validator.limiter, validator.clock.moment()).await?;
                 drop(turn.take());
-                turn = self.turn(client.ip, &trace, &mut waited).await;
-                if turn.is_none() {
+                let Some(next) = self.turn(client.ip, &trace, &mut waited).await else {
                     return Err(come_again(validator.clock.moment()));
-                }
+                };
+                let next = Arc::new(next);
                 if let Some(found) = store.find_token_by_digest(digest).await? {
                     return Ok(Some(found));
                 }
+                self.count_abandoned(validator).await;
                 failures.ensure_few(&validator.limiter, validator.clock.moment()).await?;
                 checked += 1;
-                let is_it = self.hasher.verify(presented, candidate.secret.hash).await.unwrap_or_else(|error| {
+                let attempt = Attempt { recovery: self, failures: Some(failures.clone()) };
+                let verifying = self.hasher.verify(presented, candidate.secret.hash, Arc::clone(&next));
+                let is_it = verifying.await.unwrap_or_else(|error| {
                     tracing::error!(%error, secret_id = %candidate.secret.id, "a stored hash cannot be checked");
                     false
                 });
+                attempt.ends();
+                turn = Some(next);
                 if is_it {
                     store.reseal_token_secret(&candidate.secret.id, digest, key).await?;
                     self.needed.store(store.has_foreign_seals(key).await?, Ordering::Release);
@@ -133,6 +166,20 @@ impl Recovery {
             tracing::warn!(ip = ?client.ip, "too many unknown tokens that begin like existing ones");
         }
         Ok(None)
+    }
+
+    /// Counts the checks whose callers went away before their end.
+    async fn count_abandoned(&self, validator: &Validator) {
+        loop {
+            let Some(failures) = self.abandoned().pop() else { return };
+            let attempt = Attempt { recovery: self, failures: Some(failures.clone()) };
+            let _: bool = failures.count(&validator.limiter, validator.clock.moment()).await;
+            attempt.ends();
+        }
+    }
+
+    fn abandoned(&self) -> MutexGuard<'_, Vec<Failures>> {
+        self.abandoned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The turn for one check; `None` when there is no room or none came in time.
@@ -155,12 +202,17 @@ fn come_again(now: Moment) -> Rejection {
 }
 
 /// Recoveries that failed from an address and from the networks around it, which are granted four times as much each.
+#[derive(Clone)]
 struct Failures(Vec<(String, Limit)>);
 
 impl Failures {
-    fn of(ip: Option<IpAddr>) -> Self {
+    /// By names that nobody can read, since windows are saved.
+    fn of(ip: Option<IpAddr>, key: &DigestKey) -> Self {
         let level = |(name, times): (String, u32)| {
-            (format!("recovery:{name}"), Limit { count: FAILURES.count.saturating_mul(times), ..FAILURES })
+            (
+                unreadable(key, &format!("recovery:{name}")),
+                Limit { count: FAILURES.count.saturating_mul(times), ..FAILURES },
+            )
         };
         Self(Levels::of(ip).levels.into_iter().map(level).collect())
     }
@@ -188,5 +240,31 @@ impl Failures {
             };
         }
         is_last
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::Chance;
+
+    use super::*;
+    use crate::hashing::Waiting;
+
+    #[tokio::test]
+    async fn a_check_whose_caller_has_gone_is_to_be_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("a.db").display());
+        let store = Store::open(&url, &store::Options::default()).await.unwrap();
+        store.migrate().await.unwrap();
+        let key = DigestKey::derive(b"an example secret", "tokens");
+        let hasher = Hasher::new(4, Chance::of_the_system(), Waiting::default());
+        let recovery = Recovery::new(&store, &key, Arc::new(hasher)).await.unwrap();
+        let failures = Failures::of(Some("203.0.113.7".parse().unwrap()), &key);
+        let attempt = || Attempt { recovery: &recovery, failures: Some(failures.clone()) };
+        attempt().ends();
+        assert_eq!(recovery.abandoned().len(), 0);
+        drop(attempt());
+        let counted: Vec<_> = recovery.abandoned().iter().map(|failures| failures.0.clone()).collect();
+        assert_eq!(counted, [failures.0]);
     }
 }

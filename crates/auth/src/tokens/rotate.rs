@@ -8,7 +8,7 @@ use domain::{EventId, TokenId};
 use store::{MarkedCredential, RotationOutcome, RotationTerms, Shown, Token};
 use web::ApiError;
 
-use super::create::{caller_gone, creation_limits, ensure_within_creations, new_secret, too_many_today};
+use super::create::{begin_making, caller_gone, creation_limits, ensure_within_creations, new_secret, too_many_today};
 use crate::principal::Principal;
 use crate::{AuthService, internal};
 
@@ -44,6 +44,7 @@ pub(crate) async fn rotate(
         }
     }
     ensure_within_creations(auth, &caller.user_id, auth.clock.now()).await??;
+    let _making = begin_making(auth, &caller.user_id, auth.clock.now())?;
 
     let (secret, new_secret) = new_secret(auth).await?;
     let now = auth.clock.now();

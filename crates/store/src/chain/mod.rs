@@ -42,8 +42,7 @@ use link_columns;
 /// somebody else.
 macro_rules! lives {
     () => {
-        "EXISTS (SELECT 1 FROM users WHERE users.id = events.user_id AND users.created_at <= events.at \
-         AND users.deleted_at IS NULL)"
+        "EXISTS (SELECT 1 FROM users WHERE users.id = events.user_id AND users.deleted_at IS NULL)"
     };
 }
 use lives;

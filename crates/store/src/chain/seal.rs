@@ -54,11 +54,14 @@ impl Store {
                  AND ends.type = $2) AND NOT ",
                 lives!(),
                 " THEN 1 ELSE 0 END AS is_gone FROM audit_events events \
-                 WHERE seq IS NULL AND type <> $3 AND type <> $4 ORDER BY at, id LIMIT $1"
+                 WHERE seq IS NULL AND type <> $3 AND type <> $4 AND NOT (type = $2 AND ",
+                lives!(),
+                ") ORDER BY at, id LIMIT $1"
             ))
             .bind(i64::from(batch))
             .bind(EventType::UserDeleted.as_str())
-            // The chain seals these as it writes them. One that is not sealed was written by somebody else.
+            // The chain seals these as it writes them, and deletions. One that is not sealed was written by somebody else, and
+            // a deletion perhaps by an older version; but then its account is gone.
             .bind(EventType::AuditPruned.as_str())
             .bind(EventType::AuditResealed.as_str())
             .fetch_all(&mut *tx)

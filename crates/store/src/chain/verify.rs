@@ -68,12 +68,14 @@ impl Store {
     pub async fn verify_chain_against(&self, noted: &[ChainPlace]) -> Result<ChainReport, StoreError> {
         // One transaction: the sealer goes on meanwhile, and the end has to fit the events.
         let mut snapshot = self.snapshot().await?;
-        let unsealed = sqlx::query(
-            "SELECT COUNT(*) AS events, MIN(CASE WHEN type = $1 OR type = $2 THEN id END) AS slipped_in \
-             FROM audit_events WHERE seq IS NULL",
-        )
+        let unsealed = sqlx::query(concat!(
+            "SELECT COUNT(*) AS events, MIN(CASE WHEN type = $1 OR type = $2 OR (type = $3 AND ",
+            lives!(),
+            ") THEN id END) AS slipped_in FROM audit_events events WHERE seq IS NULL"
+        ))
         .bind(EventType::AuditPruned.as_str())
         .bind(EventType::AuditResealed.as_str())
+        .bind(EventType::UserDeleted.as_str())
         .fetch_one(&mut *snapshot)
         .await?;
         let mut noted = noted.to_vec();
@@ -112,6 +114,8 @@ struct Walk {
     /// By user, the first erased event that no deletion has followed yet. After a break the walk goes on for these
     /// alone: which of two breaks is the first depends on it.
     erased: HashMap<String, Break>,
+    /// By user, the deletion of an account that is there: it must have been made again since, which the chain tells.
+    returning: HashMap<String, Break>,
     /// Where the newest `audit.pruned` says that the chain begins.
     pruned: ChainPlace,
     /// What was noted outside and has not been met yet, the next one last.
@@ -123,6 +127,7 @@ struct Walk {
 impl Walk {
     fn new(head: Head, mut noted: Vec<ChainPlace>) -> Self {
         let has_notes = !noted.is_empty();
+        let first = head.before_first.seq;
         // Of what was pruned, the last link is left.
         noted.retain(|place| place.seq >= head.before_first.seq);
         Self {
@@ -132,8 +137,10 @@ impl Walk {
             suspect: None,
             broken: None,
             erased: HashMap::new(),
+            returning: HashMap::new(),
             pruned: ChainPlace::before_all(),
-            noted_is_pruned: has_notes && noted.is_empty(),
+            // The link of the last that was pruned is kept by the head alone, which proves nothing about what is left.
+            noted_is_pruned: has_notes && noted.iter().all(|place| place.seq <= first),
             noted,
         }
     }
@@ -150,7 +157,7 @@ impl Walk {
             let rows = sqlx::query(concat!(
                 "SELECT ",
                 link_columns!(),
-                ", CASE WHEN (type = $4 OR particulars_salt IS NULL) AND ",
+                ", CASE WHEN type = $4 AND ",
                 lives!(),
                 " THEN 1 ELSE 0 END AS lives FROM audit_events events \
                  WHERE seq >= $1 AND (seq > $1 OR id > $2) ORDER BY seq, id LIMIT $3"
@@ -164,7 +171,7 @@ impl Walk {
             let Some(last) = rows.last() else { return Ok(()) };
             (after, after_id) = (last.int("seq")?, last.text("id")?);
             for row in &rows {
-                if self.broken.is_some() && self.erased.is_empty() {
+                if self.broken.is_some() && self.erased.is_empty() && self.returning.is_empty() {
                     return Ok(());
                 }
                 self.step(row)?;
@@ -186,7 +193,7 @@ impl Walk {
         }
         if self.broken.is_some() {
             // It follows from the row before it, whatever that one is worth.
-            if fit(&self.at.link, seq, row)? != Fit::Broken && !row.flag("lives")? {
+            if fit(&self.at.link, seq, row)? != Fit::Broken {
                 self.justify(row)?;
             }
         } else {
@@ -202,9 +209,6 @@ impl Walk {
                         self.suspect = Some((Break { whole: self.whole, problem }, ChainPlace { seq, link }));
                         return Ok(());
                     }
-                    // The deletion of somebody who is there, or an erasure of theirs.
-                    Fit::Whole if row.flag("lives")? => self.breaks(seq, id, Tampering::SlippedIn),
-                    Fit::Erased if row.flag("lives")? => self.breaks(seq, id, Tampering::Altered),
                     fit => self.accept(seq, &link, fit, row)?,
                 }
             }
@@ -222,6 +226,12 @@ impl Walk {
         }
         // Before the row's own erasure: that takes another deletion, after it.
         self.justify(row)?;
+        if row.flag("lives")?
+            && let Some(user) = row.opt_text("user_id")?
+        {
+            let problem = ChainProblem { seq, event_id: row.opt_text("id")?, what: Tampering::SlippedIn };
+            self.returning.insert(user, Break { whole: self.whole, problem });
+        }
         if fit == Fit::Erased
             && let Some(user) = row.opt_text("user_id")?
         {
@@ -237,12 +247,16 @@ impl Walk {
         Ok(())
     }
 
-    /// What was erased before this event may be, if it is its user's deletion.
+    /// What was erased before this event may be, if it is its user's deletion; and that may be, if this is their return.
     fn justify(&mut self, row: &AnyRow) -> Result<(), StoreError> {
         if row.text("type")? == EventType::UserDeleted.as_str()
             && let Some(user) = row.opt_text("user_id")?
         {
             self.erased.remove(&user);
+        } else if row.text("type")? == EventType::UserCreated.as_str()
+            && let Some(user) = row.opt_text("user_id")?
+        {
+            self.returning.remove(&user);
         }
         Ok(())
     }
@@ -275,7 +289,13 @@ impl Walk {
         let start =
             at_start(Tampering::Start).filter(|_| self.broken.is_none() && self.pruned != self.head.before_first);
         let pruned = at_start(Tampering::NotedIsPruned).filter(|_| self.noted_is_pruned);
-        let breaks = self.broken.into_iter().chain(self.erased.into_values()).chain(start).chain(pruned);
+        let breaks = self
+            .broken
+            .into_iter()
+            .chain(self.erased.into_values())
+            .chain(self.returning.into_values())
+            .chain(start)
+            .chain(pruned);
         match breaks.min_by_key(|found| (found.whole, found.problem.seq)) {
             Some(first) => (first.whole, Some(first.problem)),
             None => (self.whole, None),

@@ -371,15 +371,17 @@ pub(crate) async fn events_that_are_removed_copied_or_exchanged_are_found(db: &D
 
 pub(crate) async fn the_service_seals_no_evidence_for_a_forger(db: &Database) {
     let honest = Honest::new(db).await;
-    // Somebody's deletion, and what it would justify: the service seals it, as it seals what it is given.
-    for at in ["1", "4102444800000"] {
+    // The deletion of somebody who is there, and what it would justify: the service does not seal it, whenever they say that
+    // the account was made.
+    for (at, made) in [("1", "created_at"), ("4102444800000", "created_at"), ("4102444800000", "4102444900000")] {
+        db.execute(&format!("UPDATE users SET created_at = {made}")).await;
         let forged = format!(
             "INSERT INTO audit_events (id, app_id, user_id, type, at, metadata) SELECT 'forged', 'default', user_id, \
              'user.deleted', {at}, '{{}}' FROM honest_events WHERE type = 'token.created'"
         );
         let erased = format!("UPDATE audit_events SET {BLANK} WHERE type = 'token.created'");
         assert!(Forgery::of(&[&forged, &erased]).commit(db).await);
-        assert_eq!(seal(&db.store, "a", NOW, 100).await, Some(2));
+        assert_eq!(seal(&db.store, "a", NOW, 100).await, Some(1), "the other one");
         let report = db.store.verify_chain().await.unwrap();
         assert!(report.problem.is_some() && report.sealed < 8, "she is there: {report:?}");
         Honest::put_back(db).await;

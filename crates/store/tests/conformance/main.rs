@@ -201,7 +201,7 @@ conformance! {
         nothing_younger_goes_whatever_came_before_it,
         what_a_deletion_justifies_goes_before_it,
         what_was_tampered_with_is_not_pruned,
-        a_noted_end_outlives_the_pruning_up_to_it,
+        a_noted_end_that_is_left_outlives_pruning,
         pruning_beside_the_sealer_and_deletions_leaves_the_chain_whole,
     }
     signing_keys {

@@ -255,6 +255,20 @@ pub(crate) async fn what_has_ended_makes_no_secret(db: &Database) {
         assert!(matches!(rotate_by(good).await, RotationOutcome::Rotated(_)));
     }
 
+    // Replaced while the caller waited: what is made by it ends with its grace.
+    let replaced = db.new_token(&user);
+    db.create(&replaced, NOW).await;
+    rotate(db, &find(&replaced).await, &db.new_secret(&seal_key("present")), 5 * MINUTE, 0).await;
+    let make = async |expires_at| {
+        let (new, event) = (NewToken { expires_at, ..db.new_token(&user) }, db.event(at));
+        db.store.create_token_by(Some(&by(&replaced)), &new, &LIMITS, &event).await.unwrap()
+    };
+    let end = NOW.plus(5 * MINUTE);
+    for longer in [None, Some(end.plus(Duration::from_millis(1)))] {
+        assert_eq!(make(longer).await, store::CreationOutcome::OutlivesCaller);
+    }
+    assert!(matches!(make(Some(end)).await, store::CreationOutcome::Created(_)));
+
     db.store.delete_token(&user.id, &new.id, &db.event(NOW)).await.unwrap().unwrap();
     rotate(db, &find(&ending).await, &db.new_secret(&seal_key("present")), Duration::ZERO, 0).await;
     db.store.end_session(&user.id, &signed_in.session.id, &db.event(NOW)).await.unwrap().unwrap();
