@@ -23,20 +23,17 @@ use crate::{Store, StoreError, users};
 /// that do not agree.
 pub(crate) const SETTLED_AFTER: Duration = Duration::from_mins(1);
 
-/// Of rows with a user's id, and a key.
+/// Of rows with a user's id, and a key. By the key alone, where it is one: with the user's id beside it, SQLite takes that
+/// one's index, and every batch reads all rows of the user.
 macro_rules! of_user {
     ($table:literal, $key:literal) => {
-        concat!(
-            "DELETE FROM ",
-            $table,
-            " WHERE user_id = $1 AND ",
-            $key,
-            " IN (SELECT ",
-            $key,
-            " FROM ",
-            $table,
-            " WHERE user_id = $1 LIMIT $2)"
-        )
+        concat!("DELETE FROM ", $table, " WHERE ", of_user!(@some $table, $key))
+    };
+    ($table:literal, $key:literal within a user) => {
+        concat!("DELETE FROM ", $table, " WHERE user_id = $1 AND ", of_user!(@some $table, $key))
+    };
+    (@some $table:literal, $key:literal) => {
+        concat!($key, " IN (SELECT ", $key, " FROM ", $table, " WHERE user_id = $1 LIMIT $2)")
     };
 }
 /// Of rows under an address, without a user's id. Whoever proves the address after the deletion is somebody new.
@@ -76,8 +73,8 @@ const ROWS: [&str; 14] = [
     of_address!("wallet_challenges", "digest", "c.address = a.identifier AND a.type = 'wallet'"),
     of_user!("mfa_challenges", "digest"),
     of_user!("totp_factors", "user_id"),
-    of_user!("backup_codes", "digest"),
-    of_user!("link_codes", "type"),
+    of_user!("backup_codes", "digest" within a user),
+    of_user!("link_codes", "type" within a user),
     of_user!("oauth_states", "digest"),
     of_user!("wallet_challenges", "digest"),
     of_user!("pairing_forms", "digest"),
