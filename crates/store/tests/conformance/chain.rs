@@ -155,17 +155,22 @@ pub(crate) async fn an_erasure_needs_a_later_deletion_in_the_chain(db: &Database
         "INSERT INTO users (id, app_id, created_at, updated_at) VALUES ('ann', 'default', 1762603200001, 1762603200001)",
     )
     .await;
+    assert_eq!(broken(db).await, (0, found(1, "gone1", Tampering::SlippedIn)), "nothing says that she came back");
+    let came = NewEvent { id: "came".parse().unwrap(), ..db.event(NOW) };
+    db.store.append_event(EventType::UserCreated, Some(&"ann".parse().unwrap()), &came).await.unwrap();
+    seal(&db.store, "a", NOW, 9).await.unwrap();
     write(db, 9).await;
     assert_eq!(seal(&db.store, "a", NOW, 1_000).await, Some(9));
     assert_eq!(problem(db).await, None);
     assert_eq!(db.by_hand(ERASE).await, 1);
-    let altered = (3, found(4, "e03", Tampering::Altered));
+    let altered = (4, found(5, "e03", Tampering::Altered));
     assert_eq!(broken(db).await, altered);
     delete_ann(db, "gone2", NOW.plus(60 * MINUTE)).await;
     assert_eq!(broken(db).await, altered, "not sealed yet");
     seal(&db.store, "a", NOW, 9).await.unwrap();
     assert_eq!(broken(db).await, altered, "she is there");
     db.by_hand("DELETE FROM users WHERE id = 'ann'").await;
+    seal(&db.store, "a", NOW, 9).await.unwrap();
     assert_eq!(problem(db).await, None);
     // The deletion has to be whole itself.
     for (change, undo) in [
@@ -177,7 +182,7 @@ pub(crate) async fn an_erasure_needs_a_later_deletion_in_the_chain(db: &Database
             "UPDATE audit_events SET at = at + 1 WHERE id = 'gone2'",
             "UPDATE audit_events SET at = at - 1 WHERE id = 'gone2'",
         ),
-        ("UPDATE audit_events SET seq = 99 WHERE id = 'gone2'", "UPDATE audit_events SET seq = 11 WHERE id = 'gone2'"),
+        ("UPDATE audit_events SET seq = 99 WHERE id = 'gone2'", "UPDATE audit_events SET seq = 12 WHERE id = 'gone2'"),
     ] {
         db.by_hand(change).await;
         assert_eq!(broken(db).await, altered, "{change}");
