@@ -38,11 +38,11 @@ macro_rules! link_columns {
 }
 use link_columns;
 
-/// Whether the account that an event is of is there. Whoever came back later by the id of somebody who is gone is
-/// somebody else.
+/// Whether the account that an event is of is there. Counted, since PostgreSQL would make a table of all users for an
+/// `EXISTS`.
 macro_rules! lives {
     () => {
-        "EXISTS (SELECT 1 FROM users WHERE users.id = events.user_id AND users.deleted_at IS NULL)"
+        "((SELECT COUNT(*) FROM users WHERE users.id = events.user_id AND users.deleted_at IS NULL) > 0)"
     };
 }
 use lives;
