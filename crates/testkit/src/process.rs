@@ -13,9 +13,8 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
-/// How long a process may take to answer, to print something or to end. Far more than it ever needs; a test that
-/// reaches it has failed.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::until::PATIENCE;
+
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// How to start a process. It can be started several times in the same folder, as after a crash.

@@ -13,10 +13,9 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
+use crate::until::PATIENCE;
 use crate::{free_port, until};
 
-/// Far longer than anything here takes; a test that reaches it has failed.
-const PATIENCE: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// Another process may take the free port first.
 const PORTS_TRIED: usize = 5;

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-/// Far longer than anything takes that is waited for; a test that reaches it has failed.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// Far longer than anything takes that is waited for, also on a machine that does much else; a test that reaches it
+/// has failed.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(3);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Looks again and again until what it sees is as wanted, and returns that.
