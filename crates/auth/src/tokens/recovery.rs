@@ -242,29 +242,3 @@ impl Failures {
         is_last
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use domain::Chance;
-
-    use super::*;
-    use crate::hashing::Waiting;
-
-    #[tokio::test]
-    async fn a_check_whose_caller_has_gone_is_to_be_counted() {
-        let folder = tempfile::tempdir().unwrap();
-        let url = format!("sqlite://{}", folder.path().join("a.db").display());
-        let store = Store::open(&url, &store::Options::default()).await.unwrap();
-        store.migrate().await.unwrap();
-        let key = DigestKey::derive(b"an example secret", "tokens");
-        let hasher = Hasher::new(4, Chance::of_the_system(), Waiting::default());
-        let recovery = Recovery::new(&store, &key, Arc::new(hasher)).await.unwrap();
-        let failures = Failures::of(Some("203.0.113.7".parse().unwrap()), &key);
-        let attempt = || Attempt { recovery: &recovery, failures: Some(failures.clone()) };
-        attempt().ends();
-        assert_eq!(recovery.abandoned().len(), 0);
-        drop(attempt());
-        let counted: Vec<_> = recovery.abandoned().iter().map(|failures| failures.0.clone()).collect();
-        assert_eq!(counted, [failures.0]);
-    }
-}

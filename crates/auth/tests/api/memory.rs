@@ -2,19 +2,8 @@
 
 use auth::Config;
 use serde_json::json;
-use telemetry::Registry;
 
 use crate::world::{MINUTE, Token, World};
-
-/// What the service shows of itself.
-async fn gauge(world: &World, name: &str) -> usize {
-    let mut registry = Registry::default();
-    world.auth.register_metrics(&mut registry);
-    world.auth.look_at_itself().await;
-    let shown = registry.render();
-    let line = shown.lines().find_map(|line| line.strip_prefix(&format!("afd_{name} "))).unwrap();
-    line.parse().unwrap()
-}
 
 async fn validate(world: &World, secret: &str) {
     let body = json!({ "token": secret, "withUser": true });
@@ -34,16 +23,16 @@ async fn a_load_of_new_people_leaves_nothing_behind() {
             }
             credentials += 4;
         }
-        assert_eq!(gauge(&world, "uses_waiting").await, 80);
+        assert_eq!(world.gauge("uses_waiting").await, 80);
         world.auth.flush().await.unwrap();
-        most = most.max(gauge(&world, "cache_entries").await);
+        most = most.max(world.gauge("cache_entries").await);
         world.clock.advance(MINUTE);
         for _ in 0..64 {
             world.auth.sweep_copies();
         }
         world.auth.sweep().await.unwrap();
         for name in ["cache_entries", "cache_bytes", "uses_waiting"] {
-            assert_eq!(gauge(&world, name).await, 0, "{name} after {credentials} credentials");
+            assert_eq!(world.gauge(name).await, 0, "{name} after {credentials} credentials");
         }
     }
     assert_eq!(most, 80 + 20, "credentials and people of one round");
@@ -61,7 +50,7 @@ async fn what_is_swept_is_not_what_is_in_use() {
             world.auth.sweep_copies();
         }
     }
-    assert_eq!(gauge(&world, "cache_entries").await, 2, "the token and its owner, and no more her session");
+    assert_eq!(world.gauge("cache_entries").await, 2, "the token and its owner, and no more her session");
 }
 
 #[tokio::test]
@@ -75,7 +64,7 @@ async fn the_heaviest_credentials_take_no_more_than_there_is_for_them() {
         assert!(world.is_valid(&token.secret).await);
         tokens.push(token);
     }
-    let (entries, bytes) = (gauge(&world, "cache_entries").await, gauge(&world, "cache_bytes").await);
+    let (entries, bytes) = (world.gauge("cache_entries").await, world.gauge("cache_bytes").await);
     assert!(bytes <= Config::MIN_CACHE_MEMORY / 2, "{bytes}");
     assert!(bytes > Config::MIN_CACHE_MEMORY / 4 && entries < 500, "{bytes} of {entries}");
     for token in tokens {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::json;
+use testkit::until;
 use tokio::task::JoinSet;
 
 use crate::client::{Reply, parallel};
@@ -152,6 +153,28 @@ async fn failed_recoveries_are_limited_by_address() {
         validate_from(&world, &token.secret, "203.0.113.8").await.ok(200);
         validate_from(&world, &token.secret, "203.0.113.7").await.ok(200);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_check_whose_caller_hangs_up_counts_as_failed() {
+    let world = World::with(first_seal).await;
+    let ann = world.ann().await;
+    let (token, other) = (world.token(&ann).await, world.token(&ann).await);
+    let world = world.restart(other_seal).await;
+    // A check that takes long enough to hang up in it.
+    let slow = bcrypt::hash("another token", 11).unwrap();
+    world.by_hand(&format!("UPDATE token_secrets SET hash = '{slow}' WHERE token_id = '{}'", token.id)).await;
+    for forged in forgeries(&token, 20) {
+        let checks =
+            async |wanted: usize| until("a check", || world.gauge("bcrypt_waiting"), |now| *now == wanted).await;
+        tokio::select! {
+            reply = validate_from(&world, &forged, "203.0.113.7") => panic!("answered: {}", reply.text),
+            _ = checks(1) => {}
+        }
+        checks(0).await;
+    }
+    validate_from(&world, &other.secret, "203.0.113.7").await.fails(429, "RATE_LIMIT_EXCEEDED");
+    validate_from(&world, &other.secret, "203.0.113.8").await.ok(200);
 }
 
 #[tokio::test]

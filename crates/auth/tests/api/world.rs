@@ -16,6 +16,7 @@ use http::{HeaderValue, Method};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection};
 use store::Store;
+use telemetry::Registry;
 use tempfile::TempDir;
 use testkit::{ServiceJwt, TestClock, seeded_chance};
 use url::Url;
@@ -129,6 +130,16 @@ impl World {
         let auth = AuthService::start(setup.config, parts).await.unwrap();
         let app = auth::app(Arc::clone(&auth));
         Self { auth, clock, outbox, store, app, folder, starts }
+    }
+
+    /// What the service shows of itself by this name.
+    pub(crate) async fn gauge(&self, name: &str) -> usize {
+        let mut registry = Registry::default();
+        self.auth.register_metrics(&mut registry);
+        self.auth.look_at_itself().await;
+        let shown = registry.render();
+        let line = shown.lines().find_map(|line| line.strip_prefix(&format!("afd_{name} "))).unwrap();
+        line.parse().unwrap()
     }
 
     pub(crate) fn call(&self, method: Method, path: &str) -> Call {
