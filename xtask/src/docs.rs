@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::root;
+use crate::{root, step};
 
 struct Document {
     /// The file, at the repository's root.
@@ -20,6 +20,7 @@ const DOCUMENTS: &[Document] =
 
 /// Writes the committed documents anew.
 pub(crate) fn write() -> Result<()> {
+    build()?;
     for document in DOCUMENTS {
         fs::write(root().join(document.file), print(document)?).with_context(|| document.file)?;
         eprintln!("xtask: wrote {}", document.file);
@@ -31,6 +32,7 @@ pub(crate) fn write() -> Result<()> {
 pub(crate) fn check() -> Result<()> {
     let folder = root().join("target/xtask");
     fs::create_dir_all(&folder)?;
+    build()?;
     let mut outdated = Vec::new();
     for document in DOCUMENTS {
         let printed = folder.join(document.file);
@@ -53,14 +55,19 @@ pub(crate) fn check() -> Result<()> {
     Ok(())
 }
 
+/// Built as the tests are: built by itself it would have other features, and all that it is made of be built once more.
+fn build() -> Result<()> {
+    step::run(&["cargo", "test", "--workspace", "--all-features", "--locked", "--no-run"])
+}
+
 fn print(document: &Document) -> Result<Vec<u8>> {
     let command = document.command;
-    let output = Command::new("cargo")
-        .args(["run", "--quiet", "--locked", "--package", "afd", "--", command])
+    let output = Command::new("target/debug/afd")
+        .arg(command)
         .current_dir(root())
         .stderr(std::process::Stdio::inherit())
         .output()
-        .context("cannot start `cargo`")?;
+        .context("cannot start `target/debug/afd`")?;
     // An empty document would be committed, and compared, as if it were one.
     if !output.status.success() || output.stdout.trim_ascii().is_empty() {
         bail!("`afd {command}` printed no document: {}", output.status);

@@ -35,7 +35,7 @@ impl Metrics {
             None => 0,
             Some(Unavailable::BreakerOpen) => 1,
             Some(Unavailable::Transport(_)) => 2,
-            Some(Unavailable::Nonsense { .. }) => 3,
+            Some(Unavailable::Nonsense { .. } | Unavailable::TooLong { .. }) => 3,
             Some(Unavailable::Failing { .. }) => 4,
         };
         self.calls.at(place).inc();

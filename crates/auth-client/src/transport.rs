@@ -42,6 +42,12 @@ pub enum Unavailable {
         /// Its HTTP status.
         status: u16,
     },
+    /// A reply longer than any that is read. It says nothing about the service: whoever has much can ask for much.
+    #[error("the auth service's reply is too long (status {status})")]
+    TooLong {
+        /// Its HTTP status.
+        status: u16,
+    },
     /// The service answered that it cannot serve now, or does not trust us.
     #[error("the auth service answered {code}")]
     Failing {
@@ -120,7 +126,7 @@ impl AuthClient {
         let outcome = self.send(request).instrument(span).await.and_then(|reply| understand(&reply));
         self.metrics.called(&outcome, started.elapsed());
         match &outcome {
-            Ok(_) => permit.succeeded(),
+            Ok(_) | Err(Unavailable::TooLong { .. }) => permit.succeeded(),
             Err(error) => {
                 tracing::warn!(path, %error, cause = %cause(error), "call to the auth service failed");
                 permit.failed(self.clock.steady());
@@ -132,7 +138,7 @@ impl AuthClient {
     async fn send(&self, request: Request<Full<Bytes>>) -> Result<Reply, Unavailable> {
         match timeout(self.total_timeout, self.connections.exchange(request, MAX_REPLY_BYTES)).await {
             Ok(Ok(reply)) => Ok(reply),
-            Ok(Err(Failure::TooLong(status))) => Err(Unavailable::Nonsense { status: status.as_u16() }),
+            Ok(Err(Failure::TooLong(status))) => Err(Unavailable::TooLong { status: status.as_u16() }),
             Ok(Err(Failure::Transport(error))) => Err(Unavailable::Transport(error)),
             Err(_) => Err(Unavailable::Transport(TransportError::Timeout)),
         }

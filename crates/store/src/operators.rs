@@ -1,5 +1,7 @@
 //! What operators do with accounts, and how they find what they look for.
 
+use std::time::Duration;
+
 use domain::audit::EventType;
 use domain::{AuthMethodId, TokenId, UserId};
 use sqlx::AnyConnection;
@@ -222,6 +224,14 @@ pub(crate) async fn add_user(
             return Ok(NewUserOutcome::WayInTaken(owner));
         }
     }
+    // Whoever had the id before is gone, and so is what their events said. That this account is younger than all of those,
+    // whatever the clock says now, tells the chain that these are not its own.
+    let newest = sqlx::query("SELECT MAX(at) AS newest FROM audit_events WHERE user_id = $1")
+        .bind(new.id.as_str())
+        .fetch_one(&mut *tx)
+        .await?
+        .opt_time("newest")?;
+    let created_at = newest.map_or(event.at, |newest| event.at.max(newest.plus(Duration::from_millis(1))));
     let by = |method| new.ways_in.iter().find(|(_, way_in)| way_in.method == method);
     let (email, phone) = (by(MethodType::Email), by(MethodType::Sms));
     sqlx::query(
@@ -235,7 +245,7 @@ pub(crate) async fn add_user(
     .bind(new.display_name.as_deref())
     .bind(i64::from(email.is_some()))
     .bind(i64::from(phone.is_some()))
-    .bind(event.at.as_millis())
+    .bind(created_at.as_millis())
     .execute(&mut *tx)
     .await?;
     for (id, way_in) in &new.ways_in {

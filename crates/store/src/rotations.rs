@@ -79,7 +79,7 @@ impl Store {
             }
             match standing(tx, terms.shown.as_ref(), user_id, event.at).await? {
                 Standing::Good => {}
-                Standing::Replaced(_) => return Ok(RotationOutcome::Replaced),
+                Standing::Replaced => return Ok(RotationOutcome::Replaced),
                 Standing::Gone => return Ok(RotationOutcome::Gone),
             }
             if let Some(reset_at) = creation_reset(&mut *tx, user_id, terms.creations, event.at).await? {

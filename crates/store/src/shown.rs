@@ -23,8 +23,8 @@ pub enum Shown {
 pub(crate) enum Standing {
     /// It is good.
     Good,
-    /// It is good until then: a rotation has replaced it.
-    Replaced(Timestamp),
+    /// It is still good, but a rotation has replaced it.
+    Replaced,
     /// It has ended.
     Gone,
 }
@@ -77,7 +77,7 @@ pub(crate) async fn standing(
             let Some(row) = row else { return Ok(Standing::Gone) };
             Ok(match row.opt_time("valid_until")? {
                 None => Standing::Good,
-                Some(end) if now < end => Standing::Replaced(end),
+                Some(end) if now < end => Standing::Replaced,
                 Some(_) => Standing::Gone,
             })
         }

@@ -103,8 +103,8 @@ pub enum CreationOutcome {
     NoUser,
     /// That by which the caller came has ended.
     CallerGone,
-    /// The token would outlive that by which the caller came, which a rotation has replaced.
-    OutlivesCaller,
+    /// A rotation has replaced the secret by which the caller came.
+    CallerReplaced,
 }
 
 /// Where a user stands with the limits.
@@ -186,9 +186,8 @@ impl Store {
             }
             match standing(tx, shown, &new.user_id, event.at).await? {
                 Standing::Good => {}
-                // It may have been replaced while the caller waited, who asked for as long as it would have lived.
-                Standing::Replaced(end) if new.expires_at.is_some_and(|expires_at| expires_at <= end) => {}
-                Standing::Replaced(_) => return Ok(CreationOutcome::OutlivesCaller),
+                // What it made would be a secret that nothing has replaced, and could rotate in its place.
+                Standing::Replaced => return Ok(CreationOutcome::CallerReplaced),
                 Standing::Gone => return Ok(CreationOutcome::CallerGone),
             }
             add(tx, new, event).await

@@ -1,11 +1,14 @@
 //! The folder `test-clients`: programs of the other side, run by node and python.
 
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ChildStdin, ChildStdout, Stdio};
+use std::sync::Mutex;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
+use tokio::task::spawn_blocking;
 
 /// The folder; `cargo xtask test` installs what its lock file names.
 #[must_use]
@@ -29,10 +32,44 @@ pub struct WalletSignature {
 /// Signs the message with `ethers`, `viem` or `tweetnacl` and the key of these 32 bytes.
 pub async fn sign_with_wallet(library: &str, key: [u8; 32], message: &str) -> WalletSignature {
     let key = domain::wallet::ethereum::to_hex(&key);
-    let printed = run(Path::new("node"), &["sign.mjs", library, &key[2..]], message).await;
-    let signed: Value = serde_json::from_str(&printed).expect("it prints JSON");
+    let request = json!({ "library": library, "key": &key[2..], "message": message }).to_string();
+    let answer = spawn_blocking(move || {
+        let mut signer = SIGNER.lock().expect("no signature failed before");
+        signer.get_or_insert_with(Signer::start).ask(&request)
+    });
+    let signed: Value = serde_json::from_str(&answer.await.expect("it signs")).expect("it prints JSON");
     let text = |field: &str| signed[field].as_str().unwrap_or_default().to_owned();
     WalletSignature { address: text("address"), signature: text("signature"), base64: text("base64") }
+}
+
+/// One for all tests of a process: node needs a second to load such a library. It ends with the process, when its
+/// stdin does.
+static SIGNER: Mutex<Option<Signer>> = Mutex::new(None);
+
+struct Signer {
+    stdin: ChildStdin,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Signer {
+    fn start() -> Self {
+        let mut child = std::process::Command::new("node")
+            .arg("sign.mjs")
+            .current_dir(test_clients())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("node starts");
+        let (stdin, stdout) = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
+        Self { stdin, stdout: BufReader::new(stdout) }
+    }
+
+    fn ask(&mut self, request: &str) -> String {
+        writeln!(self.stdin, "{request}").expect("it reads");
+        let mut answer = String::new();
+        self.stdout.read_line(&mut answer).expect("it answers");
+        answer
+    }
 }
 
 /// What wallets read in a message that they are asked to sign: its fields, or `refused: …`. The chain is `ethereum`

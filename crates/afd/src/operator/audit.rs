@@ -123,7 +123,8 @@ async fn verify(noted: &[SignedAuditHead], common: &Common) -> anyhow::Result<Ex
     let mut counts = json!({ "pruned": report.pruned, "sealed": report.sealed, "unsealed": report.unsealed });
     counts["whole"] = report.problem.is_none().into();
     let Some(problem) = report.problem else {
-        let newest = noted.iter().max_by_key(|note| note.head.seq);
+        // A note of a chain without events says nothing about any.
+        let newest = noted.iter().filter(|note| note.head.seq > 0).max_by_key(|note| note.head.seq);
         counts["noted"] = newest.map(|note| note.head.seq).into();
         common.answer(
             || {
@@ -161,7 +162,7 @@ async fn verify(noted: &[SignedAuditHead], common: &Common) -> anyhow::Result<Ex
 /// Whoever rewrites the log can write as well that it was pruned. Where events are kept for ever, nothing is.
 fn pruned_all_the_same(noted: &[SignedAuditHead], pruned: u64) -> Option<ChainProblem> {
     let mut seqs = noted.iter().map(|note| note.head.seq);
-    let seq = seqs.find(|seq| u64::try_from(*seq).is_ok_and(|seq| seq <= pruned))?;
+    let seq = seqs.find(|seq| u64::try_from(*seq).is_ok_and(|seq| (1..=pruned).contains(&seq)))?;
     Some(ChainProblem { seq, event_id: None, what: Tampering::Removed })
 }
 

@@ -113,8 +113,8 @@ fn expected(kind: Kind, operation: Operation) -> Outcome {
         Reading | NarrowedReading => matches!(operation, List | Limits),
         // Nothing wider or longer-lived than oneself.
         Ending | AllowedHere => !matches!(operation, Create | RotateOther),
-        // Whoever has a secret that was replaced must not replace the one in its place.
-        Replaced | ReplacedAndEnding => !matches!(operation, Create | RotateOwn | RotateOther),
+        // Whoever has a secret that was replaced must not replace the one in its place, nor make one that could.
+        Replaced | ReplacedAndEnding => !matches!(operation, Create | CreateLittle | RotateOwn | RotateOther),
         Narrowed | NarrowedByReplaced => !matches!(operation, Create | CreateLittle | RotateOwn | RotateOther),
         _ => true,
     };

@@ -73,7 +73,7 @@ pub(crate) async fn poll(
         MintOutcome::Minted(token) => Poll::Token(token, token_secret),
         // The account is gone or shut, or the session by which it was approved has ended.
         MintOutcome::Refused(
-            CreationOutcome::NoUser | CreationOutcome::CallerGone | CreationOutcome::OutlivesCaller,
+            CreationOutcome::NoUser | CreationOutcome::CallerGone | CreationOutcome::CallerReplaced,
         ) => Poll::Denied,
         MintOutcome::Refused(refusal) => Poll::Refused(refused(&refusal, now)),
         MintOutcome::NotApproved => Poll::Used,

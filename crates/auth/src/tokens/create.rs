@@ -130,10 +130,11 @@ pub(crate) fn refused(outcome: &CreationOutcome, now: Timestamp) -> ApiError {
         CreationOutcome::CreationLimit { reset_at } => too_many_today(*reset_at, now),
         CreationOutcome::TooManyActive => too_many_active(),
         CreationOutcome::CallerGone => caller_gone(),
-        CreationOutcome::OutlivesCaller => {
-            ApiError::new(ErrorCode::Forbidden, "A secret that has been replaced makes nothing that lives longer")
+        CreationOutcome::CallerReplaced => {
+            ApiError::new(ErrorCode::Forbidden, "A secret that has been replaced creates no tokens")
         }
-        CreationOutcome::NoUser | CreationOutcome::Created(_) => ApiError::unauthorized(),
+        // Not 401 of another code: the backend would take it for a refusal of its own, and count it as an outage.
+        CreationOutcome::NoUser | CreationOutcome::Created(_) => caller_gone(),
     }
 }
 

@@ -68,6 +68,19 @@ impl Particulars {
     }
 }
 
+/// Whether every column is of the type that it has to be. SQLite stores whatever it is given.
+pub(super) fn is_readable(row: &AnyRow) -> bool {
+    let texts = ["user_id", "actor_session_id", "actor_token_id", "actor_service", "link", "particulars_digest"];
+    row.text("id").is_ok()
+        && row.text("app_id").is_ok()
+        && row.text("type").is_ok()
+        && row.int("at").is_ok()
+        && row.int("seq").is_ok()
+        && texts.iter().all(|column| row.opt_text(column).is_ok())
+        && row.opt_text("particulars_salt").is_ok()
+        && Particulars::of(row).is_ok()
+}
+
 /// Whether the row's particulars are those that were sealed, or erased. Whether they may be erased is not asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fit {

@@ -38,14 +38,14 @@ macro_rules! link_columns {
 }
 use link_columns;
 
-/// Whether the account that an event is of is there. Counted, since PostgreSQL would make a table of all users for an
-/// `EXISTS`.
-macro_rules! lives {
+/// Since when the account that an event is of is there; NULL where it is not. An aggregate, since PostgreSQL would make a
+/// table of all users for a join.
+macro_rules! lives_since {
     () => {
-        "((SELECT COUNT(*) FROM users WHERE users.id = events.user_id AND users.deleted_at IS NULL) > 0)"
+        "(SELECT MIN(users.created_at) FROM users WHERE users.id = events.user_id AND users.deleted_at IS NULL)"
     };
 }
-use lives;
+use lives_since;
 
 /// A place in the chain.
 #[derive(Debug, Clone, PartialEq, Eq)]

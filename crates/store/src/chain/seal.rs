@@ -1,15 +1,16 @@
 //! Giving events their place in the chain.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use domain::audit::{Actor, EventType};
 use domain::{Chance, ClientInfo, EventId, Timestamp, UserId};
-use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, AssertSqlSafe};
 
 use super::link::{Particulars, link_after, new_salt};
-use super::{Head, link_columns, lives};
+use super::{ChainPlace, Head, link_columns, lives_since};
 use crate::audit::{NewEvent, record};
 use crate::rows::Columns;
 use crate::transaction::transaction;
@@ -17,6 +18,40 @@ use crate::{Store, StoreError};
 
 /// How long a sealer that stops working keeps the others waiting.
 const LEASE: Duration = Duration::from_secs(10);
+
+/// How many events a statement seals. One each would hold the chain's end for as many round trips: with a database that
+/// is far away, longer than a transaction may take. What is missing to a size is filled up with the last event.
+const SIZES: [usize; 3] = [1, 16, 128];
+
+static SEAL: LazyLock<[Arc<str>; SIZES.len()]> = LazyLock::new(|| {
+    SIZES.map(|size| {
+        let row = |row: usize| {
+            let [id, seq, link, salt, digest, is_erased] = std::array::from_fn(|column| 6 * row + column + 1);
+            format!("(${id}, CAST(${seq} AS BIGINT), ${link}, ${salt}, ${digest}, CAST(${is_erased} AS BIGINT))")
+        };
+        let rows: Vec<_> = (0..size).map(row).collect();
+        let rows = rows.join(", ");
+        // Columns of VALUES have these names in both databases.
+        format!(
+            "UPDATE audit_events AS e SET seq = v.column2, link = v.column3, particulars_salt = v.column4, \
+             particulars_digest = v.column5, ip = CASE v.column6 WHEN 0 THEN e.ip END, \
+             user_agent = CASE v.column6 WHEN 0 THEN e.user_agent END, \
+             request_id = CASE v.column6 WHEN 0 THEN e.request_id END, \
+             metadata = CASE v.column6 WHEN 0 THEN e.metadata ELSE '{{}}' END \
+             FROM (VALUES {rows}) AS v WHERE e.id = v.column1"
+        )
+        .into()
+    })
+});
+
+/// An event that has got its place, yet to be written.
+struct Sealed {
+    id: String,
+    place: ChainPlace,
+    salt: String,
+    digest: String,
+    is_erased: bool,
+}
 
 impl Store {
     /// Links at most `batch` events that are not sealed yet, oldest first, and returns how many; `None` while another
@@ -51,24 +86,25 @@ impl Store {
                 link_columns!(),
                 // One statement, one view: whoever is seen to be gone has been from before these events were sealed.
                 ", CASE WHEN EXISTS (SELECT 1 FROM audit_events ends WHERE ends.user_id = events.user_id \
-                 AND ends.type = $2) AND NOT ",
-                lives!(),
-                " THEN 1 ELSE 0 END AS is_gone FROM audit_events events \
-                 WHERE seq IS NULL AND type <> $3 AND type <> $4 AND NOT (type = $2 AND ",
-                lives!(),
-                ") ORDER BY at, id LIMIT $1"
+                 AND ends.type = $2) AND ",
+                lives_since!(),
+                " IS NULL THEN 1 ELSE 0 END AS is_gone FROM audit_events events \
+                 WHERE seq IS NULL AND type <> $3 AND type <> $4 AND (type <> $2 OR ",
+                lives_since!(),
+                " IS NULL OR ",
+                lives_since!(),
+                " > at) ORDER BY at, id LIMIT $1"
             ))
             .bind(i64::from(batch))
             .bind(EventType::UserDeleted.as_str())
-            // The chain seals these as it writes them, and deletions. One that is not sealed was written by somebody else, and
-            // a deletion perhaps by an older version; but then its account is gone.
+            // The chain seals these as it writes them, and deletions. One that is not sealed was written by somebody else,
+            // and a deletion perhaps by an older version; but then its account is gone, or was made anew since.
             .bind(EventType::AuditPruned.as_str())
             .bind(EventType::AuditResealed.as_str())
             .fetch_all(&mut *tx)
             .await?;
-            for row in &rows {
-                head.seal(tx, row, row.flag("is_gone")?, new_salt(chance)).await?;
-            }
+            let places = rows.iter().map(|row| head.place(row, row.flag("is_gone")?, new_salt(chance)));
+            write(tx, &places.collect::<Result<Vec<_>, _>>()?).await?;
             head.keep(tx).await?;
             Ok(Some(rows.len() as u64))
         })
@@ -76,40 +112,14 @@ impl Store {
 }
 
 impl Head {
-    /// Makes this row the chain's last; the head has yet to be [kept](Self::keep).
-    async fn seal(
-        &mut self,
-        tx: &mut AnyConnection,
-        row: &AnyRow,
-        is_gone: bool,
-        salt: String,
-    ) -> Result<(), StoreError> {
-        let id = row.text("id")?;
-        let mut particulars = Particulars::of(row)?;
-        if is_gone && !particulars.are_none() {
-            particulars = Particulars::none();
-            sqlx::query(
-                "UPDATE audit_events SET ip = NULL, user_agent = NULL, request_id = NULL, metadata = '{}' \
-                 WHERE id = $1",
-            )
-            .bind(id.as_str())
-            .execute(&mut *tx)
-            .await?;
-        }
+    /// Makes this row the chain's last, without what is personal if it `is_gone`; both the row and the head have yet to
+    /// be written.
+    fn place(&mut self, row: &AnyRow, is_gone: bool, salt: String) -> Result<Sealed, StoreError> {
+        let particulars = if is_gone { Particulars::none() } else { Particulars::of(row)? };
         let digest = particulars.digest(&salt);
         self.last.seq = self.last.seq.saturating_add(1);
         self.last.link = link_after(&self.last.link, self.last.seq, row, &digest)?;
-        sqlx::query(
-            "UPDATE audit_events SET seq = $1, link = $2, particulars_salt = $3, particulars_digest = $4 WHERE id = $5",
-        )
-        .bind(self.last.seq)
-        .bind(self.last.link.as_str())
-        .bind(salt)
-        .bind(digest)
-        .bind(id)
-        .execute(tx)
-        .await?;
-        Ok(())
+        Ok(Sealed { id: row.text("id")?, place: self.last.clone(), salt, digest, is_erased: is_gone })
     }
 
     /// Writes an event and seals it at once.
@@ -126,8 +136,26 @@ impl Head {
             .bind(event.id.as_str())
             .fetch_one(&mut *tx)
             .await?;
-        self.seal(tx, &row, false, salt).await
+        write(tx, &[self.place(&row, false, salt)?]).await
     }
+}
+
+async fn write(tx: &mut AnyConnection, sealed: &[Sealed]) -> Result<(), StoreError> {
+    for some in sealed.chunks(SIZES[SIZES.len() - 1]) {
+        let size = SIZES.iter().position(|&size| size >= some.len()).expect("no chunk is longer");
+        let mut query = sqlx::query(AssertSqlSafe(Arc::clone(&SEAL[size])));
+        for event in some.iter().chain(some.last().into_iter().cycle()).take(SIZES[size]) {
+            query = query
+                .bind(event.id.as_str())
+                .bind(event.place.seq)
+                .bind(event.place.link.as_str())
+                .bind(event.salt.as_str())
+                .bind(event.digest.as_str())
+                .bind(i64::from(event.is_erased));
+        }
+        query.execute(&mut *tx).await?;
+    }
+    Ok(())
 }
 
 /// The chain's head, if the lease is free or the holder's own; the row stays locked until the transaction ends, so even

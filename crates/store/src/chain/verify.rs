@@ -6,13 +6,31 @@ use domain::audit::EventType;
 use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
-use super::link::{Fit, fit};
-use super::{ChainPlace, Head, link_columns, lives};
+use super::link::{Fit, fit, is_readable};
+use super::{ChainPlace, Head, link_columns, lives_since};
 use crate::rows::Columns;
 use crate::{Store, StoreError};
 
 /// How many events are in memory at once while verifying.
 const BATCH: i64 = 1_000;
+
+/// Events of the chain in their order, at most $1, with what erasures ($2 is `user.deleted`) and returns ($3 is
+/// `user.created`) are judged by: since when the account is there, and whether its making anew waits for the sealer.
+macro_rules! sealed_events {
+    ($which:literal) => {
+        concat!(
+            "SELECT ",
+            link_columns!(),
+            ", CASE WHEN type = $2 OR particulars_salt IS NULL THEN ",
+            lives_since!(),
+            " END AS lives_since, CASE WHEN type = $2 THEN (SELECT COUNT(*) FROM audit_events made \
+             WHERE made.user_id = events.user_id AND made.type = $3 AND made.seq IS NULL) ELSE 0 END AS returns \
+             FROM audit_events events WHERE ",
+            $which,
+            " ORDER BY seq, id LIMIT $1"
+        )
+    };
+}
 
 /// What verifying found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,11 +59,12 @@ pub struct ChainProblem {
 /// What was done to the audit events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tampering {
-    /// The event at this place is not the one that was sealed, or is erased and no deletion of its user follows.
+    /// The event at this place is not the one that was sealed, or is erased although its account is there, or without that
+    /// a deletion of its user follows.
     Altered,
     /// The event at this place is missing.
     Removed,
-    /// The event was put in by hand, or is the deletion of an account that is there.
+    /// The event was put in by hand, or is the deletion of an account that is there and was not made anew since.
     SlippedIn,
     /// The chain does not begin where an `audit.pruned` says.
     Start,
@@ -70,8 +89,8 @@ impl Store {
         let mut snapshot = self.snapshot().await?;
         let unsealed = sqlx::query(concat!(
             "SELECT COUNT(*) AS events, MIN(CASE WHEN type = $1 OR type = $2 OR (type = $3 AND ",
-            lives!(),
-            ") THEN id END) AS slipped_in FROM audit_events events WHERE seq IS NULL"
+            lives_since!(),
+            " <= at) THEN id END) AS slipped_in FROM audit_events events WHERE seq IS NULL"
         ))
         .bind(EventType::AuditPruned.as_str())
         .bind(EventType::AuditResealed.as_str())
@@ -114,7 +133,7 @@ struct Walk {
     /// By user, the first erased event that no deletion has followed yet. After a break the walk goes on for these
     /// alone: which of two breaks is the first depends on it.
     erased: HashMap<String, Break>,
-    /// By user, the deletion of an account that is there: it must have been made again since, which the chain tells.
+    /// By user, the deletion of an account that is there: it must have been made anew since, and an event say so.
     returning: HashMap<String, Break>,
     /// Where the newest `audit.pruned` says that the chain begins.
     pruned: ChainPlace,
@@ -126,8 +145,10 @@ struct Walk {
 
 impl Walk {
     fn new(head: Head, mut noted: Vec<ChainPlace>) -> Self {
-        let has_notes = !noted.is_empty();
         let first = head.before_first.seq;
+        // The end of a chain without events says nothing about any.
+        noted.retain(|place| place.seq > 0);
+        let has_notes = !noted.is_empty();
         // Of what was pruned, the last link is left.
         noted.retain(|place| place.seq >= head.before_first.seq);
         Self {
@@ -140,7 +161,7 @@ impl Walk {
             returning: HashMap::new(),
             pruned: ChainPlace::before_all(),
             // The link of the last that was pruned is kept by the head alone, which proves nothing about what is left.
-            noted_is_pruned: has_notes && noted.iter().all(|place| place.seq <= first),
+            noted_is_pruned: first > 0 && has_notes && noted.iter().all(|place| place.seq <= first),
             noted,
         }
     }
@@ -151,32 +172,49 @@ impl Walk {
                 self.breaks(place.seq, None, Tampering::NotAsNoted);
             }
         }
-        // By id as well: whoever has dropped the index can give one place to several.
-        let (mut after, mut after_id) = (i64::MIN, String::new());
+        let total = sqlx::query("SELECT COUNT(*) AS events FROM audit_events WHERE seq IS NOT NULL");
+        let total = total.fetch_one(&mut *tx).await?.int("events")?;
+        let (mut looked_at, mut last) = (0, None);
         loop {
-            let rows = sqlx::query(concat!(
-                "SELECT ",
-                link_columns!(),
-                ", CASE WHEN type = $4 AND ",
-                lives!(),
-                " THEN 1 ELSE 0 END AS lives FROM audit_events events \
-                 WHERE seq >= $1 AND (seq > $1 OR id > $2) ORDER BY seq, id LIMIT $3"
-            ))
-            .bind(after)
-            .bind(after_id)
-            .bind(BATCH)
-            .bind(EventType::UserDeleted.as_str())
-            .fetch_all(&mut *tx)
-            .await?;
-            let Some(last) = rows.last() else { return Ok(()) };
-            (after, after_id) = (last.int("seq")?, last.text("id")?);
+            let page = match &last {
+                // Without a lower end: SQLite keeps numbers that are below all integers.
+                None => sqlx::query(sealed_events!("seq IS NOT NULL")),
+                // By id as well: whoever has dropped the index can give one place to several.
+                Some(_) => sqlx::query(sealed_events!("seq >= $4 AND (seq > $4 OR id > $5)")),
+            };
+            let mut page = page.bind(BATCH).bind(EventType::UserDeleted.as_str()).bind(EventType::UserCreated.as_str());
+            if let Some((seq, id)) = last.take() {
+                page = page.bind::<i64>(seq).bind::<String>(id);
+            }
+            let rows = page.fetch_all(&mut *tx).await?;
             for row in &rows {
                 if self.broken.is_some() && self.erased.is_empty() && self.returning.is_empty() {
                     return Ok(());
                 }
-                self.step(row)?;
+                looked_at += 1;
+                if is_readable(row) { self.step(row)? } else { self.unreadable(row) }
+            }
+            let readable = rows.iter().rfind(|row| is_readable(row));
+            match readable.filter(|_| i64::try_from(rows.len()) == Ok(BATCH)) {
+                Some(row) => last = Some((row.int("seq")?, row.text("id")?)),
+                None => break,
             }
         }
+        if looked_at != total {
+            self.breaks(self.at.seq.saturating_add(1), None, Tampering::SlippedIn);
+        }
+        Ok(())
+    }
+
+    /// An event with a value of a type that no program of ours writes.
+    fn unreadable(&mut self, row: &AnyRow) {
+        if let Some((suspect, place)) = self.suspect.take() {
+            self.broken = Some(suspect);
+            self.at = place;
+        }
+        let seq = row.int("seq").unwrap_or(self.at.seq.saturating_add(1));
+        self.breaks(seq, row.text("id").ok(), Tampering::Altered);
+        self.at = ChainPlace { seq, link: row.text("link").unwrap_or_default() };
     }
 
     fn step(&mut self, row: &AnyRow) -> Result<(), StoreError> {
@@ -224,9 +262,23 @@ impl Walk {
                 return Ok(());
             }
         }
+        let lives_since = row.opt_int("lives_since")?;
+        let is_deletion = row.text("type")? == EventType::UserDeleted.as_str();
+        if lives_since.is_some_and(|since| row.int("at").is_ok_and(|at| since <= at)) {
+            // The account that it is of is there, so it has neither ended nor may this be erased.
+            if fit == Fit::Erased {
+                self.breaks(seq, row.opt_text("id")?, Tampering::Altered);
+                return Ok(());
+            } else if is_deletion {
+                self.breaks(seq, row.opt_text("id")?, Tampering::SlippedIn);
+                return Ok(());
+            }
+        }
         // Before the row's own erasure: that takes another deletion, after it.
         self.justify(row)?;
-        if row.flag("lives")?
+        if is_deletion
+            && lives_since.is_some()
+            && !row.flag("returns")?
             && let Some(user) = row.opt_text("user_id")?
         {
             let problem = ChainProblem { seq, event_id: row.opt_text("id")?, what: Tampering::SlippedIn };

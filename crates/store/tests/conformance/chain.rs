@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use domain::audit::EventType;
 use domain::{Chance, ClientInfo, Timestamp};
-use store::{AuditBacklog, ChainProblem, ChainReport, NewEvent, Store, Tampering};
+use store::{AuditBacklog, ChainProblem, ChainReport, NewEvent, NewUser, NewUserOutcome, Store, Tampering};
 
 use crate::database::{Database, MINUTE, NOW, in_parallel};
 
@@ -394,4 +394,35 @@ pub(crate) async fn what_calls_wrote_late_of_somebody_who_is_gone_is_sealed_with
         db.count("SELECT COUNT(*) FROM audit_events WHERE id LIKE 'late%' AND particulars_salt IS NULL").await,
         0
     );
+}
+
+/// Also before the sealer has come by, when the clock goes back meanwhile, and after an upgrade that seals anew.
+pub(crate) async fn an_id_that_is_used_again_leaves_the_chain_whole_at_every_moment(db: &Database) {
+    let new = NewUser { id: "customer-7".parse().unwrap(), display_name: None, ways_in: Vec::new() };
+    let create = async || {
+        let created = db.store.create_user(&new, &db.event(NOW)).await.unwrap();
+        assert!(matches!(created, NewUserOutcome::Created(_)), "{created:?}");
+        assert_eq!(problem(db).await, None);
+    };
+    create().await;
+    for round in 1..4 {
+        let at = NOW.plus(round * MINUTE);
+        db.store.append_event(EventType::TokenUsed, Some(&new.id), &db.event(at)).await.unwrap();
+        seal(&db.store, "a", NOW, 100).await.unwrap();
+        assert!(db.store.delete_user(&new.id, &db.event(at)).await.unwrap());
+        crate::deletion::finish(db, at).await;
+        crate::deletion::finish(db, at.plus(crate::deletion::SETTLED)).await;
+        assert_eq!(problem(db).await, None);
+        create().await;
+    }
+    assert_eq!(seal(&db.store, "a", NOW, 100).await, Some(1));
+    assert_eq!(problem(db).await, None);
+    // As migration 13 does; of what an older version wrote the times are in order.
+    db.by_hand("UPDATE audit_events SET at = seq").await;
+    db.by_hand("UPDATE audit_events SET seq = NULL, link = NULL, particulars_salt = NULL, particulars_digest = NULL")
+        .await;
+    db.execute(&format!("UPDATE audit_head SET last_seq = 0, last_link = '{}'", "0".repeat(64))).await;
+    while seal(&db.store, "a", NOW, 2).await.unwrap() > 0 {}
+    let report = db.store.verify_chain().await.unwrap();
+    assert_eq!((report.sealed, report.unsealed, report.problem), (10, 0, None));
 }

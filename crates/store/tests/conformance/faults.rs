@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use domain::audit::EventType;
 use domain::{EventId, UserId};
-use store::{Options, Store};
+use store::{NewEvent, Options, Store};
 use testkit::Postgres;
 use tokio::task::{JoinSet, block_in_place};
 
@@ -295,4 +295,26 @@ async fn what_began_before_a_deletion_and_commits_after_it_leaves_nothing() {
         while crate::chain::seal(&db.store, "a", NOW, 500).await != Some(0) {}
         assert_eq!(db.store.verify_chain().await.unwrap().problem, None);
     }
+}
+
+/// A statement for each event would hold the chain's end for as many round trips: with a database that is far away, for
+/// longer than a transaction may take, and nothing were ever sealed again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn sealing_a_batch_takes_few_statements() {
+    let db = Database::postgres().await;
+    db.execute("CREATE TABLE updates (number SERIAL)").await;
+    db.execute(
+        "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS \
+         $$ BEGIN INSERT INTO updates DEFAULT VALUES; RETURN NULL; END $$",
+    )
+    .await;
+    db.execute("CREATE TRIGGER note AFTER UPDATE ON audit_events FOR EACH STATEMENT EXECUTE FUNCTION note()").await;
+    for number in 0..500 {
+        let event = NewEvent { id: format!("e{number:03}").parse().unwrap(), ..db.event(NOW) };
+        db.store.append_event(EventType::TokenLimited, Some(&ann()), &event).await.unwrap();
+    }
+    assert_eq!(crate::chain::seal(&db.store, "a", NOW, 500).await, Some(500));
+    assert_eq!(db.count("SELECT COUNT(*) FROM updates").await, 4);
+    let report = db.store.verify_chain().await.unwrap();
+    assert_eq!((report.sealed, report.problem), (500, None));
 }

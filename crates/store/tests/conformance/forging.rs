@@ -18,6 +18,8 @@ use crate::database::{DAY, Database, MINUTE, NOW};
 enum Cell {
     Text(Option<String>),
     Int(Option<i64>),
+    /// As it is written in SQL: what only SQLite takes, which stores any value in any column.
+    Sql(&'static str),
 }
 
 impl Cell {
@@ -38,6 +40,15 @@ impl Column {
             [Cell::Text(None), Cell::Text(Some(String::new())), Cell::Text(Some("x".to_owned()))]
         } else {
             [Cell::Int(None), Cell::Int(Some(0)), Cell::Int(Some(1_234))]
+        }
+    }
+
+    /// Values of another type, and the least that there are.
+    fn mistyped(&self) -> Vec<Cell> {
+        if self.is_text {
+            vec![Cell::Sql("x'00'")]
+        } else {
+            vec![Cell::Sql("x'00'"), Cell::Sql("'zz'"), Cell::Sql("-1e300"), Cell::Int(Some(i64::MIN))]
         }
     }
 }
@@ -69,10 +80,11 @@ impl Forgery {
     }
 
     fn set(table: &str, column: &str, to: &Cell, id: &str) -> Self {
-        Self(vec![(
-            format!("UPDATE {table} SET {column} = $1 WHERE id = $2"),
-            vec![to.clone(), Cell::Text(Some(id.to_owned()))],
-        )])
+        let id = Cell::Text(Some(id.to_owned()));
+        Self(vec![match to {
+            Cell::Sql(value) => (format!("UPDATE {table} SET {column} = {value} WHERE id = $1"), vec![id]),
+            value => (format!("UPDATE {table} SET {column} = $1 WHERE id = $2"), vec![value.clone(), id]),
+        }])
     }
 
     fn and(mut self, other: Self) -> Self {
@@ -89,6 +101,7 @@ impl Forgery {
                 query = match value {
                     Cell::Text(text) => query.bind(text.clone()),
                     Cell::Int(number) => query.bind(*number),
+                    Cell::Sql(value) => panic!("{value} is not bound"),
                 };
             }
             if query.execute(&mut *tx).await.is_err() {
@@ -201,6 +214,7 @@ pub(crate) async fn every_value_of_every_event_is_bound(db: &Database) {
         // What others have there, and what nobody has.
         let mut values: BTreeSet<Cell> = honest.rows.iter().map(|row| row[at].clone()).collect();
         values.extend(column.strange());
+        values.extend(column.mistyped());
         for (row, cells) in honest.rows.iter().enumerate() {
             for value in values.iter().filter(|value| **value != cells[at]) {
                 let forgery = Forgery::set("audit_events", &column.name, value, &honest.text(row, "id"));
@@ -321,6 +335,59 @@ pub(crate) async fn forgeries_of_many_events_are_found(db: &Database) {
     }
 }
 
+/// Whatever its number is, SQLite's that are below all integers and the least integer included.
+pub(crate) async fn an_event_is_looked_at_wherever_it_is_put(db: &Database) {
+    Honest::new(db).await;
+    let mut found_there = 0;
+    for seq in ["-1e300", "-9223372036854775808", "9223372036854775807", "1e300", "0.5", "'zz'", "x'00'"] {
+        for id in ["", "evil"] {
+            let sql = format!(
+                "INSERT INTO audit_events (id, app_id, user_id, type, at, metadata, seq) \
+                 VALUES ('{id}', 'default', 'ann', 'token.leaked', 1, '{{}}', {seq})"
+            );
+            let Some(report) = found(db, &Forgery::of(&[&sql])).await else { continue };
+            assert!(report.problem.is_some(), "{id} at {seq}");
+            found_there += 1;
+        }
+    }
+    assert!(found_there >= 4, "{found_there}");
+}
+
+/// Without a key anybody can compute links. That the account is there, and since when, they would have to change as well.
+pub(crate) async fn an_invented_end_and_return_erase_nothing_of_who_is_there(db: &Database) {
+    Honest::new(db).await;
+    let noted = db.store.chain_end().await.unwrap();
+    let ann = "(SELECT user_id FROM honest_events WHERE type = 'token.created')";
+    let event = |id: &str, kind: &str, minutes: u32| {
+        let at = NOW.plus(minutes * MINUTE).as_millis();
+        format!(
+            "INSERT INTO audit_events (id, app_id, user_id, type, at, metadata) \
+             VALUES ('{id}', 'default', {ann}, '{kind}', {at}, '{{}}')"
+        )
+    };
+    let since =
+        "SELECT created_at FROM users WHERE id = (SELECT user_id FROM honest_events WHERE type = 'token.created')";
+    let since = db.count(since).await;
+    let set = |since: i64| format!("UPDATE users SET created_at = {since} WHERE id = {ann}");
+    let later = set(NOW.plus(6 * MINUTE).as_millis());
+    let invented = [later.as_str(), &event("forged1", "user.deleted", 4), &event("forged2", "user.created", 5)];
+    assert!(Forgery::of(&invented).commit(db).await);
+    // It makes them the links that the forger would compute.
+    assert_eq!(seal(&db.store, "a", NOW, 100).await, Some(3));
+    let erased = format!("UPDATE audit_events SET {BLANK} WHERE type = 'token.created'");
+    assert!(Forgery::of(&[&erased]).commit(db).await);
+    let verify = async || db.store.verify_chain_against(std::slice::from_ref(&noted)).await.unwrap().problem;
+    assert_eq!(verify().await, None, "who writes `users` as well can");
+    assert!(Forgery::of(&[&set(since)]).commit(db).await);
+    assert_eq!(verify().await.map(|problem| problem.what), Some(Tampering::Altered));
+    // Nor do they pass when nothing is erased.
+    let back = "UPDATE audit_events SET ip = honest.ip, user_agent = honest.user_agent, request_id = honest.request_id, \
+                metadata = honest.metadata, particulars_salt = honest.particulars_salt FROM honest_events honest \
+                WHERE honest.id = audit_events.id AND honest.seq IS NOT NULL";
+    assert!(Forgery::of(&[back]).commit(db).await);
+    assert_eq!(verify().await.map(|problem| problem.what), Some(Tampering::SlippedIn));
+}
+
 pub(crate) async fn events_that_are_removed_copied_or_exchanged_are_found(db: &Database) {
     let honest = Honest::new(db).await;
     let names: Vec<_> = honest.columns.iter().map(|column| column.name.as_str()).collect();
@@ -371,9 +438,11 @@ pub(crate) async fn events_that_are_removed_copied_or_exchanged_are_found(db: &D
 
 pub(crate) async fn the_service_seals_no_evidence_for_a_forger(db: &Database) {
     let honest = Honest::new(db).await;
-    // The deletion of somebody who is there, and what it would justify: the service does not seal it, whenever they say that
-    // the account was made.
-    for (at, made) in [("1", "created_at"), ("4102444800000", "created_at"), ("4102444800000", "4102444900000")] {
+    // The deletion of somebody who is there, and what it would justify: the service does not seal it, unless they say as
+    // well that the account was made later; and then it says that nothing tells of that.
+    for (at, made, sealed) in
+        [("1", "created_at", 2), ("4102444800000", "created_at", 1), ("4102444800000", "4102444900000", 2)]
+    {
         db.execute(&format!("UPDATE users SET created_at = {made}")).await;
         let forged = format!(
             "INSERT INTO audit_events (id, app_id, user_id, type, at, metadata) SELECT 'forged', 'default', user_id, \
@@ -381,9 +450,10 @@ pub(crate) async fn the_service_seals_no_evidence_for_a_forger(db: &Database) {
         );
         let erased = format!("UPDATE audit_events SET {BLANK} WHERE type = 'token.created'");
         assert!(Forgery::of(&[&forged, &erased]).commit(db).await);
-        assert_eq!(seal(&db.store, "a", NOW, 100).await, Some(1), "the other one");
+        assert_eq!(seal(&db.store, "a", NOW, 100).await, Some(sealed), "with the other one");
         let report = db.store.verify_chain().await.unwrap();
-        assert!(report.problem.is_some() && report.sealed < 8, "she is there: {report:?}");
+        assert!(report.problem.is_some(), "she is there: {report:?}");
+        assert!(report.sealed < 8 || made != "created_at", "and what is erased is hers: {report:?}");
         Honest::put_back(db).await;
     }
     // That the beginning was pruned, and the beginning cut off: nobody but the chain itself says so.

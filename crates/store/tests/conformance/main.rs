@@ -187,12 +187,15 @@ conformance! {
         deleting_an_account_erases_its_particulars_and_leaves_the_chain_whole,
         deleting_beside_the_sealer_leaves_the_chain_whole,
         what_calls_wrote_late_of_somebody_who_is_gone_is_sealed_without_particulars,
+        an_id_that_is_used_again_leaves_the_chain_whole_at_every_moment,
     }
     forging {
         every_value_of_every_event_is_bound,
         every_value_of_the_head_is_bound,
         forgeries_of_many_events_are_found,
         events_that_are_removed_copied_or_exchanged_are_found,
+        an_event_is_looked_at_wherever_it_is_put,
+        an_invented_end_and_return_erase_nothing_of_who_is_there,
         the_service_seals_no_evidence_for_a_forger,
         of_what_can_be_rewritten_the_noted_end_tells,
     }
@@ -201,6 +204,7 @@ conformance! {
         nothing_younger_goes_whatever_came_before_it,
         what_a_deletion_justifies_goes_before_it,
         what_was_tampered_with_is_not_pruned,
+        an_event_of_a_clock_that_was_ahead_holds_nothing_up,
         a_noted_end_that_is_left_outlives_pruning,
         pruning_beside_the_sealer_and_deletions_leaves_the_chain_whole,
     }

@@ -66,11 +66,27 @@ pub(crate) async fn what_a_deletion_justifies_goes_before_it(db: &Database) {
 pub(crate) async fn what_was_tampered_with_is_not_pruned(db: &Database) {
     write(db, 9).await;
     seal(&db.store, "a", NOW, 100).await.unwrap();
-    db.by_hand("UPDATE audit_events SET ip = '192.0.2.9' WHERE seq = 3").await;
-    let (chance, event) = (Chance::of_the_system(), db.event(NOW));
-    db.store.prune_events(NOW.plus(600 * MINUTE), 100, &chance, &event).await.unwrap_err();
-    assert_eq!(db.count("SELECT COUNT(*) FROM audit_events").await, 9);
-    assert_eq!(problem(db).await.unwrap().seq, 3);
+    let erased = "UPDATE audit_events SET ip = NULL, user_agent = NULL, request_id = NULL, metadata = '{}', \
+                  particulars_salt = NULL WHERE seq = 3";
+    for forgery in ["UPDATE audit_events SET ip = '192.0.2.9' WHERE seq = 3", erased] {
+        db.by_hand(forgery).await;
+        let (chance, event) = (Chance::of_the_system(), db.event(NOW));
+        db.store.prune_events(NOW.plus(600 * MINUTE), 100, &chance, &event).await.unwrap_err();
+        assert_eq!(db.count("SELECT COUNT(*) FROM audit_events").await, 9);
+        assert_eq!(problem(db).await.unwrap().seq, 3);
+    }
+}
+
+pub(crate) async fn an_event_of_a_clock_that_was_ahead_holds_nothing_up(db: &Database) {
+    write(db, 2).await;
+    seal(&db.store, "a", NOW, 100).await.unwrap();
+    db.store.append_event(EventType::TokenUsed, None, &db.event(NOW.plus(100_000 * MINUTE))).await.unwrap();
+    seal(&db.store, "a", NOW, 100).await.unwrap();
+    db.store.append_event(EventType::TokenUsed, None, &db.event(NOW.plus(3 * MINUTE))).await.unwrap();
+    seal(&db.store, "a", NOW, 100).await.unwrap();
+    assert_eq!(prune(db, NOW.plus(3 * MINUTE), 100).await, 2, "it stays while what follows it does");
+    assert_eq!(prune(db, NOW.plus(4 * MINUTE), 100).await, 2);
+    assert_eq!(problem(db).await, None);
 }
 
 pub(crate) async fn a_noted_end_that_is_left_outlives_pruning(db: &Database) {
