@@ -7,6 +7,7 @@ use sqlx::any::AnyRow;
 
 use crate::audit::{NewEvent, record};
 use crate::rows::{Columns, app};
+use crate::shown::{Shown, Standing, standing};
 use crate::sign_in::{MethodType, WayIn, find_user_id};
 use crate::{Store, StoreError, users};
 
@@ -51,7 +52,7 @@ pub enum LinkOutcome {
     AlreadyLinked,
     /// It is another account's; nothing has changed.
     Taken,
-    /// The account is gone or shut; nothing has changed.
+    /// The account is gone or shut, or the session that asked has ended; nothing has changed.
     NoAccount,
     /// The account has as many ways in as one may have; nothing has changed.
     TooMany,
@@ -92,8 +93,13 @@ impl Store {
 /// Adds a proved way in to an account, fills in what the user's row lacks, and writes `method.linked`. The caller has
 /// checked the proof and spent it in this very transaction.
 pub(crate) async fn link(tx: &mut AnyConnection, new: &NewLink, event: &NewEvent) -> Result<LinkOutcome, StoreError> {
-    // The session that asked may have ended since.
     if users::lock(tx, &new.user_id).await?.is_none_or(|user| user.disabled_at.is_some()) {
+        return Ok(LinkOutcome::NoAccount);
+    }
+    // Whoever stole a session must not keep the account by a way in that was being proved when its owner ended it: a
+    // wallet that is a contract takes as long to answer as it likes.
+    let shown = event.actor.session_id.clone().map(Shown::Session);
+    if standing(tx, shown.as_ref(), &new.user_id, event.at).await? == Standing::Gone {
         return Ok(LinkOutcome::NoAccount);
     }
     match find_user_id(tx, &new.way_in).await? {

@@ -256,6 +256,7 @@ conformance! {
     }
     methods {
         of_parallel_unlinks_the_last_way_in_stays,
+        a_session_that_has_ended_meanwhile_adds_no_way_in,
         what_was_never_proved_is_no_way_in_that_is_left,
         the_primary_way_in_is_one_and_is_shown,
         deleting_a_user_ends_everything_of_theirs,

@@ -42,6 +42,48 @@ pub(crate) async fn of_parallel_unlinks_the_last_way_in_stays(db: &Database) {
     }
 }
 
+/// Each way to end it, by whichever instance, while the proof was being checked.
+pub(crate) async fn a_session_that_has_ended_meanwhile_adds_no_way_in(db: &Database) {
+    for end in 0..4 {
+        let ann = db.sign_in("ann@example.com").await;
+        let (user, session) = (ann.user, ann.session.id);
+        let other = WayIn::email(&format!("other{end}@example.com"));
+        let code = store::NewLinkCode {
+            user_id: user.id.clone(),
+            digest: digest(&["code"]),
+            way_in: other.clone(),
+            expires_at: NOW.plus(crate::database::MINUTE),
+        };
+        db.store.put_link_code(&code).await.unwrap();
+        match end {
+            0 => {}
+            1 => drop(db.other.end_session(&user.id, &session, &db.event(NOW)).await.unwrap().unwrap()),
+            2 => {
+                let keeps = db.sign_in("ann@example.com").await.session.id;
+                db.other.end_other_sessions(&user.id, &keeps, &db.event(NOW)).await.unwrap();
+            }
+            _ => {
+                db.other.disable_user(&user.id, || db.event(NOW)).await.unwrap();
+                db.other.enable_user(&user.id, &db.event(NOW)).await.unwrap();
+            }
+        }
+        let before = db.store.list_methods(&user.id).await.unwrap();
+        let events = db.events(&user).await.len();
+        let method_id = db.redemption("", "", NOW).sign_in.method_id;
+        let link = NewLink { user_id: user.id.clone(), method_id, way_in: other };
+        let mut event = db.event(NOW);
+        event.actor.session_id = Some(session);
+        let outcome = db.store.redeem_link_code(&link, &digest(&["code"]), 3, &event).await.unwrap();
+        if end == 0 {
+            assert_eq!(outcome, store::LinkCodeOutcome::Right(LinkOutcome::Linked));
+            continue;
+        }
+        assert_eq!(outcome, store::LinkCodeOutcome::Right(LinkOutcome::NoAccount), "{end}");
+        assert_eq!(db.store.list_methods(&user.id).await.unwrap(), before);
+        assert_eq!(db.events(&user).await.len(), events);
+    }
+}
+
 pub(crate) async fn what_was_never_proved_is_no_way_in_that_is_left(db: &Database) {
     let ann = db.user("ann@example.com").await;
     link(db, &ann, WayIn::email("never-proved@example.com")).await;
