@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, ChildStdout, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::sync::Mutex;
 
 use serde_json::{Value, json};
@@ -47,21 +47,23 @@ pub async fn sign_with_wallet(library: &str, key: [u8; 32], message: &str) -> Wa
 static SIGNER: Mutex<Option<Signer>> = Mutex::new(None);
 
 struct Signer {
+    /// Kept for as long as it is spoken to.
+    _node: Child,
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
 }
 
 impl Signer {
     fn start() -> Self {
-        let mut child = std::process::Command::new("node")
+        let mut node = std::process::Command::new("node")
             .arg("sign.mjs")
             .current_dir(test_clients())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .expect("node starts");
-        let (stdin, stdout) = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
-        Self { stdin, stdout: BufReader::new(stdout) }
+        let (stdin, stdout) = (node.stdin.take().expect("piped"), node.stdout.take().expect("piped"));
+        Self { _node: node, stdin, stdout: BufReader::new(stdout) }
     }
 
     fn ask(&mut self, request: &str) -> String {

@@ -129,12 +129,11 @@ pub(crate) fn refused(outcome: &CreationOutcome, now: Timestamp) -> ApiError {
     match outcome {
         CreationOutcome::CreationLimit { reset_at } => too_many_today(*reset_at, now),
         CreationOutcome::TooManyActive => too_many_active(),
-        CreationOutcome::CallerGone => caller_gone(),
         CreationOutcome::CallerReplaced => {
             ApiError::new(ErrorCode::Forbidden, "A secret that has been replaced creates no tokens")
         }
-        // Not 401 of another code: the backend would take it for a refusal of its own, and count it as an outage.
-        CreationOutcome::NoUser | CreationOutcome::Created(_) => caller_gone(),
+        // No 401 of another code: the backend would take it for a refusal of its own, and count it as an outage.
+        CreationOutcome::CallerGone | CreationOutcome::NoUser | CreationOutcome::Created(_) => caller_gone(),
     }
 }
 
