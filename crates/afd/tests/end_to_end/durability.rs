@@ -89,6 +89,18 @@ async fn an_event_that_is_changed_by_hand_is_named(database: Database) {
 }
 
 async fn a_log_that_was_rewritten_whole_is_found_by_its_noted_end(database: Database) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (key, other_key, notes) = (path("key.pem"), path("other.pem"), path("notes"));
+    let audit = async |command: &str, more: &[&str]| {
+        let ran = afd(&[&["audit", command, "--database", &database.url], more].concat()).run().await;
+        (ran.code.unwrap(), ran.output.trim_end().to_owned())
+    };
+    // Noted before the first event.
+    assert_eq!(afd(&["migrate"]).env("DATABASE_URL", &database.url).run().await.code, Some(0));
+    let nothing = audit("head", &["--key", &key]).await.1;
+    assert!(nothing.starts_with("afd-audit-head 0 "), "{nothing}");
+
     let mut installation = Installation::on(&database, &[]).await;
     let mut auth = installation.auth.start().await;
     let session = installation.sign_in("ann@example.com").await;
@@ -97,13 +109,6 @@ async fn a_log_that_was_rewritten_whole_is_found_by_its_noted_end(database: Data
     }
     assert_eq!(auth.terminate().await, Some(0));
 
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name).display().to_string();
-    let (key, other_key, notes) = (path("key.pem"), path("other.pem"), path("notes"));
-    let audit = async |command: &str, more: &[&str]| {
-        let ran = afd(&[&["audit", command, "--database", &database.url], more].concat()).run().await;
-        (ran.code.unwrap(), ran.output.trim_end().to_owned())
-    };
     let (code, line) = audit("head", &["--key", &key]).await;
     assert_eq!(code, 0, "{line}");
     assert!(line.starts_with("afd-audit-head 5 ") && line.lines().count() == 1, "{line}");
@@ -121,7 +126,9 @@ async fn a_log_that_was_rewritten_whole_is_found_by_its_noted_end(database: Data
     installation.forget_connections();
     assert_eq!(installation.post("/tokens", Some(&session), json!({ "name": "d" })).await.status, 201);
     assert_eq!(auth.terminate().await, Some(0));
-    std::fs::write(&notes, format!("{line}\n")).unwrap();
+    std::fs::write(&notes, format!("{nothing}\n{line}\n")).unwrap();
+    let (code, told) = audit("verify", &["--expect", &nothing, "--key", &key]).await;
+    assert!(code == 0 && told.starts_with("The chain is whole: ") && !told.contains("noted"), "{told}");
     for expect in [&line, &notes] {
         let (code, told) = audit("verify", &["--expect", expect, "--key", &key]).await;
         assert!(code == 0 && told.contains(" It is the one that was noted: event 5 at "), "{told}");

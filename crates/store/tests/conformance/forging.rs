@@ -472,6 +472,10 @@ pub(crate) async fn of_what_can_be_rewritten_the_noted_end_tells(db: &Database) 
     let end = db.store.chain_end().await.unwrap();
     let verify = async |noted: &[store::ChainPlace]| db.store.verify_chain_against(noted).await.unwrap();
     assert_eq!(verify(std::slice::from_ref(&end)).await, honest.report);
+    // A note of the time before the first event says nothing.
+    let nothing = store::ChainPlace { seq: 0, link: "0".repeat(64) };
+    assert_eq!(verify(&[nothing.clone(), end.clone()]).await, honest.report);
+    assert_eq!(verify(&[nothing]).await, honest.report);
     // Cut off at the end, the end moved back: nobody who looks at the database alone can tell that from the past.
     let cut = "UPDATE audit_head SET last_seq = 10, last_link = (SELECT link FROM audit_events WHERE seq = 10)";
     assert!(Forgery::of(&[cut, "DELETE FROM audit_events WHERE seq > 10"]).commit(db).await);
