@@ -125,12 +125,12 @@ impl AuthClient {
         telemetry::trace::pass_on(&span, request.headers_mut());
         let outcome = self.send(request).instrument(span).await.and_then(|reply| understand(&reply));
         self.metrics.called(&outcome, started.elapsed());
+        if let Err(error) = &outcome {
+            tracing::warn!(path, %error, cause = %cause(error), "call to the auth service failed");
+        }
         match &outcome {
             Ok(_) | Err(Unavailable::TooLong { .. }) => permit.succeeded(),
-            Err(error) => {
-                tracing::warn!(path, %error, cause = %cause(error), "call to the auth service failed");
-                permit.failed(self.clock.steady());
-            }
+            Err(_) => permit.failed(self.clock.steady()),
         }
         outcome
     }
