@@ -70,14 +70,18 @@ impl Particulars {
 
 /// Whether every column is of the type that it has to be. SQLite stores whatever it is given.
 pub(super) fn is_readable(row: &AnyRow) -> bool {
-    let texts = ["user_id", "actor_session_id", "actor_token_id", "actor_service", "link", "particulars_digest"];
-    row.text("id").is_ok()
-        && row.text("app_id").is_ok()
-        && row.text("type").is_ok()
-        && row.int("at").is_ok()
-        && row.int("seq").is_ok()
-        && texts.iter().all(|column| row.opt_text(column).is_ok())
-        && row.opt_text("particulars_salt").is_ok()
+    const NULLABLE: [&str; 7] = [
+        "user_id",
+        "actor_session_id",
+        "actor_token_id",
+        "actor_service",
+        "link",
+        "particulars_salt",
+        "particulars_digest",
+    ];
+    ["id", "app_id", "type"].iter().all(|column| row.text(column).is_ok())
+        && ["at", "seq"].iter().all(|column| row.int(column).is_ok())
+        && NULLABLE.iter().all(|column| row.opt_text(column).is_ok())
         && Particulars::of(row).is_ok()
 }
 

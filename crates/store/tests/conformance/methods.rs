@@ -1,9 +1,9 @@
-use store::{LinkOutcome, MethodType, NewLink, UnlinkOutcome, User, WayIn};
+use store::{LinkCodeOutcome, LinkOutcome, MethodType, NewEvent, NewLink, UnlinkOutcome, User, WayIn};
 
 use crate::database::{Database, NOW, digest, in_parallel};
 
-/// Adds ways in to the account by codes, as the service does.
-pub(crate) async fn link(db: &Database, user: &User, way_in: WayIn) {
+/// Sends a code for a way in, as the service does.
+async fn send_code(db: &Database, user: &User, way_in: &WayIn) {
     let code = store::NewLinkCode {
         user_id: user.id.clone(),
         digest: digest(&["code"]),
@@ -11,9 +11,19 @@ pub(crate) async fn link(db: &Database, user: &User, way_in: WayIn) {
         expires_at: NOW.plus(crate::database::MINUTE),
     };
     db.store.put_link_code(&code).await.unwrap();
+}
+
+/// Adds the way in by that code.
+async fn redeem(db: &Database, user: &User, way_in: WayIn, event: &NewEvent) -> LinkCodeOutcome {
     let link = NewLink { user_id: user.id.clone(), method_id: db.redemption("", "", NOW).sign_in.method_id, way_in };
-    let outcome = db.store.redeem_link_code(&link, &digest(&["code"]), 3, &db.event(NOW)).await.unwrap();
-    assert_eq!(outcome, store::LinkCodeOutcome::Right(LinkOutcome::Linked));
+    db.store.redeem_link_code(&link, &digest(&["code"]), 3, event).await.unwrap()
+}
+
+/// Adds ways in to the account by codes, as the service does.
+pub(crate) async fn link(db: &Database, user: &User, way_in: WayIn) {
+    send_code(db, user, &way_in).await;
+    let outcome = redeem(db, user, way_in, &db.event(NOW)).await;
+    assert_eq!(outcome, LinkCodeOutcome::Right(LinkOutcome::Linked));
 }
 
 fn sms(number: &str) -> WayIn {
@@ -48,13 +58,7 @@ pub(crate) async fn a_session_that_has_ended_meanwhile_adds_no_way_in(db: &Datab
         let ann = db.sign_in("ann@example.com").await;
         let (user, session) = (ann.user, ann.session.id);
         let other = WayIn::email(&format!("other{end}@example.com"));
-        let code = store::NewLinkCode {
-            user_id: user.id.clone(),
-            digest: digest(&["code"]),
-            way_in: other.clone(),
-            expires_at: NOW.plus(crate::database::MINUTE),
-        };
-        db.store.put_link_code(&code).await.unwrap();
+        send_code(db, &user, &other).await;
         match end {
             0 => {}
             1 => drop(db.other.end_session(&user.id, &session, &db.event(NOW)).await.unwrap().unwrap()),
@@ -69,16 +73,14 @@ pub(crate) async fn a_session_that_has_ended_meanwhile_adds_no_way_in(db: &Datab
         }
         let before = db.store.list_methods(&user.id).await.unwrap();
         let events = db.events(&user).await.len();
-        let method_id = db.redemption("", "", NOW).sign_in.method_id;
-        let link = NewLink { user_id: user.id.clone(), method_id, way_in: other };
         let mut event = db.event(NOW);
         event.actor.session_id = Some(session);
-        let outcome = db.store.redeem_link_code(&link, &digest(&["code"]), 3, &event).await.unwrap();
+        let outcome = redeem(db, &user, other, &event).await;
         if end == 0 {
-            assert_eq!(outcome, store::LinkCodeOutcome::Right(LinkOutcome::Linked));
+            assert_eq!(outcome, LinkCodeOutcome::Right(LinkOutcome::Linked));
             continue;
         }
-        assert_eq!(outcome, store::LinkCodeOutcome::Right(LinkOutcome::NoAccount), "{end}");
+        assert_eq!(outcome, LinkCodeOutcome::Right(LinkOutcome::NoAccount), "{end}");
         assert_eq!(db.store.list_methods(&user.id).await.unwrap(), before);
         assert_eq!(db.events(&user).await.len(), events);
     }
