@@ -68,6 +68,8 @@ error_codes! {
     SessionRevoked = 401 "SESSION_REVOKED",
     /// A refresh token that was used before; its session has been ended.
     RefreshReused = 401 "REFRESH_REUSED",
+    /// The session's proof of who its user is, is too old for this: prove it again at `/account/reauthenticate`.
+    ReauthenticationRequired = 401 "REAUTHENTICATION_REQUIRED",
     /// A known caller who may not do this.
     Forbidden = 403 "FORBIDDEN",
     /// No such thing, or somebody else's.
@@ -124,6 +126,13 @@ pub struct ErrorBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     pub reset_at: Option<Timestamp>,
+    /// With `REAUTHENTICATION_REQUIRED`: what the user can prove it with, as `POST /account/reauthenticate` takes it:
+    /// `email`, `sms`, `wallet`, `oauth`, `totp`. Empty where nothing is left but to sign in again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub methods: Option<Vec<String>>,
+    /// With `REAUTHENTICATION_REQUIRED`: how many seconds old the proof may be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_age: Option<u64>,
 }
 
 /// What is wrong with one field of a request.

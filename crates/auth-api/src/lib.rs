@@ -9,6 +9,7 @@ mod introspection;
 mod link;
 mod mfa;
 mod pairing;
+mod reauthenticate;
 mod service_jwt;
 mod sign_in;
 mod tokens;
@@ -21,11 +22,18 @@ pub use devices::{Device, Method, MethodsReply, ProfileReply, ProfileRequest, Se
 pub use error::{ErrorBody, ErrorCode, FieldProblem};
 pub use introspection::{IntrospectionReply, IntrospectionRequest, TokenExchangeReply};
 pub use link::{LinkReply, LinkRequest, LinkVerifyRequest, OAuthLinkReply, OAuthLinkRequest};
-pub use mfa::{MfaCodeRequest, MfaEnabledReply, MfaSetupReply, MfaVerifyRequest};
+pub use mfa::{
+    MfaCodeRequest, MfaEnabledReply, MfaSetupReply, MfaStatusReply, MfaVerifyRequest,
+};
 pub use pairing::{
     CliApproveRequest, CliDecidedReply, CliDenyRequest, CliPendingReply, CliPollRequest, CliStartReply,
     CliStartRequest, CliTokenReply, DeviceAuthorizationReply, DeviceAuthorizationRequest, OAuthErrorReply,
     OAuthTokenReply,
+};
+pub use reauthenticate::{
+    ReauthenticateCodeRequest, ReauthenticateCodeSentReply, ReauthenticateEmailRequest, 
+    ReauthenticateReply, ReauthenticateRequest, ReauthenticateSecretRequest, ReauthenticateSmsRequest,
+    ReauthenticateVerifyRequest, ReauthenticatedReply,
 };
 pub use service_jwt::{
     AUTH_SERVICE, BACKEND_SERVICE, MAX_SERVICE_JWT_SECONDS, SERVICE_TO_SERVICE, ServiceClaims, ServiceMeta,

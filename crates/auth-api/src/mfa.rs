@@ -1,5 +1,6 @@
 //! The second factor.
 
+use domain::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// What `POST /account/mfa/setup` answers with: the secret in the forms that authenticator apps take.
@@ -15,15 +16,29 @@ pub struct MfaSetupReply {
     pub qr_svg: String,
 }
 
-/// `POST /account/mfa/enable` and `POST /account/mfa/disable`.
+/// `POST /account/mfa/enable`, `POST /account/mfa/backup-codes` and `POST /account/mfa/disable`.
 #[derive(Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MfaCodeRequest {
-    /// The six digits that the authenticator app shows; a backup code disables as well.
+    /// The six digits that the authenticator app shows; except for enabling, a backup code does as well.
     pub code: String,
 }
 
-/// The second factor is enabled.
+/// `GET /account/mfa`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct MfaStatusReply {
+    /// Whether sign-ins ask for a second factor.
+    pub enabled: bool,
+    /// Since when.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+    pub enabled_at: Option<Timestamp>,
+    /// How many backup codes are left.
+    pub backup_codes_left: u32,
+}
+
+/// The second factor is enabled, or its backup codes are new ones.
 #[derive(Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]

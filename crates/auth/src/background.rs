@@ -252,6 +252,7 @@ impl AuthService {
         while is_full(self.store.purge_wallet_challenges(now.minus(SPENT_KEPT), BATCH).await?) {}
         while is_full(self.store.purge_link_codes(now.minus(SPENT_KEPT), BATCH).await?) {}
         while is_full(self.store.purge_mfa_challenges(now.minus(SPENT_KEPT), BATCH).await?) {}
+        while is_full(self.store.purge_reauth_flows(now.minus(SPENT_KEPT), BATCH).await?) {}
         while is_full(self.store.purge_sessions(now.minus(SPENT_KEPT), BATCH).await?) {}
         while is_full(self.store.purge_pairings(now.minus(SPENT_KEPT), BATCH).await?) {}
         Ok(())

@@ -22,6 +22,8 @@ pub struct Config {
     pub refresh_lifetime: Duration,
     /// How long a session lives, however often it is refreshed.
     pub session_max_lifetime: Duration,
+    /// What is demanded of sessions before they change what an account rests on.
+    pub reauth: Reauth,
     /// Limits.
     pub limits: Limits,
     /// bcrypt's cost for new tokens.
@@ -93,6 +95,28 @@ impl Secrets {
     /// The secret under which digests and seals are made, then those under which older ones may have been.
     pub(crate) fn sealing(&self) -> impl Iterator<Item = &SecretString> {
         self.seal.iter().chain(&self.service_jwt)
+    }
+}
+
+/// How fresh the proof of who somebody is has to be (RFC 9470).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reauth {
+    /// How old it may be where ways in, the second factor or the whole account are at stake.
+    pub max_age: Duration,
+    /// Whether what makes a token wants it too.
+    pub for_tokens: bool,
+}
+
+impl Reauth {
+    /// With less, nobody could type a code and go on.
+    pub const SHORTEST: Duration = Duration::from_mins(1);
+    /// With more, a stolen session would be as good as its owner.
+    pub const LONGEST: Duration = Duration::from_hours(24);
+}
+
+impl Default for Reauth {
+    fn default() -> Self {
+        Self { max_age: Duration::from_mins(10), for_tokens: false }
     }
 }
 

@@ -26,14 +26,14 @@ mod trust;
 mod windows;
 
 pub use background::Background;
-pub use config::{Config, Limits, Secrets};
+pub use config::{Config, Limits, Reauth, Secrets};
 pub use http::{App, app, openapi};
 pub use keys::{OldKeys, rotate_signing_keys};
 pub use notify::{
     HttpSms, Mail, MailError, Mailer, Outbox, OutboxMail, Resend, Sms, SmsError, SmsSender, Smtp, TemplateError,
     Templates, Twilio,
 };
-pub use operator::{Issuer, IssuerError, OldToken, Operator, WishedToken};
+pub use operator::{Issuer, IssuerError, OldToken, Operator, WishedToken, opens_factor};
 pub use service::{AuthService, Parts};
 pub use sign_in::EthereumRpc;
 pub use sign_in::oauth::{AllowedRedirects, OAuth, OAuthProvider, ProviderName, RedirectError};

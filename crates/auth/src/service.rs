@@ -4,10 +4,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use auth_api::ErrorCode;
 use domain::{Chance, Clock, DigestKey, EventId, Limit};
 use limiter::{Limiter, LimiterState, Marked, Redis, Verdict};
 use secrecy::{ExposeSecret, SecretString};
-use store::{MarkedCredential, Store, StoreError};
+use store::{MarkedCredential, ProofTooOld, StepUp, Store, StoreError};
 use web::ApiError;
 
 use crate::account::{Deletions, Descriptions};
@@ -92,6 +93,13 @@ impl AuthService {
     /// If the configuration has no secret at all.
     pub async fn start(config: Config, parts: Parts) -> Result<Arc<Self>, StoreError> {
         let Parts { store, redis, clock, chance, mailer, sms, templates, outbox, operations } = parts;
+        let store = store.with_step_up(StepUp {
+            max_age: config.reauth.max_age,
+            for_tokens: config.reauth.for_tokens,
+            sends_email: mailer.is_some(),
+            sends_sms: sms.is_some(),
+            providers: config.oauth.providers.iter().map(|provider| provider.name.to_string()).collect(),
+        });
         let metrics = Arc::new(Metrics::new());
         reseal(&store, &sealing_with(&config)).await?;
         let hasher = Arc::new(Hasher::new(config.bcrypt_cost, chance.clone(), metrics.hashing.clone()));
@@ -268,9 +276,16 @@ fn derive(secret: &SecretString, purpose: &str) -> DigestKey {
     DigestKey::derive(secret.expose_secret().as_bytes(), purpose)
 }
 
-/// The reply when the database fails: 503 where trying again can help, else 500.
-#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
+/// The reply when the database fails: 503 where trying again can help, else 500. And when it refuses a session, which it
+/// does for reasons of its own: 401.
 pub(crate) fn internal(error: StoreError) -> ApiError {
+    match error {
+        StoreError::ProofTooOld(ProofTooOld { max_age, methods }) => {
+            return ApiError::reauthentication_required(max_age, methods);
+        }
+        StoreError::SessionEnded => return ApiError::new(ErrorCode::SessionRevoked, "This session has been ended"),
+        _ => {}
+    }
     let cause = error.to_string();
     let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
     let cause = format!("{cause}: {source}");

@@ -50,6 +50,12 @@ fn refused(body: ErrorBody) -> CodedError {
     if let Some(at) = body.reset_at {
         error = error.with("resetAt", &at);
     }
+    if let Some(methods) = &body.methods {
+        error = error.with("methods", methods);
+    }
+    if let Some(seconds) = body.max_age {
+        error = error.with("maxAge", &seconds);
+    }
     if !body.details.is_empty() {
         error = error.with("details", &body.details);
     }

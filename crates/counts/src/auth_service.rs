@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use auth::{
-    AllowedRedirects, App, AuthService, Config, LeakPolicy, Limits, OAuth, Operator, Parts, Secrets, Templates,
+    AllowedRedirects, App, AuthService, Config, LeakPolicy, Limits, OAuth, Operator, Parts, Reauth, Secrets, Templates,
 };
 use domain::token::{Kind, TokenSecret};
 use domain::{Chance, Clock as _, DigestKey, EmailAddress, Limit, Scopes, TokenId, TokenSecretId, UserId};
@@ -165,6 +165,7 @@ fn config(limit: Limit) -> Result<Config> {
         access_lifetime: 15 * minute,
         refresh_lifetime: 60 * minute,
         session_max_lifetime: 60 * minute,
+        reauth: Reauth::default(),
         limits: Limits { token: limit, ..Limits::default() },
         bcrypt_cost: 4,
         cache_memory: Config::CACHE_MEMORY,

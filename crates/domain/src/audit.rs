@@ -57,10 +57,18 @@ event_types! {
     MfaEnabled => "mfa.enabled",
     /// A second factor was switched off.
     MfaDisabled => "mfa.disabled",
+    /// The backup codes of a second factor gave way to new ones.
+    MfaBackupCodesReplaced => "mfa.backup_codes_replaced",
+    /// An operator removed the second factor of somebody who had lost it.
+    MfaReset => "mfa.reset",
     /// A wrong second proof.
     MfaFailed => "mfa.failed",
     /// A session got a new pair of tokens.
     SessionRefreshed => "session.refreshed",
+    /// Whoever has a session proved again who they are.
+    SessionReauthenticated => "session.reauthenticated",
+    /// Somebody who has a session gave a wrong code for it.
+    SessionReauthenticationFailed => "session.reauthentication_failed",
     /// A session was ended by its owner or an operator.
     SessionEnded => "session.ended",
     /// An old refresh token came back; its session was ended.

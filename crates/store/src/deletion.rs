@@ -139,6 +139,7 @@ impl Store {
             if users::lock(tx, user_id).await?.is_none() {
                 return Ok(false);
             }
+            self.require_proof(tx, user_id, event).await?;
             // Disabled as well: a program of an older version beside this one knows no more than that.
             sqlx::query(
                 "UPDATE users SET deleted_at = $1, disabled_at = $1, updated_at = $1, session_epoch = session_epoch + 1, \

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::step_up::ProofTooOld;
+
 /// The database is away or broken. What a caller asked for and is not there is never an error.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -33,6 +35,13 @@ pub enum StoreError {
     /// away: 503.
     #[error("a window could not be saved")]
     WindowNotSaved,
+    /// The caller's session has proved who they are too long ago for what they ask. Nothing has changed, and they can
+    /// prove it again: 401.
+    #[error("the session's proof is too old")]
+    ProofTooOld(ProofTooOld),
+    /// The session by which the caller came has ended since. Nothing has changed: 401.
+    #[error("the session has ended")]
+    SessionEnded,
     /// What failed was asked by several at once.
     #[error(transparent)]
     Shared(Arc<StoreError>),

@@ -107,7 +107,7 @@ impl Store {
                 .bind(method)
                 .execute(&mut *tx)
                 .await?;
-            methods::link(tx, link, event).await.map(LinkCodeOutcome::Right)
+            methods::link(self, tx, link, event).await.map(LinkCodeOutcome::Right)
         })
     }
 

@@ -48,6 +48,7 @@ impl Store {
     ) -> Result<UnlinkOutcome, StoreError> {
         transaction!(self, |tx| {
             users::lock(tx, user_id).await?;
+            self.require_proof(tx, user_id, event).await?;
             let Some(method) = find(tx, user_id, id).await? else { return Ok(UnlinkOutcome::NotFound) };
             // One that was never proved lets nobody in.
             let others = sqlx::query(
@@ -80,6 +81,7 @@ impl Store {
     ) -> Result<bool, StoreError> {
         transaction!(self, |tx| {
             users::lock(tx, user_id).await?;
+            self.require_proof(tx, user_id, event).await?;
             let Some(method) = find(tx, user_id, id).await? else { return Ok(false) };
             sqlx::query("UPDATE auth_methods SET is_primary = CASE WHEN id = $1 THEN 1 ELSE 0 END WHERE user_id = $2")
                 .bind(id.as_str())

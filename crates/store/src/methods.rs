@@ -92,7 +92,12 @@ impl Store {
 
 /// Adds a proved way in to an account, fills in what the user's row lacks, and writes `method.linked`. The caller has
 /// checked the proof and spent it in this very transaction.
-pub(crate) async fn link(tx: &mut AnyConnection, new: &NewLink, event: &NewEvent) -> Result<LinkOutcome, StoreError> {
+pub(crate) async fn link(
+    store: &Store,
+    tx: &mut AnyConnection,
+    new: &NewLink,
+    event: &NewEvent,
+) -> Result<LinkOutcome, StoreError> {
     if users::lock(tx, &new.user_id).await?.is_none_or(|user| user.disabled_at.is_some()) {
         return Ok(LinkOutcome::NoAccount);
     }
@@ -102,6 +107,7 @@ pub(crate) async fn link(tx: &mut AnyConnection, new: &NewLink, event: &NewEvent
     if standing(tx, shown.as_ref(), &new.user_id, event.at).await? == Standing::Gone {
         return Ok(LinkOutcome::NoAccount);
     }
+    store.require_proof(tx, &new.user_id, event).await?;
     match find_user_id(tx, &new.way_in).await? {
         Some(owner) if owner == new.user_id => return Ok(LinkOutcome::AlreadyLinked),
         Some(_) => return Ok(LinkOutcome::Taken),

@@ -177,7 +177,7 @@ impl Store {
             if spent == 0 {
                 return Ok(None);
             }
-            methods::link(tx, link, event).await.map(Some)
+            methods::link(self, tx, link, event).await.map(Some)
         })
     }
 

@@ -11,6 +11,7 @@ use sqlx::{Any, AnyPool, Connection as _, Row, Transaction};
 
 use crate::reader::{Reader, Readers};
 use crate::shares::Shares;
+use crate::step_up::StepUp;
 use crate::token_lookups::Lookups;
 use crate::{StoreError, postgres, sqlite};
 
@@ -58,6 +59,8 @@ pub struct Store {
     /// How long one call may hold a connection; a peer that says nothing at all must not keep anybody for ever.
     pub(crate) patience: Duration,
     pub(crate) lookups: Arc<Lookups>,
+    /// What is demanded of sessions; `None` for an operator's command.
+    pub(crate) step_up: Option<Arc<StepUp>>,
 }
 
 /// Which database it is.

@@ -88,7 +88,7 @@ impl Store {
             .await?;
             let Some(row) = spent else { return Ok(FormOutcome::Unknown) };
             let user_id: UserId = row.parsed("user_id")?;
-            decide(tx, id, &user_id, decision, limits, event).await.map(FormOutcome::Spent)
+            decide(self, tx, id, &user_id, decision, limits, event).await.map(FormOutcome::Spent)
         })
     }
 }

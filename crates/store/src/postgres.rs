@@ -53,6 +53,7 @@ pub(crate) async fn open(url: &str, options: &Options) -> Result<Store, StoreErr
         product: Product::Postgres,
         patience: options.statement_timeout + SERVER_FIRST,
         lookups: Arc::default(),
+        step_up: None,
     })
 }
 

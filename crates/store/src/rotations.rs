@@ -82,6 +82,7 @@ impl Store {
                 Standing::Replaced => return Ok(RotationOutcome::Replaced),
                 Standing::Gone => return Ok(RotationOutcome::Gone),
             }
+            self.require_proof_for_tokens(tx, user_id, event).await?;
             if let Some(reset_at) = creation_reset(&mut *tx, user_id, terms.creations, event.at).await? {
                 return Ok(RotationOutcome::CreationLimit { reset_at });
             }

@@ -9,7 +9,7 @@ use crate::pairing_forms::{self, NewPairingForm};
 use crate::rows::Columns;
 use crate::sign_in::{self, MethodType, NewSignIn, SignedIn};
 use crate::transaction::transaction;
-use crate::{Store, StoreError, User, users};
+use crate::{Store, StoreError, User, step_up, users};
 
 /// A user's TOTP secret.
 #[derive(Debug, Clone)]
@@ -61,15 +61,20 @@ pub enum MfaOutcome<T> {
 }
 
 impl Store {
-    /// Keeps a secret that is not enabled yet, in the place of an earlier such one. `false` when one is enabled.
+    /// Keeps a secret that is not enabled yet, in the place of an earlier such one. `false` when one is enabled. Nothing
+    /// is written down yet: the event says who acts, and when.
     pub async fn put_factor(
         &self,
         user_id: &UserId,
         sealed_secret: &str,
         seal_key: &DigestKeyId,
-        at: Timestamp,
+        event: &NewEvent,
     ) -> Result<bool, StoreError> {
         transaction!(self, |tx| {
+            if users::lock(tx, user_id).await?.is_none() {
+                return Err(StoreError::SessionEnded);
+            }
+            self.require_proof(tx, user_id, event).await?;
             let kept = sqlx::query(
                 "INSERT INTO totp_factors (user_id, sealed_secret, seal_key, created_at) VALUES ($1, $2, $3, $4) \
                  ON CONFLICT (user_id) DO UPDATE SET sealed_secret = excluded.sealed_secret, \
@@ -79,7 +84,7 @@ impl Store {
             .bind(user_id.as_str())
             .bind(sealed_secret)
             .bind(seal_key.as_str())
-            .bind(at.as_millis())
+            .bind(event.at.as_millis())
             .execute(&mut *tx)
             .await?;
             Ok(kept.rows_affected() > 0)
@@ -103,7 +108,7 @@ impl Store {
     }
 
     /// Enables the secret whose code of `step` was shown, keeps the backup codes, and writes `mfa.enabled`. `false`
-    /// when that secret is not waiting any more.
+    /// when that secret is not waiting any more. The session that did it has thereby proved the second factor.
     pub async fn enable_factor(
         &self,
         user_id: &UserId,
@@ -113,6 +118,10 @@ impl Store {
         event: &NewEvent,
     ) -> Result<bool, StoreError> {
         transaction!(self, |tx| {
+            if users::lock(tx, user_id).await?.is_none() {
+                return Ok(false);
+            }
+            self.require_proof(tx, user_id, event).await?;
             let enabled = sqlx::query(
                 "UPDATE totp_factors SET enabled_at = $1, last_step = $2 \
                  WHERE user_id = $3 AND enabled_at IS NULL AND sealed_secret = $4",
@@ -126,13 +135,9 @@ impl Store {
             if enabled.rows_affected() == 0 {
                 return Ok(false);
             }
-            sqlx::query("DELETE FROM backup_codes WHERE user_id = $1").bind(user_id.as_str()).execute(&mut *tx).await?;
-            for digest in backup_codes {
-                sqlx::query("INSERT INTO backup_codes (user_id, digest) VALUES ($1, $2)")
-                    .bind(user_id.as_str())
-                    .bind(digest.to_string())
-                    .execute(&mut *tx)
-                    .await?;
+            put_backup_codes(tx, user_id, backup_codes).await?;
+            if let Some(session_id) = &event.actor.session_id {
+                step_up::renew(tx, session_id, true, event.at).await?;
             }
             record(tx, EventType::MfaEnabled, Some(user_id), event).await?;
             Ok(true)
@@ -148,16 +153,14 @@ impl Store {
         event: &NewEvent,
     ) -> Result<bool, StoreError> {
         transaction!(self, |tx| {
+            if users::lock(tx, user_id).await?.is_none() {
+                return Ok(false);
+            }
+            self.require_proof(tx, user_id, event).await?;
             if !spend(tx, user_id, proof).await? {
                 return Ok(false);
             }
-            for statement in [
-                "DELETE FROM totp_factors WHERE user_id = $1",
-                "DELETE FROM backup_codes WHERE user_id = $1",
-                "DELETE FROM mfa_challenges WHERE user_id = $1",
-            ] {
-                sqlx::query(statement).bind(user_id.as_str()).execute(&mut *tx).await?;
-            }
+            remove(tx, user_id).await?;
             record(tx, EventType::MfaDisabled, Some(user_id), event).await?;
             Ok(true)
         })
@@ -210,7 +213,7 @@ impl Store {
                 MfaOutcome::Disabled => return Ok(MfaOutcome::Disabled),
                 MfaOutcome::NoProof => return Ok(MfaOutcome::NoProof),
             };
-            let session = sign_in::begin_session(tx, &sign_in, &user.id).await?;
+            let session = sign_in::begin_session(tx, &sign_in, &user.id, true).await?;
             let user = User { last_login_at: Some(sign_in.at), ..user };
             Ok(MfaOutcome::Right(Box::new(SignedIn { user, session, user_created: false })))
         })
@@ -291,7 +294,35 @@ async fn prove(
     Ok(MfaOutcome::Right((sign_in, user)))
 }
 
-async fn spend(tx: &mut AnyConnection, user_id: &UserId, proof: &SecondProof) -> Result<bool, StoreError> {
+/// Keeps these in the place of all that there were.
+pub(crate) async fn put_backup_codes(
+    tx: &mut AnyConnection,
+    user_id: &UserId,
+    backup_codes: &[Digest],
+) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM backup_codes WHERE user_id = $1").bind(user_id.as_str()).execute(&mut *tx).await?;
+    for digest in backup_codes {
+        sqlx::query("INSERT INTO backup_codes (user_id, digest) VALUES ($1, $2)")
+            .bind(user_id.as_str())
+            .bind(digest.to_string())
+            .execute(&mut *tx)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Removes the factor with its codes and waiting sign-ins; whether there was one.
+pub(crate) async fn remove(tx: &mut AnyConnection, user_id: &UserId) -> Result<bool, StoreError> {
+    let removed =
+        sqlx::query("DELETE FROM totp_factors WHERE user_id = $1").bind(user_id.as_str()).execute(&mut *tx).await?;
+    for statement in ["DELETE FROM backup_codes WHERE user_id = $1", "DELETE FROM mfa_challenges WHERE user_id = $1"] {
+        sqlx::query(statement).bind(user_id.as_str()).execute(&mut *tx).await?;
+    }
+    Ok(removed.rows_affected() > 0)
+}
+
+/// Spends a proof of a user whose row is locked; whether it was good.
+pub(crate) async fn spend(tx: &mut AnyConnection, user_id: &UserId, proof: &SecondProof) -> Result<bool, StoreError> {
     let spent = match proof {
         SecondProof::Step(step) => {
             sqlx::query(

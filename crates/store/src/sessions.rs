@@ -344,13 +344,14 @@ async fn lock_epoch(tx: &mut AnyConnection, user_id: &UserId) -> Result<Option<i
     row.map(|row| row.int("session_epoch")).transpose()
 }
 
-/// Begins a session for the user, whose row the caller has locked.
+/// Begins a session for the user, whose row the caller has locked, and who has just proved who they are.
 pub(crate) async fn insert(
     tx: &mut AnyConnection,
     new: &NewSession,
     user_id: &UserId,
     at: Timestamp,
     client: &ClientInfo,
+    by_second_factor: bool,
 ) -> Result<Session, StoreError> {
     let session = Session {
         id: new.id.clone(),
@@ -366,8 +367,8 @@ pub(crate) async fn insert(
     };
     sqlx::query(
         "INSERT INTO sessions (id, app_id, user_id, generation, refresh_digest, created_at, last_seen_at, rotated_at, \
-         expires_at, absolute_expires_at, ip, user_agent, epoch) VALUES ($1, $2, $3, 0, $4, $5, $5, $5, $6, $7, $8, \
-         $9, (SELECT session_epoch FROM users WHERE id = $3))",
+         expires_at, absolute_expires_at, ip, user_agent, authenticated_at, second_factor_at, epoch) VALUES ($1, $2, \
+         $3, 0, $4, $5, $5, $5, $6, $7, $8, $9, $5, $10, (SELECT session_epoch FROM users WHERE id = $3))",
     )
     .bind(session.id.as_str())
     .bind(app())
@@ -378,6 +379,7 @@ pub(crate) async fn insert(
     .bind(session.absolute_expires_at.as_millis())
     .bind(ip(client))
     .bind(session.user_agent.as_deref())
+    .bind(by_second_factor.then_some(at.as_millis()))
     .execute(tx)
     .await?;
     Ok(session)

@@ -57,6 +57,7 @@ pub(crate) async fn open(url: &str, options: &Options) -> Result<Store, StoreErr
         product: Product::Sqlite { writer_connections, wal: Path::new(&wal).into() },
         patience: options.statement_timeout + SERVER_FIRST,
         lookups: Arc::default(),
+        step_up: None,
     })
 }
 

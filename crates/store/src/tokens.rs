@@ -190,6 +190,7 @@ impl Store {
                 Standing::Replaced => return Ok(CreationOutcome::CallerReplaced),
                 Standing::Gone => return Ok(CreationOutcome::CallerGone),
             }
+            self.require_proof_for_tokens(tx, &new.user_id, event).await?;
             add(tx, new, event).await
         })
     }

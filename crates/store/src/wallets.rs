@@ -7,17 +7,19 @@ use sqlx::AnyConnection;
 use crate::audit::NewEvent;
 use crate::methods::{self, LinkOutcome, NewLink};
 use crate::rows::{Columns, app};
-use crate::sign_in::{self, NewSignIn, SignInOutcome};
+use crate::sign_in::{self, NewSignIn, SignInOutcome, WayIn};
 use crate::transaction::transaction;
 use crate::{Store, StoreError};
 
-/// What a challenge is good for; one made for one purpose is worthless for the other.
+/// What a challenge is good for; one made for one purpose is worthless for the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WalletPurpose {
     /// Signing in.
     SignIn,
     /// Adding the wallet to an account.
     Link,
+    /// Proving again, in a session, who one is.
+    Reauthenticate,
 }
 
 impl WalletPurpose {
@@ -27,6 +29,7 @@ impl WalletPurpose {
         match self {
             Self::SignIn => "sign_in",
             Self::Link => "link",
+            Self::Reauthenticate => "reauthenticate",
         }
     }
 }
@@ -38,7 +41,8 @@ pub struct WalletChallenge {
     pub digest: Digest,
     /// What it is good for.
     pub purpose: WalletPurpose,
-    /// To whose account the wallet is to be added, with [`WalletPurpose::Link`].
+    /// To whose account the wallet is to be added, or who proves again who they are; nobody with
+    /// [`WalletPurpose::SignIn`].
     pub user_id: Option<UserId>,
     /// The wallet.
     pub address: WalletAddress,
@@ -161,7 +165,7 @@ impl Store {
             if !spend(tx, &spending).await? {
                 return Ok(None);
             }
-            methods::link(tx, link, event).await.map(Some)
+            methods::link(self, tx, link, event).await.map(Some)
         })
     }
 
@@ -185,6 +189,25 @@ struct Spending<'a> {
     chain: &'a str,
     address: &'a str,
     at: Timestamp,
+}
+
+/// Uses up a challenge that was made to prove again who this user is.
+pub(crate) async fn spend_to_reauthenticate(
+    tx: &mut AnyConnection,
+    digest: &Digest,
+    user_id: &UserId,
+    way_in: &WayIn,
+    at: Timestamp,
+) -> Result<bool, StoreError> {
+    let spending = Spending {
+        digest,
+        purpose: WalletPurpose::Reauthenticate,
+        user_id: Some(user_id),
+        chain: way_in.provider.as_deref().unwrap_or_default(),
+        address: &way_in.identifier,
+        at,
+    };
+    spend(tx, &spending).await
 }
 
 /// Uses a challenge up. Looking and marking are one statement: of any number of parallel replays one gets past it.

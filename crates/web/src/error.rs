@@ -18,8 +18,16 @@ pub struct ApiError {
     details: Vec<FieldProblem>,
     attempts_remaining: Option<u32>,
     retry: Option<(Duration, Option<Timestamp>)>,
-    /// What the caller would have to be allowed; of the grammar of scopes, so it cannot break a header.
-    required_scope: Option<String>,
+    wanted: Option<Box<Wanted>>,
+}
+
+/// What the caller would need.
+#[derive(Debug, Clone)]
+enum Wanted {
+    /// These scopes; of the grammar of scopes, so they cannot break a header.
+    Scope(String),
+    /// A proof no older than this, by one of these.
+    Proof { max_age: Duration, methods: Vec<&'static str> },
 }
 
 impl ApiError {
@@ -32,7 +40,7 @@ impl ApiError {
             details: Vec::new(),
             attempts_remaining: None,
             retry: None,
-            required_scope: None,
+            wanted: None,
         }
     }
 
@@ -58,7 +66,15 @@ impl ApiError {
     pub fn insufficient_scope(required: &Scopes) -> Self {
         let required = required.to_string();
         let message = format!("This token lacks the scope {required}");
-        Self { required_scope: Some(required), ..Self::new(ErrorCode::Forbidden, message) }
+        Self { wanted: Some(Box::new(Wanted::Scope(required))), ..Self::new(ErrorCode::Forbidden, message) }
+    }
+
+    /// 401: who the caller is was proved too long ago for this (RFC 9470 §3).
+    #[must_use]
+    pub fn reauthentication_required(max_age: Duration, methods: Vec<&'static str>) -> Self {
+        let message = "This needs a fresh proof that it is you; confirm it and try again";
+        let wanted = Wanted::Proof { max_age, methods };
+        Self { wanted: Some(Box::new(wanted)), ..Self::new(ErrorCode::ReauthenticationRequired, message) }
     }
 
     /// 404; also for what belongs to somebody else.
@@ -129,6 +145,10 @@ impl ApiError {
     pub fn render(self, request_id: &str) -> Response {
         let retry_after = self.retry_after_seconds();
         let limited = self.code == ErrorCode::RateLimitExceeded;
+        let proof = match self.wanted.as_deref() {
+            Some(Wanted::Proof { max_age, methods }) => Some((max_age, methods)),
+            _ => None,
+        };
         let body = ErrorBody {
             error: self.message.clone().into_owned(),
             code: self.code,
@@ -137,6 +157,8 @@ impl ApiError {
             attempts_remaining: self.attempts_remaining,
             retry_after: retry_after.filter(|_| limited),
             reset_at: self.retry.and_then(|(_, at)| at),
+            methods: proof.map(|(_, methods)| methods.iter().map(|method| (*method).to_owned()).collect()),
+            max_age: proof.map(|(max_age, _)| max_age.as_secs()),
         };
         let mut response = (self.status(), axum::Json(body)).into_response();
         if let Some(seconds) = retry_after {
@@ -154,16 +176,27 @@ impl ApiError {
 
     /// RFC 6750 §3: a request without a credential is told the scheme only, one with a bad credential also why.
     fn challenge(&self) -> Option<HeaderValue> {
+        match self.wanted.as_deref() {
+            Some(Wanted::Scope(scope)) => {
+                let challenge =
+                    format!(r#"Bearer realm="alternatefutures", error="insufficient_scope", scope="{scope}""#);
+                return HeaderValue::try_from(challenge).ok();
+            }
+            // RFC 9470 §3.
+            Some(Wanted::Proof { max_age, .. }) => {
+                let description = "A more recent authentication is required";
+                let challenge = format!(
+                    r#"Bearer error="insufficient_user_authentication", error_description="{description}", max_age={}"#,
+                    max_age.as_secs()
+                );
+                return HeaderValue::try_from(challenge).ok();
+            }
+            None => {}
+        }
         let challenge = match self.code {
             ErrorCode::Unauthorized => r#"Bearer realm="alternatefutures""#,
             ErrorCode::TokenExpired => {
                 r#"Bearer realm="alternatefutures", error="invalid_token", error_description="The token has expired""#
-            }
-            ErrorCode::Forbidden if self.required_scope.is_some() => {
-                let scope = self.required_scope.as_deref().unwrap_or_default();
-                let challenge =
-                    format!(r#"Bearer realm="alternatefutures", error="insufficient_scope", scope="{scope}""#);
-                return HeaderValue::try_from(challenge).ok();
             }
             _ if self.code.status() == 401 => r#"Bearer realm="alternatefutures", error="invalid_token""#,
             ErrorCode::Forbidden => r#"Bearer realm="alternatefutures", error="insufficient_scope""#,

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ::auth::{Config, EthereumRpc, LeakPolicy, Limits, Secrets};
+use ::auth::{Config, EthereumRpc, LeakPolicy, Limits, Reauth, Secrets};
 use ::http::uri::Authority;
 use domain::{Limit, PhoneNumber, PhoneNumberError, parse_duration};
 use limiter::Redis;
@@ -92,6 +92,7 @@ pub(crate) fn auth(mut source: Source) -> Result<AuthSettings, Problems> {
             access_lifetime: duration(source, "JWT_EXPIRES_IN", Duration::from_mins(15)),
             refresh_lifetime: duration(source, "JWT_REFRESH_EXPIRES_IN", Duration::from_hours(7 * 24)),
             session_max_lifetime: duration(source, "SESSION_MAX_LIFETIME", Duration::from_hours(30 * 24)),
+            reauth: reauth(source),
             limits: limits(source),
             bcrypt_cost: bcrypt_cost(source),
             cache_memory: source.read_or("CACHE_MEMORY", Config::CACHE_MEMORY, cache_memory),
@@ -225,6 +226,17 @@ fn refresh_secret(source: &mut Source, service_jwt: &[SecretString]) -> Option<S
         );
     }
     Some(secret)
+}
+
+fn reauth(source: &mut Source) -> Reauth {
+    let default = Reauth::default();
+    Reauth {
+        max_age: source.read_or("REAUTH_MAX_AGE", default.max_age, |text| {
+            let max_age = parse_duration(text).ok().filter(|age| (Reauth::SHORTEST..=Reauth::LONGEST).contains(age));
+            max_age.ok_or("must be a duration between 1m and 24h such as 10m")
+        }),
+        for_tokens: source.flag("REAUTH_FOR_TOKENS", default.for_tokens),
+    }
 }
 
 fn limits(source: &mut Source) -> Limits {

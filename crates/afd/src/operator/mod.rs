@@ -16,6 +16,7 @@ use anyhow::ensure;
 use auth::{Issuer, IssuerError, Operator};
 use clap::Args;
 use domain::{Chance, SystemClock};
+use secrecy::SecretString;
 use serde_json::Value;
 
 use crate::config::{self, Source};
@@ -72,6 +73,11 @@ impl Common {
             .into(),
             error => error.into(),
         })
+    }
+
+    /// The secrets under which the service seals, where they are at hand here.
+    fn sealing(&self) -> Option<Vec<SecretString>> {
+        config::issuer(self.source().ok()?).ok().map(|settings| settings.sealing)
     }
 
     /// Prints the answer: for people, or as JSON.

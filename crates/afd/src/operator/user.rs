@@ -4,11 +4,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{bail, ensure};
-use auth::Operator;
+use auth::{Operator, opens_factor};
 use clap::{ArgGroup, Args, Subcommand};
 use domain::{EmailAddress, PhoneNumber, UserId};
 use serde_json::{Value, json};
-use store::{AuthMethod, Deletion, DisableOutcome, NewUserOutcome, Session, Token, User};
+use store::{AuthMethod, Deletion, DisableOutcome, FactorStatus, NewUserOutcome, Session, Token, User};
 
 use super::table::{optional, printable, table};
 use super::token::{token_json, token_table};
@@ -51,6 +51,11 @@ pub(crate) enum Command {
         /// The user's id, e-mail address or phone number
         user: Who,
     },
+    /// Remove the second factor of somebody who has lost it: their next sign-in asks for none, their sessions stay
+    ResetSecondFactor {
+        /// The user's id, e-mail address or phone number
+        user: Who,
+    },
     /// Delete a user with every session, token and way in; of the audit log only the user's id stays
     Delete {
         /// The user's id, e-mail address or phone number
@@ -87,6 +92,7 @@ pub(crate) async fn run(command: Command, common: &Common) -> anyhow::Result<Exi
         Command::Show { user } => show(&user, common).await?,
         Command::Disable { user } => disable(&user, common).await?,
         Command::Enable { user } => enable(&user, common).await?,
+        Command::ResetSecondFactor { user } => reset_second_factor(&user, common).await?,
         Command::Delete { user, yes: _ } => delete(&user, common).await?,
     }
     Ok(ExitCode::SUCCESS)
@@ -144,15 +150,50 @@ async fn show(user: &Who, common: &Common) -> anyhow::Result<()> {
     let methods = store.list_methods(&user.id).await?;
     let sessions = store.list_sessions(&user.id, operator.event().at).await?;
     let tokens = store.list_tokens(&user.id).await?;
+    let factor = store.factor_status(&user.id).await?.filter(|factor| factor.enabled_at.is_some());
+    // Only whoever has the service's secrets at hand can say whether the service can still open it.
+    let sealing = common.sealing();
+    let opens = factor.as_ref().zip(sealing).map(|(factor, sealing)| opens_factor(&sealing, &user.id, factor));
     let mut shown = user_json(&user);
+    shown["secondFactor"] = factor_json(factor.as_ref(), opens);
     shown["methods"] = methods.iter().map(method_json).collect();
     shown["sessions"] = sessions.iter().map(session_json).collect();
     shown["tokens"] = tokens.iter().map(token_json).collect();
-    common.answer(|| description(&user, &methods, &sessions, &tokens), &shown);
+    let factor = factor_text(factor.as_ref(), opens);
+    common.answer(|| description(&user, &factor, &methods, &sessions, &tokens), &shown);
     Ok(())
 }
 
-fn description(user: &User, methods: &[AuthMethod], sessions: &[Session], tokens: &[Token]) -> String {
+fn factor_text(factor: Option<&FactorStatus>, opens: Option<bool>) -> String {
+    let Some(factor) = factor else { return "none".to_owned() };
+    let since = optional(factor.enabled_at);
+    let codes = counted(factor.backup_codes_left, "backup code");
+    let opens = match opens {
+        Some(true) => "opens",
+        Some(false) => "does NOT open: the user cannot sign in (afd user reset-second-factor)",
+        None => "whether it opens cannot be said without JWT_SECRET",
+    };
+    format!("since {since}, {codes} left, sealed under {}, which {opens}", factor.seal_key.as_str())
+}
+
+fn factor_json(factor: Option<&FactorStatus>, opens: Option<bool>) -> Value {
+    factor.map_or(Value::Null, |factor| {
+        json!({
+            "enabledAt": factor.enabled_at,
+            "backupCodesLeft": factor.backup_codes_left,
+            "sealKey": factor.seal_key.as_str(),
+            "opens": opens,
+        })
+    })
+}
+
+fn description(
+    user: &User,
+    factor: &str,
+    methods: &[AuthMethod],
+    sessions: &[Session],
+    tokens: &[Token],
+) -> String {
     let lines = [
         ("Id", user.id.to_string()),
         ("E-mail", optional(user.email.as_deref())),
@@ -162,9 +203,10 @@ fn description(user: &User, methods: &[AuthMethod], sessions: &[Session], tokens
         ("Created", user.created_at.to_string()),
         ("Last sign-in", optional(user.last_login_at)),
         ("Disabled", optional(user.disabled_at)),
+        ("Second factor", factor.to_owned()),
     ];
     let mut parts: Vec<String> =
-        lines.iter().map(|(name, value)| format!("{name:<14}{}\n", printable(value))).collect();
+        lines.iter().map(|(name, value)| format!("{name:<15}{}\n", printable(value))).collect();
     let method = |method: &AuthMethod| {
         [
             method.kind.clone(),
@@ -239,6 +281,19 @@ async fn enable(user: &Who, common: &Common) -> anyhow::Result<()> {
         Some(false) => bail!("user {} is not disabled", user.id),
         None => bail!("there is no user {} any more", user.id),
     }
+}
+
+async fn reset_second_factor(user: &Who, common: &Common) -> anyhow::Result<()> {
+    let operator = common.operator().await?;
+    let user = user.find(operator.store()).await?;
+    ensure!(
+        operator.store().reset_factor(&user.id, &operator.event()).await?,
+        "user {} has no second factor",
+        user.id
+    );
+    let text = || format!("User {} has no second factor any more. They can set up a new one once signed in.", user.id);
+    common.answer(text, &json!({ "id": user.id, "secondFactor": null }));
+    Ok(())
 }
 
 async fn delete(user: &Who, common: &Common) -> anyhow::Result<()> {

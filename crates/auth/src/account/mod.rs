@@ -4,6 +4,7 @@ mod deletion;
 mod described;
 pub(crate) mod link;
 pub(crate) mod manage;
+pub(crate) mod reauthenticate;
 
 use auth_api::{Me, MeReply};
 use web::ApiError;

@@ -77,6 +77,21 @@ impl FromRequestParts<Arc<AuthService>> for Session {
     }
 }
 
+/// A person's own session in which they have proved lately who they are, or this is a 401 that says how to (RFC 9470).
+/// The change itself asks again, in its transaction.
+pub(crate) struct RecentSession(pub(crate) OwnSession);
+
+impl FromRequestParts<Arc<AuthService>> for RecentSession {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, auth: &Arc<AuthService>) -> Result<Self, ApiError> {
+        let Session(session) = Session::from_request_parts(parts, auth).await?;
+        let (user_id, now) = (&session.principal.user_id, auth.clock.now());
+        auth.store.check_proof(user_id, &session.session_id, now).await.map_err(internal)?;
+        Ok(Self(session))
+    }
+}
+
 /// Lets a trusted service ask for validation, or, where the installation allows it, anybody. A function rather than an
 /// extractor, since that route is also answered without a router.
 pub(super) async fn may_validate(auth: &AuthService, context: &Context, headers: &HeaderMap) -> Result<(), ApiError> {

@@ -186,6 +186,8 @@ impl Refusal {
                 attempts_remaining: None,
                 retry_after,
                 reset_at: None,
+                methods: None,
+                max_age: None,
             };
             let wait = retry_after.map(|seconds| [(header::RETRY_AFTER, HeaderValue::from(seconds))]);
             return (StatusCode::FORBIDDEN, reason, wait, Json(body)).into_response();

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, MatchedPath};
-use domain::{Limit, Moment, Timestamp, UserId};
+use domain::{Limit, Moment, SessionId, Timestamp, UserId};
 use http::request::Parts;
 use limiter::{Level, Limiter, Quota, Verdict};
 use store::StoreError;
@@ -14,6 +14,9 @@ use web::{ApiError, Context, Window};
 use crate::addresses::Levels;
 use crate::metrics::Refused;
 use crate::{AuthService, internal};
+
+/// Codes that are sent to one session in any 24 hours.
+const REAUTH_CODES: Limit = Limit::per_day(20);
 
 /// The route that a request matched; its windows are counted apart from other routes'.
 pub(crate) struct Route(String);
@@ -44,6 +47,16 @@ pub(crate) async fn admit_user(
 /// Counts one more of a user's guesses at their second factor.
 pub(crate) async fn admit_guess(auth: &AuthService, context: &Context, user_id: &UserId) -> Result<(), ApiError> {
     admit_one(auth, context, &auth.limiter, &format!("mfa:{user_id}"), auth.config.limits.strict).await
+}
+
+/// Counts one more code that is sent to whoever has this session. By session: whoever has stolen one uses up nothing of
+/// its owner's elsewhere.
+pub(crate) async fn admit_reauth_code(
+    auth: &AuthService,
+    context: &Context,
+    session_id: &SessionId,
+) -> Result<(), ApiError> {
+    admit_one(auth, context, &auth.limiter, &format!("reauth:{session_id}"), REAUTH_CODES).await
 }
 
 /// Counts the request against its address.

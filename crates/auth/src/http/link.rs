@@ -10,7 +10,7 @@ use axum::extract::State;
 use axum::{Extension, Json};
 use web::{ApiError, Context};
 
-use super::caller::Session;
+use super::caller::RecentSession;
 use super::limits::{self, Strict};
 use super::sign_in::{address, typed_code};
 use super::sms::number;
@@ -25,7 +25,7 @@ use crate::sign_in::{CODE_LIFETIME, oauth};
               (status = 404, body = ErrorBody), (status = 429, body = ErrorBody), (status = 503, body = ErrorBody)))]
 pub(super) async fn begin(
     State(auth): State<Arc<AuthService>>,
-    Session(session): Session,
+    RecentSession(session): RecentSession,
     _: Strict,
     Extension(context): Extension<Arc<Context>>,
     web::Json(request): web::Json<LinkRequest>,
@@ -71,7 +71,7 @@ pub(super) async fn begin(
               (status = 409, body = ErrorBody), (status = 429, body = ErrorBody)))]
 pub(super) async fn verify(
     State(auth): State<Arc<AuthService>>,
-    Session(session): Session,
+    RecentSession(session): RecentSession,
     _: Strict,
     web::Json(request): web::Json<LinkVerifyRequest>,
 ) -> Result<Json<MessageReply>, ApiError> {

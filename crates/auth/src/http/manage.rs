@@ -9,7 +9,7 @@ use axum::Json;
 use axum::extract::State;
 use web::ApiError;
 
-use super::caller::Session;
+use super::caller::{RecentSession, Session};
 use crate::{AuthService, account, sessions};
 
 type Auth = State<Arc<AuthService>>;
@@ -75,7 +75,10 @@ pub(super) async fn change_profile(
 /// Delete one's account and everything of it.
 #[utoipa::path(delete, path = "/account/profile", tag = "account",
     responses((status = 200, body = MessageReply), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody)))]
-pub(super) async fn delete_account(State(auth): Auth, Session(me): Session) -> Result<Json<MessageReply>, ApiError> {
+pub(super) async fn delete_account(
+    State(auth): Auth,
+    RecentSession(me): RecentSession,
+) -> Result<Json<MessageReply>, ApiError> {
     account::manage::delete(&auth, &me.principal).await?;
     Ok(done("The account has been deleted"))
 }
@@ -89,10 +92,11 @@ pub(super) async fn methods(State(auth): Auth, Session(me): Session) -> Result<J
 
 /// Remove a way in; never the last.
 #[utoipa::path(delete, path = "/account/methods/{id}", tag = "account", params(("id" = String, Path)),
-    responses((status = 200, body = MessageReply), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody)))]
+    responses((status = 200, body = MessageReply), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
+              (status = 404, body = ErrorBody)))]
 pub(super) async fn unlink(
     State(auth): Auth,
-    Session(me): Session,
+    RecentSession(me): RecentSession,
     web::Path(text): web::Path,
 ) -> Result<Json<MessageReply>, ApiError> {
     account::manage::unlink(&auth, &me.principal, &id(text)?).await?;
@@ -101,10 +105,10 @@ pub(super) async fn unlink(
 
 /// Make a way in the primary one.
 #[utoipa::path(post, path = "/account/methods/{id}/set-primary", tag = "account", params(("id" = String, Path)),
-    responses((status = 200, body = MessageReply), (status = 404, body = ErrorBody)))]
+    responses((status = 200, body = MessageReply), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody)))]
 pub(super) async fn set_primary(
     State(auth): Auth,
-    Session(me): Session,
+    RecentSession(me): RecentSession,
     web::Path(text): web::Path,
 ) -> Result<Json<MessageReply>, ApiError> {
     account::manage::set_primary(&auth, &me.principal, &id(text)?).await?;

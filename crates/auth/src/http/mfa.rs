@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use auth_api::{
-    ErrorBody, MessageReply, MfaCodeRequest, MfaEnabledReply, MfaSetupReply, MfaVerifyRequest, SessionReply,
+    ErrorBody, MessageReply, MfaCodeRequest, MfaEnabledReply, MfaSetupReply, MfaStatusReply, MfaVerifyRequest, SessionReply,
 };
 use axum::extract::State;
 use axum::{Extension, Json};
 use domain::UserId;
 use web::{ApiError, Context};
 
-use super::caller::Session;
+use super::caller::{RecentSession, Session};
 use super::limits::{self, Strict};
 use crate::AuthService;
 use crate::second_factor::{self, ShownCode};
@@ -27,7 +27,7 @@ pub(super) async fn admit_guess(auth: &AuthService, context: &Context, user_id: 
               (status = 409, body = ErrorBody)))]
 pub(super) async fn setup(
     State(auth): State<Arc<AuthService>>,
-    Session(me): Session,
+    RecentSession(me): RecentSession,
 ) -> Result<Json<MfaSetupReply>, ApiError> {
     second_factor::setup(&auth, &me.principal).await.map(Json)
 }
@@ -38,7 +38,7 @@ pub(super) async fn setup(
               (status = 403, body = ErrorBody), (status = 409, body = ErrorBody)))]
 pub(super) async fn enable(
     State(auth): State<Arc<AuthService>>,
-    Session(me): Session,
+    RecentSession(me): RecentSession,
     web::Json(request): web::Json<MfaCodeRequest>,
 ) -> Result<Json<MfaEnabledReply>, ApiError> {
     let code = request
@@ -54,7 +54,7 @@ pub(super) async fn enable(
               (status = 403, body = ErrorBody), (status = 409, body = ErrorBody), (status = 429, body = ErrorBody)))]
 pub(super) async fn disable(
     State(auth): State<Arc<AuthService>>,
-    Session(me): Session,
+    RecentSession(me): RecentSession,
     Extension(context): Extension<Arc<Context>>,
     web::Json(request): web::Json<MfaCodeRequest>,
 ) -> Result<Json<MessageReply>, ApiError> {
@@ -62,6 +62,32 @@ pub(super) async fn disable(
     admit_guess(&auth, &context, &me.principal.user_id).await?;
     second_factor::disable(&auth, &me.principal, &code).await?;
     Ok(Json(MessageReply { success: true, message: "The second factor is disabled".to_owned() }))
+}
+
+/// One's second factor.
+#[utoipa::path(get, path = "/account/mfa", tag = "account",
+    responses((status = 200, body = MfaStatusReply), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody)))]
+pub(super) async fn status(
+    State(auth): State<Arc<AuthService>>,
+    Session(me): Session,
+) -> Result<Json<MfaStatusReply>, ApiError> {
+    second_factor::status(&auth, &me.principal).await.map(Json)
+}
+
+/// Get new backup codes, with a code of the authenticator app or one of the old ones. The old ones end with it.
+#[utoipa::path(post, path = "/account/mfa/backup-codes", tag = "account", request_body = MfaCodeRequest,
+    responses((status = 200, body = MfaEnabledReply), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
+              (status = 403, body = ErrorBody), (status = 409, body = ErrorBody), (status = 429, body = ErrorBody),
+              (status = 503, body = ErrorBody)))]
+pub(super) async fn backup_codes(
+    State(auth): State<Arc<AuthService>>,
+    RecentSession(me): RecentSession,
+    Extension(context): Extension<Arc<Context>>,
+    web::Json(request): web::Json<MfaCodeRequest>,
+) -> Result<Json<MfaEnabledReply>, ApiError> {
+    let code = ShownCode::read(&request.code)?;
+    admit_guess(&auth, &context, &me.principal.user_id).await?;
+    second_factor::replace_backup_codes(&auth, &me.principal, &code).await.map(Json)
 }
 
 /// Finish a sign-in with the second factor.

@@ -24,6 +24,7 @@ mod oauth_error;
 mod oauth_token;
 mod pages;
 mod public;
+mod reauthenticate;
 mod sign_in;
 mod sms;
 mod tokens;
@@ -82,9 +83,13 @@ fn api() -> OpenApiRouter<Arc<AuthService>> {
         .routes(routes!(manage::methods))
         .routes(routes!(manage::unlink))
         .routes(routes!(manage::set_primary))
+        .routes(routes!(mfa::status))
         .routes(routes!(mfa::setup))
         .routes(routes!(mfa::enable))
         .routes(routes!(mfa::disable))
+        .routes(routes!(mfa::backup_codes))
+        .routes(routes!(reauthenticate::request))
+        .routes(routes!(reauthenticate::verify))
         .routes(routes!(account::audit_log))
         .routes(routes!(tokens::create, tokens::list))
         .routes(routes!(tokens::limits))

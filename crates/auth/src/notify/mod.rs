@@ -9,6 +9,7 @@ mod templates;
 mod twilio;
 
 use std::fmt;
+use std::net::IpAddr;
 
 use domain::{EmailAddress, OneTimeCode, PhoneNumber};
 use futures_util::future::BoxFuture;
@@ -93,6 +94,15 @@ pub(crate) struct LinkMail<'a> {
     pub(crate) to: &'a EmailAddress,
     pub(crate) code: &'a OneTimeCode,
     pub(crate) minutes: u64,
+}
+
+/// What a mail says that confirms in a session that it is its user who asks.
+pub(crate) struct ReauthMail<'a> {
+    pub(crate) to: &'a EmailAddress,
+    pub(crate) code: &'a OneTimeCode,
+    pub(crate) minutes: u64,
+    /// From where it was asked for.
+    pub(crate) asked_from: Option<IpAddr>,
 }
 
 /// What a mail says about a token of the receiver's that was found in the open.

@@ -6,12 +6,12 @@ use domain::{OneTimeCode, PhoneNumber};
 use minijinja::{Environment, context};
 use secrecy::ExposeSecret;
 
-use super::{LeakMail, LinkMail, Mail, SignInMail, Sms};
+use super::{LeakMail, LinkMail, Mail, ReauthMail, SignInMail, Sms};
 
 /// The templates of all messages: built-in ones, or files of the same name in the operator's folder.
 ///
 /// A template sees `product`, `code` and `minutes`, those of the
-/// sign-in mail also `link`; those of a leaked token `product`, `token`, `prefix`, `url` and
+/// sign-in mail also `link`, those of `reauth` also `address`, from where it was asked for; those of a leaked token `product`, `token`, `prefix`, `url` and
 /// `remedy` (`revoked`, `secret_ended` or `told`). Names ending in `.html` escape what they insert.
 pub struct Templates {
     environment: Environment<'static>,
@@ -26,7 +26,7 @@ pub struct TemplateError {
     problem: String,
 }
 
-const BUILT_IN: [(&str, &str); 11] = [
+const BUILT_IN: [(&str, &str); 15] = [
     ("sign_in.subject.txt", include_str!("../../templates/sign_in.subject.txt")),
     ("sign_in.txt", include_str!("../../templates/sign_in.txt")),
     ("sign_in.html", include_str!("../../templates/sign_in.html")),
@@ -35,6 +35,10 @@ const BUILT_IN: [(&str, &str); 11] = [
     ("link.txt", include_str!("../../templates/link.txt")),
     ("link.html", include_str!("../../templates/link.html")),
     ("link.sms.txt", include_str!("../../templates/link.sms.txt")),
+    ("reauth.subject.txt", include_str!("../../templates/reauth.subject.txt")),
+    ("reauth.txt", include_str!("../../templates/reauth.txt")),
+    ("reauth.html", include_str!("../../templates/reauth.html")),
+    ("reauth.sms.txt", include_str!("../../templates/reauth.sms.txt")),
     ("leak.subject.txt", include_str!("../../templates/leak.subject.txt")),
     ("leak.txt", include_str!("../../templates/leak.txt")),
     ("leak.html", include_str!("../../templates/leak.html")),
@@ -97,6 +101,31 @@ impl Templates {
             subject: render("link.subject.txt")?.trim().to_owned(),
             text: render("link.txt")?.into(),
             html: render("link.html")?.into(),
+        })
+    }
+
+    pub(crate) fn reauth_sms(
+        &self,
+        to: &PhoneNumber,
+        code: &OneTimeCode,
+        minutes: u64,
+    ) -> Result<Sms, minijinja::Error> {
+        let text = self.render("reauth.sms.txt", code.expose(), "", minutes)?;
+        Ok(Sms { to: to.clone(), text: text.trim().into() })
+    }
+
+    pub(crate) fn reauth(&self, mail: &ReauthMail<'_>) -> Result<Mail, minijinja::Error> {
+        let (product, code, minutes) = (&self.product, mail.code.expose(), mail.minutes);
+        let address = mail.asked_from.map(|address| address.to_string());
+        let render = |name| {
+            let template = self.environment.get_template(name)?;
+            template.render(context! { product, code, minutes, address => &address })
+        };
+        Ok(Mail {
+            to: mail.to.clone(),
+            subject: render("reauth.subject.txt")?.trim().to_owned(),
+            text: render("reauth.txt")?.into(),
+            html: render("reauth.html")?.into(),
         })
     }
 

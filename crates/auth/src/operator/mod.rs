@@ -7,12 +7,20 @@ use std::sync::Arc;
 
 use domain::audit::Actor;
 use domain::{AuthMethodId, Chance, ClientInfo, Clock, EmailAddress, EventId, PhoneNumber, UserId};
-use store::{MethodType, NewEvent, NewUser, Store, StoreError, WayIn};
+use secrecy::SecretString;
+use store::{FactorStatus, MethodType, NewEvent, NewUser, Store, StoreError, WayIn};
 
 pub use import::OldToken;
 pub use issue::{Issuer, IssuerError, WishedToken};
 
+use crate::keys::Seal;
 use crate::look::until_all_know_of;
+
+/// Whether one of these secrets, those that the service is given, opens this user's second factor.
+#[must_use]
+pub fn opens_factor(sealing: &[SecretString], user_id: &UserId, factor: &FactorStatus) -> bool {
+    sealing.iter().any(|secret| Seal::new(secret).open(user_id.as_str(), &factor.sealed_secret).is_some())
+}
 
 /// What the audit log calls the service by which operators act.
 const SERVICE: &str = "afd";

@@ -27,7 +27,7 @@ impl ShownCode {
     }
 
     /// What the store has to spend for it; `None` when it is wrong without a look at what has been spent.
-    pub(super) fn prove(
+    pub(crate) fn prove(
         &self,
         auth: &AuthService,
         user_id: &UserId,

@@ -1,6 +1,6 @@
 //! Setting the second factor up, enabling and disabling it.
 
-use auth_api::{ErrorCode, MfaEnabledReply, MfaSetupReply};
+use auth_api::{ErrorCode, MfaEnabledReply, MfaSetupReply, MfaStatusReply};
 use domain::{Digest, EventId, OneTimeCode, UserId};
 use qrcode::QrCode;
 use qrcode::render::svg;
@@ -27,7 +27,7 @@ pub(crate) async fn setup(auth: &AuthService, caller: &Principal) -> Result<MfaS
     let secret = SecretSlice::from(secret);
     let seal = &auth.seals[0];
     let sealed = seal.seal(user.id.as_str(), &secret);
-    if !auth.store.put_factor(&user.id, &sealed, seal.id(), auth.clock.now()).await.map_err(internal)? {
+    if !auth.store.put_factor(&user.id, &sealed, seal.id(), &event(auth, caller)).await.map_err(internal)? {
         return Err(enabled_already());
     }
     let secret = totp::base32(secret.expose_secret());
@@ -48,7 +48,8 @@ pub(crate) async fn enable(
     if factor.is_enabled {
         return Err(enabled_already());
     }
-    let secret = open(auth, user_id, &factor)?;
+    // What nobody can open any more was never enabled: it is set up anew.
+    let secret = unseal(auth, user_id, &factor).ok_or_else(not_set_up)?;
     let step = totp::find_step(&secret, code, auth.clock.now(), factor.last_step).ok_or_else(wrong)?;
     let codes = backup::generate(auth);
     let digests: Vec<Digest> = codes.iter().map(|code| code.digest(&secret, user_id)).collect();
@@ -76,10 +77,57 @@ pub(crate) async fn disable(auth: &AuthService, caller: &Principal, code: &Shown
     Err(wrong())
 }
 
-/// The secret behind the codes.
+/// How the caller's second factor is.
+pub(crate) async fn status(auth: &AuthService, caller: &Principal) -> Result<MfaStatusReply, ApiError> {
+    let status = auth.store.factor_status(&caller.user_id).await.map_err(internal)?;
+    // One that waits to be enabled protects nothing yet.
+    let enabled = status.filter(|status| status.enabled_at.is_some());
+    Ok(MfaStatusReply {
+        enabled: enabled.is_some(),
+        enabled_at: enabled.as_ref().and_then(|status| status.enabled_at),
+        backup_codes_left: enabled.map_or(0, |status| status.backup_codes_left),
+    })
+}
+
+/// New backup codes in the place of all that are left.
+pub(crate) async fn replace_backup_codes(
+    auth: &AuthService,
+    caller: &Principal,
+    code: &ShownCode,
+) -> Result<MfaEnabledReply, ApiError> {
+    let user_id = &caller.user_id;
+    let factor = auth.store.find_factor(user_id).await.map_err(internal)?;
+    let factor = factor.filter(|factor| factor.is_enabled).ok_or_else(not_enabled)?;
+    let event = event(auth, caller);
+    let secret = open(auth, user_id, &factor)?;
+    let codes = backup::generate(auth);
+    let digests: Vec<Digest> = codes.iter().map(|code| code.digest(&secret, user_id)).collect();
+    let replaced = match code.prove(auth, user_id, &factor)? {
+        None => false,
+        Some(proof) => {
+            auth.store.replace_backup_codes(user_id, &factor, &proof, &digests, &event).await.map_err(internal)?
+        }
+    };
+    if replaced {
+        return Ok(MfaEnabledReply { success: true, backup_codes: codes.iter().map(BackupCode::show).collect() });
+    }
+    auth.store.record_mfa_failure(user_id, &event).await.map_err(internal)?;
+    Err(wrong())
+}
+
+/// The secret behind the codes. Where the service's own secret was replaced and the old one is gone, nothing can be
+/// checked against it, neither a code nor a backup code, whose digests hang on it. Nobody passes without it, and it is no
+/// failure that would pass or that whoever reads the log could mend: the operator has to reset it.
 pub(super) fn open(auth: &AuthService, user_id: &UserId, factor: &Factor) -> Result<SecretSlice<u8>, ApiError> {
-    let opened = auth.seals.iter().find_map(|seal| seal.open(user_id.as_str(), &factor.sealed_secret));
-    opened.ok_or_else(|| ApiError::internal(&"a second factor was sealed under a secret that is not configured"))
+    unseal(auth, user_id, factor).ok_or_else(|| {
+        tracing::warn!(%user_id, "a second factor was sealed under a secret that is not configured");
+        let message = "This second factor cannot be checked any more; ask whoever runs this service to reset it";
+        ApiError::new(ErrorCode::Unavailable, message)
+    })
+}
+
+fn unseal(auth: &AuthService, user_id: &UserId, factor: &Factor) -> Option<SecretSlice<u8>> {
+    auth.seals.iter().find_map(|seal| seal.open(user_id.as_str(), &factor.sealed_secret))
 }
 
 fn event(auth: &AuthService, caller: &Principal) -> NewEvent {

@@ -7,7 +7,7 @@ mod totp;
 mod verify;
 
 pub(crate) use code::ShownCode;
-pub(crate) use manage::{disable, enable, setup};
+pub(crate) use manage::{disable, enable, replace_backup_codes, setup, status};
 pub(crate) use verify::{Admitted, admit, finish, finish_for_pairing, unknown};
 
 use auth_api::ErrorCode;

@@ -63,6 +63,7 @@ pub(crate) async fn create(
 ) -> Result<(Token, TokenSecret), ApiError> {
     let now = auth.clock.now();
     let limits = creation_limits(auth);
+    ensure_recently_proved(auth, caller).await?;
     // The database decides below; asking first spares those who are over a limit, and us, a bcrypt hash.
     ensure_may_create(auth, &caller.user_id, now).await??;
     let _making = begin_making(auth, &caller.user_id, now)?;
@@ -85,6 +86,14 @@ pub(crate) async fn create(
         CreationOutcome::Created(token) => Ok((*token, secret)),
         refusal => Err(refused(&refusal, now)),
     }
+}
+
+/// Where tokens want a recent proof, a caller by a session needs one. The database decides when the token is made; asking
+/// first spares those who have none, and us, a bcrypt hash.
+pub(super) async fn ensure_recently_proved(auth: &AuthService, caller: &Principal) -> Result<(), ApiError> {
+    let Some(session_id) = &caller.actor.session_id else { return Ok(()) };
+    let now = auth.clock.now();
+    auth.store.check_proof_for_tokens(&caller.user_id, session_id, now).await.map_err(internal)
 }
 
 /// Whether the user is within the limits now; the outer error is a failure to find out.

@@ -8,7 +8,10 @@ use domain::{EventId, TokenId};
 use store::{MarkedCredential, RotationOutcome, RotationTerms, Shown, Token};
 use web::ApiError;
 
-use super::create::{begin_making, caller_gone, creation_limits, ensure_within_creations, new_secret, too_many_today};
+use super::create::{
+    begin_making, caller_gone, creation_limits, ensure_recently_proved, ensure_within_creations, new_secret,
+    too_many_today,
+};
 use crate::principal::Principal;
 use crate::{AuthService, internal};
 
@@ -35,6 +38,7 @@ pub(crate) async fn rotate(
     let token = auth.store.find_token(&caller.user_id, id).await.map_err(internal)?.ok_or_else(ApiError::not_found)?;
     // A new secret for a token that may do more, or lives longer, would be a way around one's own bounds.
     caller.may_mint(&token.scopes, token.expires_at, token.allowed_ips.as_ref())?;
+    ensure_recently_proved(auth, caller).await?;
     let shown = caller.shown();
     // The database decides below; asking first spares those who may not, and us, a bcrypt hash.
     if let Some(Shown::Secret(secret_id)) = &shown {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use auth::App;
 use auth::{
-    AllowedRedirects, AuthService, Config, LeakPolicy, Limits, Mailer, OAuth, Outbox, Parts, Secrets, SmsSender,
-    Templates,
+    AllowedRedirects, AuthService, Config, LeakPolicy, Limits, Mailer, OAuth, Outbox, Parts, Reauth, Secrets,
+    SmsSender, Templates,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
@@ -299,6 +299,7 @@ fn config() -> Config {
         access_lifetime: 15 * MINUTE,
         refresh_lifetime: 7 * DAY,
         session_max_lifetime: 30 * DAY,
+        reauth: Reauth::default(),
         limits: Limits {
             creations_per_day: 10_000,
             max_active_tokens: 10_000,

@@ -56,12 +56,13 @@ impl Store {
         limits: &CreationLimits,
         event: &NewEvent,
     ) -> Result<DecisionOutcome, StoreError> {
-        transaction!(self, |tx| { decide(tx, id, user_id, decision, limits, event).await })
+        transaction!(self, |tx| { decide(self, tx, id, user_id, decision, limits, event).await })
     }
 }
 
 /// Decides within the transaction of whatever proved who decides.
 pub(crate) async fn decide(
+    store: &Store,
     tx: &mut AnyConnection,
     id: &PairingId,
     user_id: &UserId,
@@ -86,6 +87,7 @@ pub(crate) async fn decide(
             if standing(tx, session.as_ref(), user_id, event.at).await? == Standing::Gone {
                 return Ok(DecisionOutcome::Refused(CreationOutcome::CallerGone));
             }
+            store.require_proof_for_tokens(tx, user_id, event).await?;
             (PairingStatus::Approved, EventType::PairingApproved, approval.clone())
         }
         Decision::Deny => (PairingStatus::Denied, EventType::PairingDenied, Approval::default()),

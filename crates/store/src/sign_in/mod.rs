@@ -165,7 +165,7 @@ pub(crate) async fn complete(tx: &mut AnyConnection, sign_in: &NewSignIn) -> Res
         await_second_factor(tx, sign_in, &user.id).await?;
         return Ok(SignInOutcome::MfaRequired);
     }
-    let session = begin_session(tx, sign_in, &user.id).await?;
+    let session = begin_session(tx, sign_in, &user.id, false).await?;
     let user = User { last_login_at: Some(sign_in.at), ..user };
     Ok(SignInOutcome::SignedIn(Box::new(SignedIn { user, session, user_created: account == Account::New })))
 }
@@ -232,13 +232,15 @@ pub(crate) async fn begin_session(
     tx: &mut AnyConnection,
     sign_in: &NewSignIn,
     user_id: &UserId,
+    by_second_factor: bool,
 ) -> Result<Session, StoreError> {
     sqlx::query("UPDATE users SET last_login_at = $1 WHERE id = $2")
         .bind(sign_in.at.as_millis())
         .bind(user_id.as_str())
         .execute(&mut *tx)
         .await?;
-    let session = sessions::insert(tx, &sign_in.session, user_id, sign_in.at, &sign_in.client).await?;
+    let NewSignIn { session, at, client, .. } = sign_in;
+    let session = sessions::insert(tx, session, user_id, *at, client, by_second_factor).await?;
     let event = event(sign_in, &sign_in.signed_in).with("method", sign_in.way_in.method.as_str());
     record(tx, EventType::SignInSucceeded, Some(user_id), &event).await?;
     Ok(session)

@@ -299,7 +299,7 @@ async fn account(person: &Person) -> Vec<Racer> {
     );
 
     let (store, user_id, enabled, disabled) = (person.store(1), person.id(), person.event(), person.event());
-    store.put_factor(&user_id, "secret", seal_key("seal").id(), NOW).await.unwrap();
+    store.put_factor(&user_id, "secret", seal_key("seal").id(), &person.event()).await.unwrap();
     let factor = store.find_factor(&user_id).await.unwrap().unwrap();
     let failed = person.event();
     racers.push(

@@ -31,6 +31,7 @@ mod second_factor;
 mod sessions;
 mod signing_keys;
 mod sms;
+mod step_up;
 mod token_limits;
 mod token_lookups;
 mod token_secrets;
@@ -242,6 +243,21 @@ conformance! {
         of_parallel_enablings_one_counts,
         on_the_page_of_a_pairing_no_session_begins,
         sign_ins_that_waited_too_long_go_in_batches,
+    }
+    step_up {
+        every_change_that_takes_an_account_over_wants_a_recent_proof,
+        a_session_that_has_ended_changes_nothing,
+        what_makes_a_token_wants_it_where_that_is_set,
+        a_code_renews_its_own_session_once,
+        a_way_in_that_was_removed_proves_nothing,
+        of_parallel_guesses_no_more_than_a_sessions_few_are_compared,
+        five_guesses_are_compared_in_one_flow,
+        with_a_second_factor_nothing_else_renews,
+        new_backup_codes_end_the_old_ones,
+        a_wallet_renews_the_session_it_signed_for,
+        a_change_beside_enabling_a_second_factor_is_before_it_or_refused,
+        changes_beside_a_renewal_are_after_it_or_refused,
+        flows_that_are_over_go_in_batches,
     }
     link_codes {
         a_right_code_adds_the_way_in_once,

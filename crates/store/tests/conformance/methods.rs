@@ -133,7 +133,7 @@ pub(crate) async fn deleting_a_user_ends_everything_of_theirs(db: &Database) {
     db.token(&bob).await;
     db.put_code("ann@example.com", "123456", NOW).await;
     link(db, &ann, sms("+14155552671")).await;
-    db.store.put_factor(&ann.id, "secret", crate::database::seal_key("seal").id(), NOW).await.unwrap();
+    db.store.put_factor(&ann.id, "secret", crate::database::seal_key("seal").id(), &db.event(NOW)).await.unwrap();
 
     let had = db.store.count_credentials(&ann.id).await.unwrap();
     assert_eq!((had.sessions, had.tokens), (1, 1));

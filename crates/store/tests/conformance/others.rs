@@ -38,13 +38,13 @@ pub(crate) async fn what_an_older_key_sealed_is_sealed_anew_unless_it_has_change
     let (ann, bob) = (db.user(ANN).await, db.user("bob@example.com").await);
     let (old, new) = (seal_key("old"), seal_key("new"));
     for user in [&ann, &bob] {
-        db.store.put_factor(&user.id, "sealed", old.id(), NOW).await.unwrap();
+        db.store.put_factor(&user.id, "sealed", old.id(), &db.event(NOW)).await.unwrap();
     }
     let found = db.store.list_foreign_seals(new.id()).await.unwrap();
     assert_eq!(found.len(), 2);
     assert!(found.iter().all(|seal| seal.kept_in == SealedIn::SecondFactor && seal.sealed == "sealed"));
 
-    db.store.put_factor(&bob.id, "changed", old.id(), NOW).await.unwrap();
+    db.store.put_factor(&bob.id, "changed", old.id(), &db.event(NOW)).await.unwrap();
     let anew: Vec<_> = found.into_iter().map(|seal| (seal, "anew".to_owned())).collect();
     db.store.reseal(&anew, new.id()).await.unwrap();
     let left = db.store.list_foreign_seals(new.id()).await.unwrap();

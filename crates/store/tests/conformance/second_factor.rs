@@ -19,8 +19,8 @@ fn backup_digest(number: usize) -> Digest {
     digest(&["backup", &number.to_string()])
 }
 
-async fn put(store: &Store, user_id: &UserId, secret: &str) -> bool {
-    store.put_factor(user_id, secret, seal_key("seal").id(), NOW).await.unwrap()
+async fn put(db: &Database, store: &Store, user_id: &UserId, secret: &str) -> bool {
+    store.put_factor(user_id, secret, seal_key("seal").id(), &db.event(NOW)).await.unwrap()
 }
 
 async fn factor(db: &Database, user_id: &UserId) -> Factor {
@@ -35,7 +35,7 @@ async fn enable(db: &Database, user_id: &UserId, factor: &Factor) -> bool {
 /// Ann with a second factor.
 async fn ann(db: &Database) -> User {
     let ann = db.user(ANN).await;
-    assert!(put(&db.store, &ann.id, "secret").await);
+    assert!(put(db, &db.store, &ann.id, "secret").await);
     assert!(enable(db, &ann.id, &factor(db, &ann.id).await).await);
     ann
 }
@@ -65,16 +65,16 @@ async fn sessions(db: &Database) -> i64 {
 pub(crate) async fn a_secret_waits_until_it_is_enabled_and_then_stays(db: &Database) {
     let ann = db.user(ANN).await;
     assert!(db.store.find_factor(&ann.id).await.unwrap().is_none());
-    assert!(put(&db.store, &ann.id, "first").await);
+    assert!(put(db, &db.store, &ann.id, "first").await);
     let first = factor(db, &ann.id).await;
-    assert!(put(&db.other, &ann.id, "second").await, "a newer one takes its place");
+    assert!(put(db, &db.other, &ann.id, "second").await, "a newer one takes its place");
     assert!(!enable(db, &ann.id, &first).await, "a code of the one before enables nothing");
     db.sign_in(ANN).await;
 
     let second = factor(db, &ann.id).await;
     assert_eq!((second.sealed_secret.as_str(), second.is_enabled), ("second", false));
     assert!(enable(db, &ann.id, &second).await);
-    assert!(!enable(db, &ann.id, &second).await && !put(&db.store, &ann.id, "third").await);
+    assert!(!enable(db, &ann.id, &second).await && !put(db, &db.store, &ann.id, "third").await);
     let kept = factor(db, &ann.id).await;
     assert_eq!((kept.sealed_secret.as_str(), kept.is_enabled, kept.last_step), ("second", true, STEP));
     assert_eq!(db.count_events(&ann, EventType::MfaEnabled).await, 1);
@@ -182,7 +182,7 @@ pub(crate) async fn of_parallel_proofs_one_begins_a_session(db: &Database) {
 pub(crate) async fn of_parallel_enablings_one_counts(db: &Database) {
     for round in 0..20 {
         let user = db.user(&format!("ann{round}@example.com")).await;
-        put(&db.store, &user.id, "secret").await;
+        put(db, &db.store, &user.id, "secret").await;
         let factor = factor(db, &user.id).await;
         let enabled = in_parallel((0..10usize).map(|number| {
             let (store, event, user_id) = (db.instance(number), db.event(NOW), user.id.clone());

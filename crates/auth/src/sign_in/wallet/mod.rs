@@ -11,12 +11,14 @@ use std::time::Duration;
 use auth_api::{ErrorCode, SignInReply};
 use domain::wallet::{ChainId, SignInMessage, WalletAddress, ethereum};
 use domain::{AuthMethodId, ClientInfo, Digest, EventId, OneTimeSecret, UserId};
-use store::{LinkOutcome, NewLink, Profile, WalletChallenge, WalletPurpose, WayIn};
+use store::{
+    LinkOutcome, NewEvent, NewLink, Profile, ReauthOutcome, Reauthentication, WalletChallenge, WalletPurpose, WayIn,
+};
 use web::ApiError;
 
 pub use self::contract::EthereumRpc;
 use super::{Planned, plan, reply};
-use crate::principal::Principal;
+use crate::principal::{OwnSession, Principal};
 use crate::{AuthService, internal};
 
 /// How long a challenge works.
@@ -29,6 +31,8 @@ pub(crate) enum For<'a> {
     SignIn,
     /// Adding the wallet to this user's account.
     Link(&'a UserId),
+    /// Proving again, in this session, who one is.
+    Reauthenticate(&'a OwnSession),
 }
 
 /// A message that was given out.
@@ -49,6 +53,7 @@ impl<'a> For<'a> {
         match self {
             Self::SignIn => WalletPurpose::SignIn,
             Self::Link(_) => WalletPurpose::Link,
+            Self::Reauthenticate(_) => WalletPurpose::Reauthenticate,
         }
     }
 
@@ -56,6 +61,7 @@ impl<'a> For<'a> {
         match self {
             Self::SignIn => None,
             Self::Link(user_id) => Some(user_id),
+            Self::Reauthenticate(session) => Some(&session.principal.user_id),
         }
     }
 
@@ -65,6 +71,9 @@ impl<'a> For<'a> {
             Self::SignIn => "Sign in with this wallet. This costs nothing and moves nothing.",
             Self::Link(_) => {
                 "Add this wallet to your account as a way to sign in. This costs nothing and moves nothing."
+            }
+            Self::Reauthenticate(_) => {
+                "Confirm a change of your account with this wallet. This costs nothing and moves nothing."
             }
         }
     }
@@ -98,7 +107,7 @@ pub(crate) async fn challenge(
     };
     let message = message.to_string();
     let challenge = WalletChallenge {
-        digest: digest(auth, made_for.purpose(), &message),
+        digest: digest(auth, made_for, &message),
         purpose: made_for.purpose(),
         user_id: made_for.user_id().cloned(),
         address: *address,
@@ -134,10 +143,23 @@ pub(crate) async fn link(auth: &AuthService, caller: &Principal, signed: &Signed
     auth.store.link_wallet(&digest, &link, &event).await.map_err(internal)?.ok_or_else(no_challenge)
 }
 
+/// Renews the session for which the challenge was made.
+pub(crate) async fn reauthenticate(
+    auth: &AuthService,
+    session: &OwnSession,
+    who: &Reauthentication,
+    signed: &Signed<'_>,
+    event: &NewEvent,
+) -> Result<ReauthOutcome, ApiError> {
+    let digest = check(auth, For::Reauthenticate(session), signed).await?;
+    let way_in = WayIn::wallet(&signed.address);
+    auth.store.reauthenticate_by_wallet(who, &digest, &way_in, event).await.map_err(internal)
+}
+
 /// Checks that the message is a challenge that waits, and that the wallet has signed it. Changes nothing: what follows
 /// has to spend the challenge.
 async fn check(auth: &AuthService, made_for: For<'_>, signed: &Signed<'_>) -> Result<Digest, ApiError> {
-    let digest = digest(auth, made_for.purpose(), signed.message);
+    let digest = digest(auth, made_for, signed.message);
     let found = auth
         .store
         .find_wallet_challenge(&digest, made_for.purpose(), made_for.user_id())
@@ -187,10 +209,17 @@ fn not_signed() -> ApiError {
 }
 
 /// There never was one, or it has been used: it is the same to whoever has no right to it.
-fn no_challenge() -> ApiError {
+pub(crate) fn no_challenge() -> ApiError {
     ApiError::new(ErrorCode::InvalidSignature, "No challenge waits for this message; request a new one")
 }
 
-fn digest(auth: &AuthService, purpose: WalletPurpose, message: &str) -> Digest {
-    auth.code_digests.digest(&["wallet", purpose.as_str(), message])
+/// Bound to the purpose and, where it has one, to the session: worthless for any other.
+fn digest(auth: &AuthService, made_for: For<'_>, message: &str) -> Digest {
+    let purpose = made_for.purpose().as_str();
+    match made_for {
+        For::SignIn | For::Link(_) => auth.code_digests.digest(&["wallet", purpose, message]),
+        For::Reauthenticate(session) => {
+            auth.code_digests.digest(&["wallet", purpose, session.session_id.as_str(), message])
+        }
+    }
 }

@@ -112,6 +112,12 @@ const TABLES: &[Table] = &[
         "$name, 'email', 'r' || i, 'd', CASE WHEN i % 2000 = 7 THEN 1 ELSE 900000 + i END",
         20_000,
     ),
+    (
+        "reauth_flows",
+        "digest, session_id, type, identifier, code_digest, created_at, expires_at",
+        "$name, $name, 'email', 'r' || i, 'd', i, CASE WHEN i % 2000 = 7 THEN 1 ELSE 900000 + i END",
+        20_000,
+    ),
     ("owed_marks", "credential, ends", "'pat:r' || i, 900000 + i", 1_000),
     (
         "audit_events",
