@@ -222,6 +222,11 @@ mod tests {
             ("CACHE_MEMORY", "17179869184GiB"),
             ("CACHE_MEMORY", "none"),
             ("JWT_EXPIRES_IN", "0m"),
+            ("REAUTH_MAX_AGE", "59s"),
+            ("REAUTH_MAX_AGE", "0"),
+            ("REAUTH_MAX_AGE", "25h"),
+            ("REAUTH_MAX_AGE", "never"),
+            ("REAUTH_FOR_TOKENS", "sometimes"),
             ("TRUSTED_PROXIES", "everybody"),
             ("DATABASE_URL", "mysql://localhost"),
             ("DATABASE_POOL_SIZE", "1"),
@@ -263,6 +268,15 @@ mod tests {
         let mut settings = GOOD.to_vec();
         settings.push(("RATE_LIMIT_TOKEN_PER_MINUTE", ""));
         assert_eq!(auth(source(&settings)).unwrap().service.limits.token.count, 1000);
+    }
+
+    #[test]
+    fn a_proof_may_be_ten_minutes_old_unless_somebody_says_otherwise() {
+        let reauth = |more: &[(&str, &str)]| auth(source(&[&GOOD[..], more].concat())).unwrap().service.reauth;
+        let told = |max_age, for_tokens| ::auth::Reauth { max_age: Duration::from_mins(max_age), for_tokens };
+        assert_eq!(reauth(&[]), told(10, false));
+        assert_eq!(reauth(&[("REAUTH_MAX_AGE", "1m"), ("REAUTH_FOR_TOKENS", "true")]), told(1, true));
+        assert_eq!(reauth(&[("REAUTH_MAX_AGE", "24h")]), told(24 * 60, false));
     }
 
     #[test]
