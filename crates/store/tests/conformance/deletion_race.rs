@@ -7,8 +7,8 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use store::{
     Approval, Decision, Import, LeakRemedy, MethodType, NewEvent, NewExchangeCode, NewLink, NewLinkCode, NewOAuthLink,
-    NewPairing, NewToken, Profile, ProfileChange, Refresh, SecondProof, Session, Store, TokenUse, User,
-    WalletChallenge, WalletPurpose, WayIn,
+    NewPairing, NewReauthFlow, NewToken, Profile, ProfileChange, ReauthCode, Reauthentication, Refresh, SecondProof,
+    Session, Store, TokenUse, User, WalletChallenge, WalletPurpose, WayIn,
 };
 
 use crate::chain::seal;
@@ -301,12 +301,41 @@ async fn account(person: &Person) -> Vec<Racer> {
     let (store, user_id, enabled, disabled) = (person.store(1), person.id(), person.event(), person.event());
     store.put_factor(&user_id, "secret", seal_key("seal").id(), &person.event()).await.unwrap();
     let factor = store.find_factor(&user_id).await.unwrap().unwrap();
-    let failed = person.event();
+    let (failed, replaced, is_lost) = (person.event(), person.event(), person.round % 2 == 1);
     racers.push(
         async move {
             drop(store.enable_factor(&user_id, &factor, 1, &[digest(&["backup"])], &enabled).await);
+            let (proof, new) = (SecondProof::BackupCode(digest(&["backup"])), [digest(&["new"])]);
+            drop(store.replace_backup_codes(&user_id, &factor, &proof, &new, &replaced).await);
             store.record_mfa_failure(&user_id, &failed).await.unwrap();
-            drop(store.disable_factor(&user_id, &SecondProof::Step(2), &disabled).await);
+            if is_lost {
+                drop(store.reset_factor(&user_id, &disabled).await);
+            } else {
+                drop(store.disable_factor(&user_id, &SecondProof::Step(2), &disabled).await);
+            }
+        }
+        .boxed(),
+    );
+
+    let (store, session, wrong, right) =
+        (person.store(0), person.sessions[2].id.clone(), person.event(), person.event());
+    let flow = NewReauthFlow {
+        digest: digest(&["reauth", person.user.id.as_str()]),
+        session_id: session.clone(),
+        user_id: person.id(),
+        way_in: WayIn::email(&person.email),
+        code_digest: digest(&["right"]),
+        expires_at: NOW.plus(MINUTE),
+    };
+    let who = Reauthentication { user_id: person.id(), session_id: session, max_failures: 20 };
+    racers.push(
+        async move {
+            drop(store.put_reauth_flow(&flow, NOW).await);
+            for (name, event) in [("wrong", &wrong), ("right", &right)] {
+                let code =
+                    ReauthCode { method: MethodType::Email, flow: None, digest: digest(&[name]), max_attempts: 5 };
+                drop(store.reauthenticate_by_code(&who, &code, event).await);
+            }
         }
         .boxed(),
     );

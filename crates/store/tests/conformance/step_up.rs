@@ -87,11 +87,8 @@ async fn attempts(
         expires_at: at.plus(MINUTE),
     };
     db.store.put_link_code(&code).await.unwrap();
-    let link = NewLink {
-        user_id: user.id.clone(),
-        method_id: db.redemption("", "", NOW).sign_in.method_id,
-        way_in: second,
-    };
+    let link =
+        NewLink { user_id: user.id.clone(), method_id: db.redemption("", "", NOW).sign_in.method_id, way_in: second };
     let mut done = Vec::new();
     let mut note = |what, outcome: Result<(), StoreError>| match outcome {
         Ok(()) => done.push((what, true)),
