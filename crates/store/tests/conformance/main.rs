@@ -26,6 +26,7 @@ mod others;
 mod owed_marks;
 mod pairings;
 mod plans;
+mod reauthentications;
 mod retention;
 mod second_factor;
 mod sessions;
@@ -248,6 +249,10 @@ conformance! {
         every_change_that_takes_an_account_over_wants_a_recent_proof,
         a_session_that_has_ended_changes_nothing,
         what_makes_a_token_wants_it_where_that_is_set,
+        a_change_beside_enabling_a_second_factor_is_before_it_or_refused,
+        changes_beside_a_renewal_are_after_it_or_refused,
+    }
+    reauthentications {
         a_code_renews_its_own_session_once,
         a_way_in_that_was_removed_proves_nothing,
         of_parallel_guesses_no_more_than_a_sessions_few_are_compared,
@@ -255,8 +260,6 @@ conformance! {
         with_a_second_factor_nothing_else_renews,
         new_backup_codes_end_the_old_ones,
         a_wallet_renews_the_session_it_signed_for,
-        a_change_beside_enabling_a_second_factor_is_before_it_or_refused,
-        changes_beside_a_renewal_are_after_it_or_refused,
         flows_that_are_over_go_in_batches,
     }
     link_codes {
