@@ -146,12 +146,13 @@ async fn sessions_and_codes(person: &Person) -> Vec<Racer> {
             display_name: Some(marked("name")),
             avatar_url: Some(format!("https://example.com/{MARK}")),
         },
+        challenge: None,
         expires_at: NOW.plus(MINUTE),
     };
     db.store.put_exchange_code(&code, NOW).await.unwrap();
     let (store, mut template) = (person.store(0), db.redemption("", "", NOW).sign_in);
     template.client = client();
-    racers.push(async move { drop(store.redeem_exchange_code(&code.digest, &template).await) }.boxed());
+    racers.push(async move { drop(store.redeem_exchange_code(&code.digest, None, &template).await) }.boxed());
 
     for (number, session) in person.sessions.iter().take(2).enumerate() {
         let presented = if number == 0 { digest_of(session) } else { digest(&["an old one"]) };
@@ -275,7 +276,11 @@ async fn account(person: &Person) -> Vec<Racer> {
     let oauth = NewOAuthLink {
         digest: digest(&["oauth", person.user.id.as_str()]),
         provider: "github".to_owned(),
-        user_id: person.id(),
+        asked_by: store::ProofFor {
+            purpose: store::ProofPurpose::Link,
+            user_id: person.id(),
+            session_id: person.sessions[0].id.clone(),
+        },
         redirect_url: format!("https://{MARK}.example.com/"),
         expires_at: NOW.plus(MINUTE),
     };

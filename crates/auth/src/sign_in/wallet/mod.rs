@@ -6,16 +6,18 @@
 
 mod contract;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use auth_api::{ErrorCode, SignInReply};
 use domain::wallet::{ChainId, SignInMessage, WalletAddress, ethereum};
-use domain::{AuthMethodId, ClientInfo, Digest, EventId, OneTimeSecret, UserId};
+use domain::{AuthMethodId, ClientInfo, Digest, EventId, OneTimeSecret, PairingId, UserId};
 use store::{LinkOutcome, NewLink, Profile, WalletChallenge, WalletPurpose, WayIn};
 use web::ApiError;
 
 pub use self::contract::EthereumRpc;
 use super::{Planned, plan, reply};
+use crate::pairing::page_url as pairing_page;
 use crate::principal::Principal;
 use crate::{AuthService, internal};
 
@@ -29,6 +31,8 @@ pub(crate) enum For<'a> {
     SignIn,
     /// Adding the wallet to this user's account.
     Link(&'a UserId),
+    /// Signing in to the page of this program that waits.
+    Pairing(&'a PairingId),
 }
 
 /// A message that was given out.
@@ -49,12 +53,13 @@ impl<'a> For<'a> {
         match self {
             Self::SignIn => WalletPurpose::SignIn,
             Self::Link(_) => WalletPurpose::Link,
+            Self::Pairing(_) => WalletPurpose::Pairing,
         }
     }
 
     const fn user_id(self) -> Option<&'a UserId> {
         match self {
-            Self::SignIn => None,
+            Self::SignIn | Self::Pairing(_) => None,
             Self::Link(user_id) => Some(user_id),
         }
     }
@@ -63,6 +68,9 @@ impl<'a> For<'a> {
     const fn statement(self) -> &'static str {
         match self {
             Self::SignIn => "Sign in with this wallet. This costs nothing and moves nothing.",
+            Self::Pairing(_) => {
+                "Sign in to decide about a program that wants to act in your name. This costs nothing and moves nothing."
+            }
             Self::Link(_) => {
                 "Add this wallet to your account as a way to sign in. This costs nothing and moves nothing."
             }
@@ -86,11 +94,12 @@ pub(crate) async fn challenge(
     let now = auth.clock.now();
     let expires_at = now.plus(CHALLENGE_LIFETIME);
     let nonce = auth.chance.with(|rng| OneTimeSecret::generate(rng)).expose().to_owned();
+    let (domain, uri) = asking_page(auth, made_for);
     let message = SignInMessage {
-        domain: &auth.config.sign_in_domain,
+        domain: &domain,
         address,
         statement: made_for.statement(),
-        uri: &auth.config.sign_in_uri,
+        uri: &uri,
         chain_id: &chain_id,
         nonce: &nonce,
         issued_at: now,
@@ -98,7 +107,7 @@ pub(crate) async fn challenge(
     };
     let message = message.to_string();
     let challenge = WalletChallenge {
-        digest: digest(auth, made_for.purpose(), &message),
+        digest: digest(auth, made_for, &message),
         purpose: made_for.purpose(),
         user_id: made_for.user_id().cloned(),
         address: *address,
@@ -108,6 +117,29 @@ pub(crate) async fn challenge(
     };
     auth.store.put_wallet_challenge(&challenge, now).await.map_err(internal)?;
     Ok(Challenge { message, nonce })
+}
+
+/// The page that asks the wallet, which compares it with what it says: the app's, or our own.
+fn asking_page<'a>(auth: &'a AuthService, made_for: For<'_>) -> (Cow<'a, str>, Cow<'a, str>) {
+    match made_for {
+        For::SignIn | For::Link(_) => (auth.config.sign_in_domain.as_str().into(), auth.config.sign_in_uri.as_str().into()),
+        For::Pairing(id) => {
+            let own = &auth.config.public_url;
+            (own.authority().to_owned().into(), pairing_page(auth, id).into())
+        }
+    }
+}
+
+/// Checks what a wallet has signed to sign in to the page of a program that waits; returns the digest of the challenge,
+/// which is still to be spent.
+pub(crate) async fn check_for_pairing(
+    auth: &AuthService,
+    id: &PairingId,
+    signed: &Signed<'_>,
+) -> Result<Digest, ApiError> {
+    let digest = check(auth, For::Pairing(id), signed).await?;
+    auth.admit_from_anywhere(&format!("wallet:{}", signed.address), auth.config.limits.strict).await?;
+    Ok(digest)
 }
 
 /// Signs in with a signed challenge: a new session, and a new account if the wallet has none.
@@ -137,7 +169,7 @@ pub(crate) async fn link(auth: &AuthService, caller: &Principal, signed: &Signed
 /// Checks that the message is a challenge that waits, and that the wallet has signed it. Changes nothing: what follows
 /// has to spend the challenge.
 async fn check(auth: &AuthService, made_for: For<'_>, signed: &Signed<'_>) -> Result<Digest, ApiError> {
-    let digest = digest(auth, made_for.purpose(), signed.message);
+    let digest = digest(auth, made_for, signed.message);
     let found = auth
         .store
         .find_wallet_challenge(&digest, made_for.purpose(), made_for.user_id())
@@ -187,10 +219,15 @@ fn not_signed() -> ApiError {
 }
 
 /// There never was one, or it has been used: it is the same to whoever has no right to it.
-fn no_challenge() -> ApiError {
+pub(crate) fn no_challenge() -> ApiError {
     ApiError::new(ErrorCode::InvalidSignature, "No challenge waits for this message; request a new one")
 }
 
-fn digest(auth: &AuthService, purpose: WalletPurpose, message: &str) -> Digest {
-    auth.code_digests.digest(&["wallet", purpose.as_str(), message])
+/// Bound to the purpose, and on a page to its program: the message of another's says something else already.
+fn digest(auth: &AuthService, made_for: For<'_>, message: &str) -> Digest {
+    let purpose = made_for.purpose().as_str();
+    match made_for {
+        For::SignIn | For::Link(_) => auth.code_digests.digest(&["wallet", purpose, message]),
+        For::Pairing(id) => auth.code_digests.digest(&["wallet", purpose, id.as_str(), message]),
+    }
 }
