@@ -167,7 +167,7 @@ mod tests {
                 let evil = "<script>alert(1)</script>\" onfocus=\"alert(1)";
                 let asked = context! { agent => evil, network => evil, at => evil };
                 let pairing = context! {
-                    id => evil, user_code => evil, name => evil, asked, scopes => [evil]
+                    id => evil, user_code => evil, name => evil, asked => asked.clone(), scopes => [evil]
                 };
                 let providers = [context! { name => evil, title => evil }];
                 let context = context! {

@@ -26,10 +26,9 @@ pub(crate) async fn exchange(
     let redeemed = auth.store.redeem_exchange_code(&digest(auth, code), challenge.as_ref(), &sign_in).await;
     match redeemed.map_err(internal)? {
         ExchangeOutcome::Right(outcome) => reply(auth, &mfa_token, outcome),
-        // No other answer than to a code that is not right: whoever stole it learns nothing, and it is spent.
-        ExchangeOutcome::NotTheirs => Err(invalid()),
         ExchangeOutcome::Expired => Err(ApiError::new(ErrorCode::CodeExpired, "This code is too old; sign in again")),
-        ExchangeOutcome::NoCode => Err(invalid()),
+        // Whoever stole the code learns no more than that it is of no use, which it is to everybody by now.
+        ExchangeOutcome::NotTheirs | ExchangeOutcome::NoCode => Err(invalid()),
     }
 }
 
