@@ -1,6 +1,7 @@
 // A browser that does what comes in on stdin, one JSON array a line, and answers each with one line of JSON.
 //   node browser.mjs PATH_OF_CHROMIUM [noscript]
-//   ["open", URL] ["type", TEXT] ["press", KEY] ["size", WIDTH, HEIGHT] ["screenshot", PATH]
+//   ["open", URL] ["type", TEXT] ["press", KEY] ["key", KEY] ["size", WIDTH, HEIGHT] ["scheme", "light"|"dark"]
+//   ["screenshot", PATH] ["wallet", PRIVATE_KEY]
 import { createInterface } from 'node:readline';
 import { setTimeout } from 'node:timers/promises';
 import { chromium } from 'playwright-core';
@@ -44,20 +45,37 @@ const actions = {
     await arrived;
     await settled();
   },
+  // Where nothing is to follow.
+  key: async (key) => {
+    await page.keyboard.press(key);
+    await setTimeout(100);
+  },
+  scheme: (colorScheme) => page.emulateMedia({ colorScheme }),
+  // From the next page on there is an Ethereum wallet in the browser that agrees to everything.
+  wallet: async (key) => {
+    const { privateKeyToAccount } = await import('viem/accounts');
+    const account = privateKeyToAccount(key);
+    await page.exposeFunction('signWithWallet', (raw) => account.signMessage({ message: { raw } }));
+    await page.addInitScript((address) => {
+      const request = async ({ method, params }) => (method === 'personal_sign' ? window.signWithWallet(params[0]) : [address]);
+      window.ethereum = { request };
+    }, account.address);
+  },
   size: (width, height) => page.setViewportSize({ width, height }),
-  screenshot: (path) => page.screenshot({ path }),
+  screenshot: (path) => page.screenshot({ path, fullPage: true }),
 };
 
 const look = () => page.evaluate(() => {
   const element = document.activeElement;
   const name = (element.labels?.[0] ?? element).innerText?.trim().split('\n')[0] ?? '';
-  const controls = [...document.querySelectorAll('input:not([type=hidden]), select, button')];
+  const all = [...document.querySelectorAll('input:not([type=hidden]), select, button, summary, a.button')];
+  const controls = all.filter((one) => one.checkVisibility());
   return {
     title: document.title,
     language: document.documentElement.lang,
     text: document.body.innerText,
     focus: { tag: element.localName, name },
-    unlabelled: controls.filter((one) => one.localName !== 'button' && !one.labels.length).length,
+    unlabelled: controls.filter((one) => one.labels?.length === 0 && one.localName !== 'button').length,
     tooSmall: controls.filter((one) => one.getBoundingClientRect().height < 44).length,
     overflows: document.documentElement.scrollWidth > document.documentElement.clientWidth,
     outlined: getComputedStyle(element).outlineStyle !== 'none',

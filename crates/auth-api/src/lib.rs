@@ -22,16 +22,14 @@ pub use devices::{Device, Method, MethodsReply, ProfileReply, ProfileRequest, Se
 pub use error::{ErrorBody, ErrorCode, FieldProblem};
 pub use introspection::{IntrospectionReply, IntrospectionRequest, TokenExchangeReply};
 pub use link::{LinkReply, LinkRequest, LinkVerifyRequest, OAuthLinkReply, OAuthLinkRequest};
-pub use mfa::{
-    MfaCodeRequest, MfaEnabledReply, MfaSetupReply, MfaStatusReply, MfaVerifyRequest,
-};
+pub use mfa::{MfaCodeRequest, MfaEnabledReply, MfaSetupReply, MfaStatusReply, MfaVerifyRequest};
 pub use pairing::{
     CliApproveRequest, CliDecidedReply, CliDenyRequest, CliPendingReply, CliPollRequest, CliStartReply,
     CliStartRequest, CliTokenReply, DeviceAuthorizationReply, DeviceAuthorizationRequest, OAuthErrorReply,
     OAuthTokenReply,
 };
 pub use reauthenticate::{
-    ReauthenticateCodeRequest, ReauthenticateCodeSentReply, ReauthenticateEmailRequest, 
+    ReauthenticateCodeRequest, ReauthenticateCodeSentReply, ReauthenticateEmailRequest, ReauthenticateOAuthRequest,
     ReauthenticateReply, ReauthenticateRequest, ReauthenticateSecretRequest, ReauthenticateSmsRequest,
     ReauthenticateVerifyRequest, ReauthenticatedReply,
 };

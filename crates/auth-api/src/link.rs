@@ -67,4 +67,15 @@ pub enum LinkVerifyRequest {
     Sms(SmsVerifyRequest),
     /// The signed message.
     Wallet(WalletVerifyRequest),
+    /// The code that the browser brought back from the provider.
+    OAuth(OAuthLinkVerifyRequest),
+}
+
+/// What the browser was given when it came back from the provider. It is good once, for a minute, for the session that
+/// asked for the link.
+#[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct OAuthLinkVerifyRequest {
+    /// `code` of the address that the browser came to.
+    pub code: String,
 }

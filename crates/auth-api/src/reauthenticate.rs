@@ -3,7 +3,7 @@
 use domain::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{MessageReply, WalletChallengeReply, WalletChallengeRequest, WalletVerifyRequest};
+use crate::{MessageReply, OAuthLinkReply, WalletChallengeReply, WalletChallengeRequest, WalletVerifyRequest};
 
 /// `POST /account/reauthenticate`: by what.
 #[derive(Clone, Serialize, Deserialize)]
@@ -16,6 +16,8 @@ pub enum ReauthenticateRequest {
     Sms(ReauthenticateSmsRequest),
     /// A message for a wallet to sign that is one of the user's ways in.
     Wallet(WalletChallengeRequest),
+    /// A visit to a provider with which the user signs in.
+    OAuth(ReauthenticateOAuthRequest),
     /// The second factor: there is nothing to request.
     Totp,
 }
@@ -38,6 +40,19 @@ pub struct ReauthenticateSmsRequest {
     pub phone: Option<String>,
 }
 
+/// Which provider, and where the browser goes afterwards.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct ReauthenticateOAuthRequest {
+    /// One of those that the user signs in with; may be absent where it is the only one.
+    #[serde(default)]
+    pub provider: Option<String>,
+    /// A URL of an allowed origin; the app where it is absent.
+    #[serde(default)]
+    pub redirect_url: Option<String>,
+}
+
 /// The reply is that of the matching sign-in request.
 #[derive(Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -47,6 +62,8 @@ pub enum ReauthenticateReply {
     Challenge(WalletChallengeReply),
     /// A code is on its way.
     CodeSent(ReauthenticateCodeSentReply),
+    /// Where the browser goes. It comes back with a `code` for `/account/reauthenticate/verify`.
+    Redirect(OAuthLinkReply),
     /// The second factor can be shown at once.
     Ready(MessageReply),
 }
@@ -77,6 +94,8 @@ pub enum ReauthenticateVerifyRequest {
     Sms(ReauthenticateCodeRequest),
     /// The signed message.
     Wallet(WalletVerifyRequest),
+    /// The code with which the browser came back from the provider.
+    OAuth(ReauthenticateSecretRequest),
     /// The six digits that the authenticator app shows, or a backup code.
     Totp(ReauthenticateSecretRequest),
 }

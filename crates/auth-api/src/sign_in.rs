@@ -6,9 +6,13 @@ use serde::{Deserialize, Serialize};
 /// `POST /auth/email/request`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
 pub struct EmailRequest {
     /// Where the code goes.
     pub email: String,
+    /// Binds what the mail's link leads to to whoever has the verifier: the base64url of its SHA-256 (RFC 7636, S256).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code_challenge: Option<String>,
 }
 
 /// The reply to a request for a code; the same for known and unknown addresses.
@@ -63,9 +67,13 @@ pub struct SmsVerifyRequest {
 /// `POST /auth/exchange`.
 #[derive(Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
 pub struct ExchangeRequest {
     /// The code that came with the browser.
     pub code: String,
+    /// The secret behind the `code_challenge` with which the sign-in began; needed there, and refused elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code_verifier: Option<String>,
 }
 
 /// The reply to every successful sign-in and refresh.
@@ -173,6 +181,6 @@ pub struct OAuthProvidersReply {
 pub struct OAuthProviderEntry {
     /// `google`, `github`, `twitter` or `discord`.
     pub name: String,
-    /// Where a browser is to be sent; takes `redirect_url`.
+    /// Where a browser is to be sent; takes `redirect_url` and `code_challenge`.
     pub auth_url: String,
 }

@@ -249,6 +249,8 @@ impl AuthService {
         while is_full(self.store.purge_signing_keys(now.minus(SPENT_KEPT), BATCH).await?) {}
         while is_full(self.store.purge_exchange_codes(now.minus(SPENT_KEPT), BATCH).await?) {}
         while is_full(self.store.purge_oauth_states(now.minus(SPENT_KEPT), BATCH).await?) {}
+        while is_full(self.store.purge_oauth_proofs(now.minus(SPENT_KEPT), BATCH).await?) {}
+        while is_full(self.store.purge_mail_links(now.minus(SPENT_KEPT), BATCH).await?) {}
         while is_full(self.store.purge_wallet_challenges(now.minus(SPENT_KEPT), BATCH).await?) {}
         while is_full(self.store.purge_link_codes(now.minus(SPENT_KEPT), BATCH).await?) {}
         while is_full(self.store.purge_mfa_challenges(now.minus(SPENT_KEPT), BATCH).await?) {}

@@ -5,6 +5,7 @@
 
 mod account;
 mod addresses;
+mod asker;
 mod audit;
 mod background;
 mod config;

@@ -7,6 +7,9 @@ use std::str::FromStr;
 ///
 /// RFC 5321 lets a mailbox's local part be case-sensitive; no provider that people use does so, and treating
 /// `Ann@example.com` and `ann@example.com` as two accounts would give one mailbox two of every limit.
+///
+/// No letter outside ASCII becomes one of ASCII on the way: a mailbox whose name only looks like somebody's must not
+/// open their account. Lower-casing makes a `k` of the Kelvin sign, and IDNA a `tel` of `℡`; both are refused.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct EmailAddress(String);
 
@@ -31,7 +34,12 @@ impl FromStr for EmailAddress {
     type Err = EmailAddressError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (local, domain) = text.trim().rsplit_once('@').ok_or(EmailAddressError)?;
+        // Not `trim`: an ideographic space before a name would vanish like the Kelvin sign.
+        let text = text.trim_matches(|c: char| c.is_ascii_whitespace());
+        let (local, domain) = text.rsplit_once('@').ok_or(EmailAddressError)?;
+        if local.chars().any(becomes_ascii) || domain.chars().any(becomes_ascii_in_domain) {
+            return Err(EmailAddressError);
+        }
         let local = local.to_lowercase();
         let domain = idna::domain_to_ascii_strict(domain).map_err(|_| EmailAddressError)?;
         let address = format!("{local}@{domain}");
@@ -41,6 +49,20 @@ impl FromStr for EmailAddress {
             && address.len() <= MAX_LENGTH;
         if well_formed { Ok(Self(address)) } else { Err(EmailAddressError) }
     }
+}
+
+/// Whether lower-casing makes something of ASCII of what is not.
+fn becomes_ascii(c: char) -> bool {
+    !c.is_ascii() && c.to_lowercase().any(|lower| lower.is_ascii())
+}
+
+/// The same of UTS #46, which IDNA maps domains by; what it leaves out altogether, such as a soft hyphen, counts as well.
+fn becomes_ascii_in_domain(c: char) -> bool {
+    if c.is_ascii() {
+        return false;
+    }
+    let (mapped, _) = idna::domain_to_unicode(c.encode_utf8(&mut [0; 4]));
+    becomes_ascii(c) || mapped.is_empty() || mapped.chars().any(|c| c.is_ascii())
 }
 
 /// RFC 5322's dot-atom, and letters outside ASCII (RFC 6532). Quoted local parts are legal and used by nobody but
@@ -81,6 +103,42 @@ mod tests {
         for text in ["a@b.co", "first.last+tag@sub.example.org", "o'neil@example.com", "jürgen@example.de"] {
             assert!(text.parse::<EmailAddress>().is_ok(), "{text}");
         }
+    }
+
+    /// Of every code point that is assigned or may soon be: planes 4 to 13 are empty, 15 and 16 private.
+    #[test]
+    fn nothing_outside_ascii_becomes_an_ascii_address() {
+        let code_points = (0x80..0x4_0000).chain(0xe_0000..0xe_1000).filter_map(char::from_u32);
+        for c in code_points {
+            for text in [format!("{c}ate@example.com"), format!("k{c}@example.com"), format!(" {c}kate@example.com")] {
+                let kept_apart = text.parse().is_err() || !text.parse::<EmailAddress>().unwrap().as_str().is_ascii();
+                assert!(kept_apart, "U+{:04X} in {text:?}", u32::from(c));
+            }
+            for domain in [format!("ex{c}ample.com"), format!("{c}.com"), format!("example{c}com.example")] {
+                let Ok(address) = format!("kate@{domain}").parse::<EmailAddress>() else { continue };
+                assert!(address.as_str().contains("xn--"), "U+{:04X}: {address}", u32::from(c));
+            }
+        }
+    }
+
+    #[test]
+    fn signs_that_turn_into_letters_are_refused() {
+        for text in [
+            "\u{212a}ate@example.com",
+            "kate@\u{212a}.example",
+            "k\u{130}m@example.com",
+            "kate@o\u{fb00}ice.example",
+            "kate@\u{2121}.example",
+            "kate@\u{ff45}xample.com",
+            "kate@exam\u{ad}ple.com",
+            "kate@example\u{3002}com",
+            "\u{3000}kate@example.com",
+            "kate@example.com\u{a0}",
+        ] {
+            assert_eq!(text.parse::<EmailAddress>(), Err(EmailAddressError), "{text:?}");
+        }
+        // Full width is a letter of its own, and another mailbox.
+        assert_ne!("\u{ff4b}ate@example.com".parse::<EmailAddress>(), "kate@example.com".parse());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! limits, audit event types, time. Nothing here does I/O or waits; time and randomness are parameters.
 
 mod allowed_ips;
+mod asker;
 pub mod audit;
 pub mod audit_head;
 mod base62;
@@ -9,6 +10,7 @@ mod chance;
 mod client;
 mod clock;
 mod code;
+mod code_challenge;
 mod digest;
 mod duration;
 mod email;
@@ -24,10 +26,12 @@ mod user_code;
 pub mod wallet;
 
 pub use allowed_ips::{AllowedIps, AllowedIpsError, Network};
+pub use asker::{ClaimedName, Neighbourhood};
 pub use chance::Chance;
 pub use client::ClientInfo;
 pub use clock::{Clock, Moment, SystemClock, Timestamp, TimestampError};
 pub use code::{MalformedCode, OneTimeCode};
+pub use code_challenge::{CodeChallenge, CodeVerifier, MalformedCodeChallenge, MalformedCodeVerifier};
 pub use digest::{Digest, DigestKey, DigestKeyId, MalformedDigest, MalformedDigestKeyId};
 pub use duration::{DurationError, parse_duration};
 pub use email::{EmailAddress, EmailAddressError};

@@ -58,7 +58,7 @@ macro_rules! of_address {
 }
 
 /// What an account leaves in other tables, most of what would be worth something first; each of at most `$2` rows.
-const ROWS: [&str; 14] = [
+const ROWS: [&str; 16] = [
     of_address!(
         "one_time_codes",
         "id",
@@ -70,12 +70,14 @@ const ROWS: [&str; 14] = [
         "c.identifier = a.identifier AND c.type = a.type AND c.provider = a.provider"
     ),
     of_address!("exchange_codes", "digest", "c.email = a.identifier AND a.type = 'email'"),
+    of_address!("mail_links", "digest", "c.app_id = u.app_id AND a.type = 'email' AND c.subject = a.identifier"),
     of_address!("wallet_challenges", "digest", "c.address = a.identifier AND a.type = 'wallet'"),
     of_user!("mfa_challenges", "digest"),
     of_user!("totp_factors", "user_id"),
     of_user!("backup_codes", "digest" within a user),
     of_user!("link_codes", "type" within a user),
     of_user!("oauth_states", "digest"),
+    of_user!("oauth_proofs", "digest"),
     of_user!("wallet_challenges", "digest"),
     of_user!("pairing_forms", "digest"),
     of_user!("pairings", "id"),

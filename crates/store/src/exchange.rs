@@ -1,6 +1,6 @@
 //! One-time codes that a browser carries to an app, which exchanges them for a session.
 
-use domain::{Digest, Timestamp};
+use domain::{CodeChallenge, Digest, Timestamp};
 use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
@@ -18,6 +18,8 @@ pub struct NewExchangeCode {
     pub way_in: WayIn,
     /// What the provider vouches for, for an account that does not exist yet.
     pub profile: Profile,
+    /// What its receiver has to know the verifier of.
+    pub challenge: Option<CodeChallenge>,
     /// When it stops working.
     pub expires_at: Timestamp,
 }
@@ -27,10 +29,19 @@ pub struct NewExchangeCode {
 pub enum ExchangeOutcome {
     /// It was right and is spent.
     Right(SignInOutcome),
+    /// It was right, and not for whoever came with it: they have not the verifier. It is spent, since somebody else has it.
+    NotTheirs,
     /// It is too old.
     Expired,
     /// There is none such, or it has been used.
     NoCode,
+}
+
+/// What an exchange code stood for.
+pub(crate) struct Exchanged {
+    pub(crate) way_in: WayIn,
+    pub(crate) profile: Profile,
+    challenge: Option<CodeChallenge>,
 }
 
 impl Store {
@@ -40,26 +51,23 @@ impl Store {
     }
 
     /// Spends the code and signs in by what it stands for. `template` says all about the sign-in except by whom: its
-    /// way in and profile are not looked at, the code's take their place.
+    /// way in and profile are not looked at, the code's take their place. `challenge` is that of the verifier that came
+    /// with it, and none must come where none was asked for: whoever sends one has begun something else than what the
+    /// code came from (RFC 9700 §2.1.1).
     pub async fn redeem_exchange_code(
         &self,
         digest: &Digest,
+        challenge: Option<&CodeChallenge>,
         template: &NewSignIn,
     ) -> Result<ExchangeOutcome, StoreError> {
         transaction!(self, |tx| {
-            // Checking and spending are one statement: of any number of parallel calls one gets past it.
-            let spent = sqlx::query(
-                "UPDATE exchange_codes SET consumed_at = $1 \
-                 WHERE digest = $2 AND app_id = $3 AND consumed_at IS NULL AND expires_at > $1 \
-                 RETURNING type, provider, identifier, email, display_name, avatar_url",
-            )
-            .bind(template.at.as_millis())
-            .bind(digest.to_string())
-            .bind(app())
-            .fetch_optional(&mut *tx)
-            .await?;
-            let Some(row) = spent else { return why_not_redeemed(tx, digest, template.at).await };
-            let sign_in = NewSignIn { way_in: way_in(&row)?, profile: profile(&row)?, ..template.clone() };
+            let Some(Exchanged { way_in, profile, challenge: asked }) = spend(tx, digest, template.at).await? else {
+                return why_not_redeemed(tx, digest, template.at).await;
+            };
+            if asked.as_ref() != challenge {
+                return Ok(ExchangeOutcome::NotTheirs);
+            }
+            let sign_in = NewSignIn { way_in, profile, ..template.clone() };
             sign_in::complete(tx, &sign_in).await.map(ExchangeOutcome::Right)
         })
     }
@@ -76,12 +84,36 @@ impl Store {
     }
 }
 
+/// Uses a code up. Checking and spending are one statement: of any number of parallel calls one gets past it.
+pub(crate) async fn spend(
+    tx: &mut AnyConnection,
+    digest: &Digest,
+    at: Timestamp,
+) -> Result<Option<Exchanged>, StoreError> {
+    let spent = sqlx::query(
+        "UPDATE exchange_codes SET consumed_at = $1 \
+         WHERE digest = $2 AND app_id = $3 AND consumed_at IS NULL AND expires_at > $1 \
+         RETURNING type, provider, identifier, email, display_name, avatar_url, code_challenge",
+    )
+    .bind(at.as_millis())
+    .bind(digest.to_string())
+    .bind(app())
+    .fetch_optional(tx)
+    .await?;
+    spent
+        .map(|row| {
+            let challenge = row.opt_parsed("code_challenge")?;
+            Ok(Exchanged { way_in: way_in(&row)?, profile: profile(&row)?, challenge })
+        })
+        .transpose()
+}
+
 /// Keeps an exchange code in the transaction of whatever spent the proof.
 pub(crate) async fn insert(tx: &mut AnyConnection, code: &NewExchangeCode, at: Timestamp) -> Result<(), StoreError> {
-    let NewExchangeCode { digest, way_in, profile, expires_at } = code;
+    let NewExchangeCode { digest, way_in, profile, challenge, expires_at } = code;
     sqlx::query(
         "INSERT INTO exchange_codes (digest, app_id, type, provider, identifier, email, display_name, avatar_url, \
-         created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+         created_at, expires_at, code_challenge) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
     )
     .bind(digest.to_string())
     .bind(app())
@@ -93,6 +125,7 @@ pub(crate) async fn insert(tx: &mut AnyConnection, code: &NewExchangeCode, at: T
     .bind(profile.avatar_url.as_deref())
     .bind(at.as_millis())
     .bind(expires_at.as_millis())
+    .bind(challenge.map(|challenge| challenge.to_string()))
     .execute(tx)
     .await?;
     Ok(())

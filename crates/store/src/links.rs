@@ -8,7 +8,7 @@ use crate::exchange::{self, NewExchangeCode};
 use crate::rows::{Columns, app};
 use crate::sign_in::{self, NewSignIn, Profile, SignInOutcome, WayIn};
 use crate::transaction::transaction;
-use crate::{Store, StoreError};
+use crate::{Store, StoreError, mail_links};
 
 /// What somebody shows who has followed a link.
 #[derive(Debug, Clone)]
@@ -69,7 +69,8 @@ impl Store {
                 TradedLink::Expired => return Ok(TradedLink::Expired),
                 TradedLink::NoLink => return Ok(TradedLink::NoLink),
             };
-            let code = NewExchangeCode { digest: *digest, way_in, profile: Profile::default(), expires_at };
+            let challenge = mail_links::challenge_of(tx, &link.digest).await?;
+            let code = NewExchangeCode { digest: *digest, way_in, profile: Profile::default(), challenge, expires_at };
             exchange::insert(tx, &code, at).await.map(TradedLink::Right)
         })
     }

@@ -1,9 +1,9 @@
 //! Sign-ins at OAuth providers, from the moment a browser is sent there until it comes back.
 
-use domain::{Digest, Timestamp, UserId};
+use domain::{CodeChallenge, Digest, PairingId, Timestamp};
+use sqlx::any::AnyRow;
 
-use crate::audit::NewEvent;
-use crate::methods::{self, LinkOutcome, NewLink};
+use crate::oauth_proofs::{ProofFor, ProofPurpose};
 use crate::rows::{Columns, app};
 use crate::transaction::transaction;
 use crate::{Store, StoreError};
@@ -23,15 +23,30 @@ pub struct NewOAuthState {
     pub expires_at: Timestamp,
 }
 
-/// A link that its account's owner has asked for; the browser is yet to come with the reference.
+/// For what somebody goes to a provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OAuthErrand {
+    /// To sign in to an app, which may have bound what follows to itself.
+    SignIn {
+        /// By what.
+        challenge: Option<CodeChallenge>,
+    },
+    /// To sign in to the page of a program that waits to be let in.
+    Pairing(PairingId),
+    /// To prove something for somebody who is signed in already.
+    Proof(ProofFor),
+}
+
+/// A proof, for a link or another purpose, that its account's owner has asked for; the browser is yet to come with the
+/// reference.
 #[derive(Debug, Clone)]
 pub struct NewOAuthLink {
     /// The keyed digest of the reference.
     pub digest: Digest,
-    /// Whose account there is to be linked.
+    /// Whose account there is to be proved.
     pub provider: String,
-    /// The account that gets the way in.
-    pub user_id: UserId,
+    /// Who asked, and for what.
+    pub asked_by: ProofFor,
     /// Where the browser goes in the end.
     pub redirect_url: String,
     /// When the reference stops working.
@@ -45,22 +60,49 @@ pub struct OAuthState {
     pub sealed_verifier: String,
     /// Where the browser goes now.
     pub redirect_url: String,
-    /// The account that gets the way in; `None` when somebody signs in.
-    pub link_to: Option<UserId>,
+    /// For what it went.
+    pub errand: OAuthErrand,
 }
 
+/// The name in the database of what is no proof and no sign-in to an app.
+const PAIRING: &str = "pairing";
+
 impl Store {
-    /// Keeps the state of a sign-in.
+    /// Keeps the state of a sign-in to an app.
     pub async fn put_oauth_state(
         &self,
         state: &NewOAuthState,
         redirect_url: &str,
+        challenge: Option<&CodeChallenge>,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.put_state(state, redirect_url, challenge, None, at).await
+    }
+
+    /// Keeps the state of a sign-in to the page of a program that waits.
+    pub async fn put_oauth_state_of_pairing(
+        &self,
+        state: &NewOAuthState,
+        page: &str,
+        pairing: &PairingId,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.put_state(state, page, None, Some(pairing), at).await
+    }
+
+    async fn put_state(
+        &self,
+        state: &NewOAuthState,
+        redirect_url: &str,
+        challenge: Option<&CodeChallenge>,
+        pairing: Option<&PairingId>,
         at: Timestamp,
     ) -> Result<(), StoreError> {
         transaction!(self, |tx| {
             sqlx::query(
                 "INSERT INTO oauth_states (digest, app_id, provider, redirect_url, browser_digest, sealed_verifier, \
-                 created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+                 created_at, expires_at, code_challenge, purpose, pairing_id) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
             )
             .bind(state.digest.to_string())
             .bind(app())
@@ -70,26 +112,31 @@ impl Store {
             .bind(state.sealed_verifier.as_str())
             .bind(at.as_millis())
             .bind(state.expires_at.as_millis())
+            .bind(challenge.map(ToString::to_string))
+            .bind(pairing.map(|_| PAIRING))
+            .bind(pairing.map(PairingId::as_str))
             .execute(&mut *tx)
             .await?;
             Ok(())
         })
     }
 
-    /// Keeps the reference of a link.
+    /// Keeps the reference of a link, or of another proof.
     pub async fn put_oauth_link(&self, link: &NewOAuthLink, at: Timestamp) -> Result<(), StoreError> {
         transaction!(self, |tx| {
             sqlx::query(
-                "INSERT INTO oauth_states (digest, app_id, provider, user_id, redirect_url, created_at, expires_at) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7)",
+                "INSERT INTO oauth_states (digest, app_id, provider, user_id, redirect_url, created_at, expires_at, \
+                 purpose, session_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
             )
             .bind(link.digest.to_string())
             .bind(app())
             .bind(link.provider.as_str())
-            .bind(link.user_id.as_str())
+            .bind(link.asked_by.user_id.as_str())
             .bind(link.redirect_url.as_str())
             .bind(at.as_millis())
             .bind(link.expires_at.as_millis())
+            .bind(link.asked_by.purpose.as_str())
+            .bind(link.asked_by.session_id.as_str())
             .execute(&mut *tx)
             .await?;
             Ok(())
@@ -125,7 +172,8 @@ impl Store {
     }
 
     /// Spends the state: of any number of parallel calls one gets it. `None` when there is none such for this provider
-    /// and browser, or it is over, or was spent; then nothing changes.
+    /// and browser, or it is over, or was spent; then nothing changes. Neither is anything told of a link that a program
+    /// of an older version has begun, which no session can finish; that one is spent.
     pub async fn spend_oauth_state(
         &self,
         state: &Digest,
@@ -137,7 +185,8 @@ impl Store {
             let row = sqlx::query(
                 "UPDATE oauth_states SET consumed_at = $1 \
                  WHERE digest = $2 AND app_id = $3 AND provider = $4 AND browser_digest = $5 \
-                 AND consumed_at IS NULL AND expires_at > $1 RETURNING sealed_verifier, redirect_url, user_id",
+                 AND consumed_at IS NULL AND expires_at > $1 \
+                 RETURNING sealed_verifier, redirect_url, user_id, session_id, purpose, pairing_id, code_challenge",
             )
             .bind(at.as_millis())
             .bind(state.to_string())
@@ -147,37 +196,12 @@ impl Store {
             .fetch_optional(&mut *tx)
             .await?;
             let Some(row) = row else { return Ok(None) };
+            let Some(errand) = errand(&row)? else { return Ok(None) };
             Ok(Some(OAuthState {
                 sealed_verifier: row.text("sealed_verifier")?,
                 redirect_url: row.text("redirect_url")?,
-                link_to: row.opt_parsed("user_id")?,
+                errand,
             }))
-        })
-    }
-
-    /// Adds what the provider vouched for to the account that asked for it, and removes the spent state, which is good
-    /// for one link. `None` when there is no such state.
-    pub async fn finish_oauth_link(
-        &self,
-        state: &Digest,
-        link: &NewLink,
-        event: &NewEvent,
-    ) -> Result<Option<LinkOutcome>, StoreError> {
-        transaction!(self, |tx| {
-            let spent = sqlx::query(
-                "DELETE FROM oauth_states WHERE digest = $1 AND app_id = $2 AND user_id = $3 \
-                 AND consumed_at IS NOT NULL",
-            )
-            .bind(state.to_string())
-            .bind(app())
-            .bind(link.user_id.as_str())
-            .execute(&mut *tx)
-            .await?
-            .rows_affected();
-            if spent == 0 {
-                return Ok(None);
-            }
-            methods::link(self, tx, link, event).await.map(Some)
         })
     }
 
@@ -191,4 +215,18 @@ impl Store {
         )
         .await
     }
+}
+
+fn errand(row: &AnyRow) -> Result<Option<OAuthErrand>, StoreError> {
+    let Some(purpose) = row.opt_text("purpose")? else {
+        let is_sign_in = row.opt_text("user_id")?.is_none();
+        let challenge = row.opt_parsed("code_challenge")?;
+        return Ok(is_sign_in.then_some(OAuthErrand::SignIn { challenge }));
+    };
+    if purpose == PAIRING {
+        return row.parsed("pairing_id").map(OAuthErrand::Pairing).map(Some);
+    }
+    let purpose = ProofPurpose::from_name(&purpose).ok_or(StoreError::Malformed { column: "purpose" })?;
+    let asked_by = ProofFor { purpose, user_id: row.parsed("user_id")?, session_id: row.parsed("session_id")? };
+    Ok(Some(OAuthErrand::Proof(asked_by)))
 }

@@ -6,6 +6,7 @@ use domain::{Digest, SessionId, Timestamp, UserId};
 use sqlx::AnyConnection;
 
 use crate::audit::{NewEvent, record};
+use crate::oauth_proofs::{self, ProofFor, ProofPurpose};
 use crate::rows::{Columns, app};
 use crate::sign_in::{MethodType, WayIn};
 use crate::step_up::{self, Proofs};
@@ -166,6 +167,29 @@ impl Store {
         })
     }
 
+    /// Spends what a browser proved at a provider for this very session, and renews the session's proof.
+    pub async fn reauthenticate_by_oauth(
+        &self,
+        who: &Reauthentication,
+        proof: &Digest,
+        event: &NewEvent,
+    ) -> Result<ReauthOutcome, StoreError> {
+        transaction!(self, |tx| {
+            if let Err(refusal) = admitted(tx, who, event.at).await? {
+                return Ok(refusal);
+            }
+            let by = ProofFor {
+                purpose: ProofPurpose::Reauthenticate,
+                user_id: who.user_id.clone(),
+                session_id: who.session_id.clone(),
+            };
+            match oauth_proofs::spend(tx, proof, &by, event.at).await? {
+                Some(way_in) => by_way_in(tx, who, &way_in, event).await,
+                None => Ok(ReauthOutcome::NoProof),
+            }
+        })
+    }
+
     /// Spends a proof by the second factor and renews the session's proof. `None` is one that is wrong without a look at
     /// what has been spent.
     pub async fn reauthenticate_by_second_factor(
@@ -228,7 +252,7 @@ async fn standing(
 }
 
 /// The same for a way in, which counts where there is no second factor.
-pub(crate) async fn admitted(
+async fn admitted(
     tx: &mut AnyConnection,
     who: &Reauthentication,
     at: Timestamp,
@@ -289,7 +313,7 @@ async fn find_flow(
 }
 
 /// Renews the session by a way in that has been proved, if it is still the user's.
-pub(crate) async fn by_way_in(
+async fn by_way_in(
     tx: &mut AnyConnection,
     who: &Reauthentication,
     way_in: &WayIn,

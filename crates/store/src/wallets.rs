@@ -20,6 +20,8 @@ pub enum WalletPurpose {
     Link,
     /// Proving again, in a session, who one is.
     Reauthenticate,
+    /// Signing in to the page of a program that waits to be let in.
+    Pairing,
 }
 
 impl WalletPurpose {
@@ -30,6 +32,7 @@ impl WalletPurpose {
             Self::SignIn => "sign_in",
             Self::Link => "link",
             Self::Reauthenticate => "reauthenticate",
+            Self::Pairing => "pairing",
         }
     }
 }
@@ -179,6 +182,23 @@ impl Store {
         )
         .await
     }
+}
+
+/// Uses up a challenge of a pairing's page, by the wallet that signs in.
+pub(crate) async fn spend_for_pairing(
+    tx: &mut AnyConnection,
+    digest: &Digest,
+    sign_in: &NewSignIn,
+) -> Result<bool, StoreError> {
+    let spending = Spending {
+        digest,
+        purpose: WalletPurpose::Pairing,
+        user_id: None,
+        chain: sign_in.way_in.provider.as_deref().unwrap_or_default(),
+        address: &sign_in.way_in.identifier,
+        at: sign_in.at,
+    };
+    spend(tx, &spending).await
 }
 
 /// Which challenge is used up, and by what wallet.

@@ -90,6 +90,21 @@ impl Browser {
         self.act(json!(["press", key])).await
     }
 
+    /// Presses a key after which the page is to stay as it is.
+    pub async fn key(&mut self, key: &str) -> Sight {
+        self.act(json!(["key", key])).await
+    }
+
+    /// Says whether its owner likes pages `light` or `dark`.
+    pub async fn scheme(&mut self, scheme: &str) -> Sight {
+        self.act(json!(["scheme", scheme])).await
+    }
+
+    /// Gives it an Ethereum wallet with this key, which agrees to everything; pages find it from the next one on.
+    pub async fn wallet(&mut self, key: &str) -> Sight {
+        self.act(json!(["wallet", key])).await
+    }
+
     /// Makes the window so large.
     pub async fn resize(&mut self, width: u32, height: u32) -> Sight {
         self.act(json!(["size", width, height])).await

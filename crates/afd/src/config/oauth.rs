@@ -50,7 +50,8 @@ pub(super) fn oauth(source: &mut Source) -> OAuth {
         source.missing("APP_URL", "where browsers go after signing in at a provider, such as https://app.example.com");
     }
     let mut others = source.list("ALLOWED_REDIRECTS", web_url);
-    others.extend(source.read("FRONTEND_URL", web_url));
+    // All of its origin, as with APP_URL; what is listed may name less.
+    others.extend(source.read("FRONTEND_URL", web_url).and_then(|url| url.join("/").ok()));
     OAuth {
         providers,
         redirects: AllowedRedirects::new(app_url.unwrap_or_else(|| public_url.clone()), &others),

@@ -29,7 +29,10 @@ async fn look(browser: &mut Browser, name: &str) -> Sight {
         );
         assert!(seen.focus.tag == "body" || seen.outlined, "{name}: one sees where one is");
         if let Some(folder) = std::env::var_os("PAGES_SEEN") {
-            browser.screenshot(&PathBuf::from(folder).join(format!("{name}-{width}.png"))).await;
+            for scheme in ["dark", "light"] {
+                browser.scheme(scheme).await;
+                browser.screenshot(&PathBuf::from(&folder).join(format!("{name}-{width}-{scheme}.png"))).await;
+            }
         }
         sight = Some(seen);
     }
@@ -40,6 +43,7 @@ async fn look(browser: &mut Browser, name: &str) -> Sight {
 async fn somebody_lets_a_program_in_by_keyboard() {
     let installation = Installation::new(&[]).await;
     let (_auth, _backend) = installation.start().await;
+    installation.sign_in("ann@example.com").await;
     for runs_scripts in [true, false] {
         let mut browser = Browser::start(runs_scripts);
         let started = installation.post("/auth/cli/start", None, json!({ "name": "my laptop" })).await;
@@ -69,18 +73,24 @@ async fn somebody_lets_a_program_in_by_keyboard() {
 
         let offered = look(&mut browser, "decision").await;
         assert!(offered.text.contains("signed in as ann@example.com"), "{}", offered.text);
-        assert_eq!(offered.focus, focus("input", "Name of its token"));
+        assert_eq!(offered.focus.tag, "body", "no key does anything on arrival");
+        browser.key("Enter").await;
         // One key at a time through all there is, and back.
         for (key, tag, name) in [
-            ("Tab", "select", "The token works for"),
+            ("Tab", "summary", "Allow less"),
+            ("Tab", "select", "Its token works for"),
+            ("Tab", "input", "Name of its token"),
+            ("Enter", "input", "Name of its token"),
             ("Tab", "button", "Approve"),
             ("Tab", "button", "Deny"),
             ("Shift+Tab", "button", "Approve"),
         ] {
-            let there = browser.press(key).await;
+            let there = browser.key(key).await;
             assert_eq!(there.focus, focus(tag, name));
             assert!(there.outlined, "{name}");
         }
+        let pending = installation.post("/auth/cli/poll", None, poll.clone()).await;
+        assert_eq!(pending.status, 202, "Enter in a field approves nothing");
         assert!(browser.press("Enter").await.text.contains("The program is let in"));
         look(&mut browser, "let-in").await;
 
@@ -102,7 +112,15 @@ async fn somebody_signs_in_with_the_mails_link_by_keyboard() {
         let text = installation.mailed("ann@example.com").await;
         let link = text.split_whitespace().find(|word| word.contains("/login/email/")).unwrap();
         assert_eq!(browser.open(link).await.status, 200);
-        assert_eq!(look(&mut browser, "link").await.focus, focus("button", "Sign in"));
+        // It was asked for by a program, not by this browser.
+        let told = look(&mut browser, "link-elsewhere").await;
+        assert!(told.text.contains("This is not the browser that asked to sign in."), "{}", told.text);
+        assert!(told.text.contains("ann@example.com"), "{}", told.text);
+        assert_eq!(told.focus.tag, "body");
+        assert_eq!(browser.press("Tab").await.focus, focus("button", "Go on in this browser"));
+        browser.press("Enter").await;
+        assert_eq!(look(&mut browser, "link-here").await.focus.tag, "body");
+        assert_eq!(browser.press("Tab").await.focus, focus("button", "Sign in here"));
         browser.press("Enter").await;
         let shown = look(&mut browser, "exchange-code").await;
         let code = shown.text.split_whitespace().find(|word| word.len() == 32).unwrap();
@@ -111,7 +129,10 @@ async fn somebody_signs_in_with_the_mails_link_by_keyboard() {
         assert_eq!(installation.validate(created.text("/token/token")).await.text("/email"), "ann@example.com");
 
         let again = browser.open(link).await;
-        assert_eq!(again.status, 200, "the page tells no scanner what works");
+        assert_eq!(again.status, 200, "the page tells no scanner whether it was used");
+        for key in ["Tab", "Enter", "Tab"] {
+            browser.press(key).await;
+        }
         let spent = browser.press("Enter").await;
         assert_eq!(spent.status, 400);
         assert!(look(&mut browser, "link-spent").await.text.contains("request a new one"));
@@ -142,9 +163,57 @@ async fn the_page_asks_for_the_second_factor_by_keyboard() {
     assert_eq!(browser.press("Enter").await.focus, asked.focus, "asked again");
     browser.type_text(backup_code).await;
     assert!(browser.press("Enter").await.text.contains("signed in as ann@example.com"));
-    for key in ["Tab", "Tab", "Tab"] {
-        browser.press(key).await;
+    for _ in 0..5 {
+        browser.press("Tab").await;
     }
     assert!(browser.press("Enter").await.text.contains("The program is refused"));
     look(&mut browser, "refused").await;
+}
+
+/// Whoever has a wallet goes on with it, is asked before there is an account, and allows less than was asked for.
+#[tokio::test]
+async fn somebody_with_a_wallet_lets_a_program_in() {
+    let installation = Installation::new(&[]).await;
+    let (_auth, _backend) = installation.start().await;
+    let mut browser = Browser::start(true);
+    browser.wallet(&format!("0x{}", "07".repeat(32))).await;
+    for round in 0..2 {
+        let request = json!({ "name": "my laptop", "scopes": ["projects:read", "projects:write"] });
+        let started = installation.post("/auth/cli/start", None, request).await;
+        browser.open(started.text("/verificationUrl")).await;
+        look(&mut browser, "ways-in").await;
+        // Past the address and its button.
+        for _ in 0..2 {
+            browser.key("Tab").await;
+        }
+        assert_eq!(browser.key("Tab").await.focus, focus("button", "Go on with an Ethereum wallet"));
+        browser.press("Enter").await;
+        let asked = look(&mut browser, "wallet").await;
+        assert!(asked.text.contains("wants you to sign in with your Ethereum account"), "{}", asked.text);
+        assert_eq!(browser.key("Tab").await.focus.tag, "pre", "a long text can be scrolled by keyboard");
+        assert_eq!(browser.key("Tab").await.focus, focus("button", "Sign with the wallet"));
+        let mut offered = browser.press("Enter").await;
+        if round == 0 {
+            assert!(look(&mut browser, "newcomer").await.text.contains("there is no account yet"), "{}", offered.text);
+            assert_eq!(offered.focus.tag, "body");
+            assert_eq!(browser.key("Tab").await.focus, focus("a", "Sign in another way"));
+            assert_eq!(browser.key("Tab").await.focus, focus("button", "Make a new account"));
+            offered = browser.press("Enter").await;
+        }
+        assert!(offered.text.contains("You are signed in as 0x"), "{}", offered.text);
+        look(&mut browser, "decision-scopes").await;
+        for name in ["projects:read", "projects:write"] {
+            assert_eq!(browser.key("Tab").await.focus, focus("input", name));
+        }
+        browser.key("Space").await;
+        for _ in 0..3 {
+            browser.key("Tab").await;
+        }
+        assert!(browser.press("Enter").await.text.contains("The program is let in"));
+        let poll = json!({ "verificationSessionId": started.text("/verificationSessionId"),
+                           "pollSecret": started.text("/pollSecret") });
+        let fetched = installation.post("/auth/cli/poll", None, poll).await;
+        let valid = installation.validate(fetched.text("/token")).await;
+        assert_eq!(valid.json["scopes"], json!(["projects:read"]));
+    }
 }

@@ -1,13 +1,13 @@
 //! Adding ways in to one's account. What is made for this signs nobody in, and the reverse.
 
 use auth_api::ErrorCode;
-use domain::{AuthMethodId, Digest, EmailAddress, EventId, OneTimeCode, PhoneNumber};
-use store::{LinkCodeOutcome, LinkOutcome, MethodType, NewLink, NewLinkCode, WayIn};
+use domain::{AuthMethodId, Digest, EmailAddress, EventId, OneTimeCode, OneTimeSecret, PhoneNumber};
+use store::{LinkCodeOutcome, LinkOutcome, NewLink, NewLinkCode, ProofFor, ProofPurpose, WayIn};
 use web::ApiError;
 
 use crate::notify::LinkMail;
-use crate::principal::Principal;
-use crate::sign_in::{CODE_LIFETIME, MAX_ATTEMPTS, code, sms};
+use crate::principal::{OwnSession, Principal};
+use crate::sign_in::{CODE_LIFETIME, MAX_ATTEMPTS, code, oauth, sms};
 use crate::{AuthService, internal};
 
 /// Sends a code to an address that the caller wants to add. Whether somebody has it already is told only to whoever
@@ -37,13 +37,8 @@ pub(crate) async fn request_sms(auth: &AuthService, caller: &Principal, phone: &
     let message = auth.templates.link_sms(phone, &typed, CODE_LIFETIME.as_secs() / 60);
     let message = message.map_err(|error| ApiError::internal(&error))?;
     sms::count(auth, auth.clock.now()).await?;
-    keep(auth, caller, by_sms(phone), &typed).await?;
+    keep(auth, caller, sms::way_in(phone), &typed).await?;
     sms::send(auth, message).await
-}
-
-/// The way in by this number.
-pub(crate) fn by_sms(phone: &PhoneNumber) -> WayIn {
-    WayIn { method: MethodType::Sms, provider: None, identifier: phone.as_str().to_owned() }
 }
 
 /// Adds the way in if the code is the one that was sent for it.
@@ -69,6 +64,31 @@ pub(crate) async fn verify_code(
             Err(ApiError::new(ErrorCode::CodeExpired, "This code is too old; request a new one"))
         }
     }
+}
+
+/// For whom a proof at a provider is.
+pub(crate) fn asked_by(session: &OwnSession) -> ProofFor {
+    ProofFor {
+        purpose: ProofPurpose::Link,
+        user_id: session.principal.user_id.clone(),
+        session_id: session.session_id.clone(),
+    }
+}
+
+/// Adds the account at a provider that the code stands for, if it was this session that asked for the link.
+pub(crate) async fn verify_oauth(auth: &AuthService, session: &OwnSession, code: &OneTimeSecret) -> Result<(), ApiError> {
+    let caller = &session.principal;
+    let (method_id, event_id) = auth.chance.with(|rng| (AuthMethodId::generate(rng), EventId::generate(rng)));
+    let event = caller.event(event_id, auth.clock.now());
+    let digest = oauth::proof_digest(auth, code);
+    auth.changing_user(&caller.user_id);
+    let linked = auth.store.link_by_oauth_proof(&digest, &asked_by(session), &method_id, &event).await;
+    concluded(&linked.map_err(internal)?.ok_or_else(no_proof)?)
+}
+
+/// The answer to a code that stands for nothing: never given, used, too old, or of somebody else's session.
+pub(crate) fn no_proof() -> ApiError {
+    ApiError::new(ErrorCode::InvalidCode, "This code is not right, has been used or is another session's; link again")
 }
 
 /// What the caller is told about a right proof.

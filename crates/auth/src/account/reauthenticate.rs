@@ -7,14 +7,15 @@
 use auth_api::ErrorCode;
 use domain::{Digest, EmailAddress, EventId, OneTimeCode, OneTimeSecret, PhoneNumber, Timestamp};
 use store::{
-    AuthMethod, MethodType, NewEvent, NewReauthFlow, ReauthCode, ReauthOutcome, Reauthentication, WayIn,
+    AuthMethod, MethodType, NewEvent, NewReauthFlow, ProofFor, ProofPurpose, ReauthCode, ReauthOutcome,
+    Reauthentication, WayIn,
 };
 use web::ApiError;
 
 use crate::notify::ReauthMail;
 use crate::principal::OwnSession;
 use crate::second_factor::ShownCode;
-use crate::sign_in::{CODE_LIFETIME, code, sms, wallet};
+use crate::sign_in::{CODE_LIFETIME, code, oauth, sms, wallet};
 use crate::{AuthService, internal};
 
 /// How many guesses are compared in one flow.
@@ -86,6 +87,39 @@ pub(crate) async fn request_sms(
     Ok(flow)
 }
 
+/// The address at which a browser proves an account at a provider that is one of the user's ways in. It comes back with a
+/// code, which is worth something to this session and to no other.
+pub(crate) async fn request_oauth(
+    auth: &AuthService,
+    session: &OwnSession,
+    provider: Option<&str>,
+    redirect_url: Option<&str>,
+) -> Result<String, ApiError> {
+    let is_meant = |known: &AuthMethod| provider.is_none_or(|provider| known.provider.as_deref() == Some(provider));
+    let way_in = choose(auth, session, MethodType::OAuth, is_meant).await?;
+    let asked_by = ProofFor {
+        purpose: ProofPurpose::Reauthenticate,
+        user_id: session.principal.user_id.clone(),
+        session_id: session.session_id.clone(),
+    };
+    let provider = way_in.provider.unwrap_or_default();
+    oauth::start::request_proof(auth, asked_by, &provider, redirect_url).await
+}
+
+/// Renews the session by what its user's browser has proved at a provider.
+pub(crate) async fn verify_oauth(auth: &AuthService, session: &OwnSession, code: &str) -> Result<Timestamp, ApiError> {
+    let code: OneTimeSecret = code.parse().map_err(|_| no_oauth_proof())?;
+    let event = event(auth, session);
+    let outcome = auth.store.reauthenticate_by_oauth(&who(session), &oauth::proof_digest(auth, &code), &event).await;
+    concluded(auth, &outcome.map_err(internal)?, &event, no_oauth_proof)
+}
+
+/// The answer to a code that stands for nothing: never given, used, too old, of another session's, or of an account at the
+/// provider that is none of the user's ways in.
+fn no_oauth_proof() -> ApiError {
+    ApiError::new(ErrorCode::InvalidCode, "This code is not right, has been used or is another session's; begin again")
+}
+
 /// Nothing has to be requested for a second factor, but there has to be one.
 pub(crate) async fn request_second_factor(auth: &AuthService, session: &OwnSession) -> Result<(), ApiError> {
     if has_second_factor(auth, session).await? { Ok(()) } else { Err(no_second_factor()) }
@@ -137,7 +171,7 @@ pub(crate) async fn verify_second_factor(
 }
 
 /// Whose guesses are counted, and how many there may be.
-pub(crate) fn who(session: &OwnSession) -> Reauthentication {
+fn who(session: &OwnSession) -> Reauthentication {
     Reauthentication {
         user_id: session.principal.user_id.clone(),
         session_id: session.session_id.clone(),
@@ -145,12 +179,12 @@ pub(crate) fn who(session: &OwnSession) -> Reauthentication {
     }
 }
 
-pub(crate) fn event(auth: &AuthService, session: &OwnSession) -> NewEvent {
+fn event(auth: &AuthService, session: &OwnSession) -> NewEvent {
     session.principal.event(auth.chance.with(|rng| EventId::generate(rng)), auth.clock.now())
 }
 
 /// Until when the session's proof is recent, or why it is not renewed.
-pub(crate) fn concluded(
+fn concluded(
     auth: &AuthService,
     outcome: &ReauthOutcome,
     event: &NewEvent,

@@ -53,7 +53,7 @@ pub(super) async fn approve(
     web::Json(request): web::Json<CliApproveRequest>,
 ) -> Result<Json<CliDecidedReply>, ApiError> {
     let expires_at = request.expires_at.map(|expires_at| expires_at.0);
-    let approval = pairing::approval(request.name.as_deref(), expires_at, auth.clock.now())?;
+    let approval = pairing::approval(request.name.as_deref(), None, expires_at, auth.clock.now())?;
     let id = pairing_id(request.verification_session_id)?;
     pairing::decide(&auth, &session.principal, &id, &Decision::Approve(approval)).await?;
     Ok(Json(CliDecidedReply { success: true }))

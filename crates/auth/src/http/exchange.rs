@@ -5,6 +5,7 @@ use std::sync::Arc;
 use auth_api::{ErrorBody, ExchangeRequest, SignInReply};
 use axum::extract::State;
 use axum::{Extension, Json};
+use domain::MalformedCodeVerifier;
 use web::{ApiError, Context};
 
 use super::limits::Standard;
@@ -21,5 +22,7 @@ pub(super) async fn exchange(
     web::Json(request): web::Json<ExchangeRequest>,
 ) -> Result<Json<SignInReply>, ApiError> {
     let code = request.code.parse().map_err(|_| exchange::invalid())?;
-    exchange::exchange(&auth, context.client(), &code).await.map(Json)
+    let verifier = request.code_verifier.map(|text| text.parse()).transpose();
+    let verifier = verifier.map_err(|error: MalformedCodeVerifier| ApiError::validation("codeVerifier", error))?;
+    exchange::exchange(&auth, context.client(), &code, verifier.as_ref()).await.map(Json)
 }

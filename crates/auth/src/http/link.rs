@@ -17,7 +17,7 @@ use super::sms::number;
 use crate::AuthService;
 use crate::account::link;
 use crate::sign_in::wallet::{self, CHALLENGE_LIFETIME, For};
-use crate::sign_in::{CODE_LIFETIME, oauth};
+use crate::sign_in::{CODE_LIFETIME, oauth, sms};
 
 /// Begin to add a way in. The reply is that of the matching sign-in request.
 #[utoipa::path(post, path = "/account/methods/link", tag = "account", request_body = LinkRequest,
@@ -59,7 +59,8 @@ pub(super) async fn begin(
         }
         LinkRequest::OAuth(request) => {
             let redirect_url = request.redirect_url.as_deref();
-            let auth_url = oauth::start::request_link(&auth, &caller.user_id, &request.provider, redirect_url).await?;
+            let asked_by = link::asked_by(&session);
+            let auth_url = oauth::start::request_proof(&auth, asked_by, &request.provider, redirect_url).await?;
             LinkReply::Redirect(OAuthLinkReply { auth_url })
         }
     }))
@@ -82,13 +83,17 @@ pub(super) async fn verify(
             link::verify_code(&auth, caller, way_in, &typed_code(&request.code)?).await?;
         }
         LinkVerifyRequest::Sms(request) => {
-            let way_in = link::by_sms(&number(&request.phone)?);
+            let way_in = sms::way_in(&number(&request.phone)?);
             link::verify_code(&auth, caller, way_in, &typed_code(&request.code)?).await?;
         }
         LinkVerifyRequest::Wallet(request) => {
             let address = wallet::address(&request.address)?;
             let signed = wallet::Signed { address, message: &request.message, signature: &request.signature };
             link::concluded(&wallet::link(&auth, caller, &signed).await?)?;
+        }
+        LinkVerifyRequest::OAuth(request) => {
+            let code = request.code.parse().map_err(|_| link::no_proof())?;
+            link::verify_oauth(&auth, &session, &code).await?;
         }
     }
     Ok(Json(MessageReply { success: true, message: "It is one of your ways in now".to_owned() }))

@@ -8,6 +8,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
+use domain::CodeChallenge;
 use http::{HeaderMap, StatusCode, header};
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -15,7 +16,8 @@ use url::Url;
 use web::{ApiError, Context};
 
 use super::limits::Standard;
-use crate::sign_in::oauth::callback::{self, Arrival};
+use super::login;
+use crate::sign_in::oauth::callback::{self, Arrival, Finished};
 use crate::sign_in::oauth::{invalid_state, start};
 use crate::{AuthService, OAuthProvider};
 
@@ -42,6 +44,25 @@ pub(super) struct StartQuery {
     redirect_url: Option<String>,
     /// The reference of a link, from `authUrl` of `POST /account/methods/link`.
     link: Option<String>,
+    /// Binds the code that the browser is sent back with to whoever has the verifier (RFC 7636): the base64url of its
+    /// SHA-256.
+    code_challenge: Option<String>,
+    /// `S256`, which it is when absent too.
+    code_challenge_method: Option<String>,
+}
+
+impl StartQuery {
+    fn challenge(&self) -> Result<Option<CodeChallenge>, ApiError> {
+        if self.code_challenge_method.as_deref().is_some_and(|method| method != "S256") {
+            return Err(ApiError::validation("code_challenge_method", "must be S256"));
+        }
+        read_challenge("code_challenge", self.code_challenge.as_deref())
+    }
+}
+
+/// The challenge in a request, if there is one.
+pub(super) fn read_challenge(path: &str, text: Option<&str>) -> Result<Option<CodeChallenge>, ApiError> {
+    text.map(|text| text.parse().map_err(|error| ApiError::validation(path, error))).transpose()
 }
 
 /// Send the browser to a provider, to sign in or to link.
@@ -58,12 +79,16 @@ pub(super) async fn start(
 ) -> Response {
     let departure = async {
         let provider = provider_in_path(&auth, provider)?;
-        let web::Query(StartQuery { redirect_url, link }) = query?;
-        match link {
-            None => start::sign_in(&auth, provider, redirect_url.as_deref()).await,
+        let web::Query(query) = query?;
+        let challenge = query.challenge()?;
+        match query.link {
+            None => start::sign_in(&auth, provider, query.redirect_url.as_deref(), challenge.as_ref()).await,
+            Some(_) if challenge.is_some() => {
+                Err(ApiError::validation("code_challenge", "a link is bound to the session that asked for it"))
+            }
             Some(reference) => {
                 let referer = headers.get(header::REFERER).and_then(|referer| referer.to_str().ok());
-                start::link(&auth, provider, &reference, referer).await
+                start::follow(&auth, provider, &reference, referer).await
             }
         }
     };
@@ -84,11 +109,11 @@ pub(super) struct CallbackQuery {
     error: Option<String>,
 }
 
-/// Where providers send browsers back to. The browser goes on to its app with a one-time code for `/auth/exchange`.
+/// Where providers send browsers back to. The browser goes on to its app with a one-time code: for `/auth/exchange`, or
+/// after a link for `/account/methods/link/verify`.
 #[utoipa::path(get, path = "/auth/oauth/callback/{provider}", tag = "sign-in", security(()),
     params(("provider" = String, Path, description = "google, github, twitter or discord"), CallbackQuery),
-    responses((status = 302, description = "To the app, with `?code=…`, or `?error=access_denied`; after a link with \
-                                            `?linked=…` or `?error=conflict`"),
+    responses((status = 302, description = "To the app, with `?code=…`, or `?error=access_denied`"),
               (status = 400, body = ErrorBody), (status = 404, body = ErrorBody), (status = 429, body = ErrorBody),
               (status = 502, body = ErrorBody)))]
 pub(super) async fn callback(
@@ -106,19 +131,26 @@ pub(super) async fn callback(
         let Ok(web::Query(CallbackQuery { state, code, error })) = query else { return Err(invalid_state()) };
         let browser = cookie(&headers, &oauth.cookie_name(provider));
         let arrival = Arrival { state, browser, code, error };
-        let url = callback::finish(&auth, context.client(), provider, arrival).await?;
-        Ok(found(&url, &oauth.cookie(provider, "", Duration::ZERO)))
+        let finished = callback::finish(&auth, provider, arrival).await?;
+        let no_cookie = oauth.cookie(provider, "", Duration::ZERO);
+        Ok(match finished {
+            Finished::GoesTo(url) => found(&url, &no_cookie),
+            Finished::AtPairing { id, proved } => {
+                let page = login::arrived(&auth, &context, &id, proved).await;
+                ([(header::SET_COOKIE, no_cookie)], page).into_response()
+            }
+        })
     };
     (NO_REFERRER, arrived.await).into_response()
 }
 
 /// The provider that the path names; a name that is not even text is no provider's.
-fn provider_in_path(auth: &AuthService, name: Result<Path<String>, PathRejection>) -> Result<&OAuthProvider, ApiError> {
+pub(super) fn provider_in_path(auth: &AuthService, name: Result<Path<String>, PathRejection>) -> Result<&OAuthProvider, ApiError> {
     let Path(name) = name.map_err(|_| ApiError::not_found())?;
     auth.config.oauth.provider(&name)
 }
 
-fn found(url: &Url, cookie: &str) -> Response {
+pub(super) fn found(url: &Url, cookie: &str) -> Response {
     (StatusCode::FOUND, [(header::LOCATION, url.as_str()), (header::SET_COOKIE, cookie)]).into_response()
 }
 

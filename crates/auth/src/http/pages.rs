@@ -1,7 +1,8 @@
 //! The pages that people see: plain HTML that works without JavaScript, from templates that are compiled in.
 //!
 //! A page loads nothing, is kept by no cache, tells no other site where it was, and cannot be framed; its one style
-//! sheet is inline and named by its hash (CSP Level 3). They are one shell and one style.
+//! sheet is inline and named by its hash (CSP Level 3). They are one shell and one style. A wallet is reached by script
+//! alone: the pages that offer one have it inline, always the same and named by its hash too.
 
 use std::sync::LazyLock;
 
@@ -19,6 +20,9 @@ use crate::AuthService;
 
 const STYLE: &str = include_str!("../../templates/pages/style.css");
 
+/// What lets a wallet speak to a page, and all the script that there is.
+const SCRIPT: &str = include_str!("../../templates/pages/wallet.js");
+
 const TEMPLATES: [(&str, &str); 5] = [
     ("shell.html", include_str!("../../templates/pages/shell.html")),
     ("problem.html", include_str!("../../templates/pages/problem.html")),
@@ -33,10 +37,12 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
         environment.add_template(name, text).expect("the tests load every template");
     }
     environment.add_global("style", STYLE);
+    environment.add_global("script", SCRIPT);
     environment
 });
 
 static STYLE_HASH: LazyLock<String> = LazyLock::new(|| BASE64.encode(digest(&SHA256, STYLE.as_bytes())));
+static SCRIPT_HASH: LazyLock<String> = LazyLock::new(|| BASE64.encode(digest(&SHA256, SCRIPT.as_bytes())));
 
 /// A page, ready to be sent.
 pub(crate) struct Page {
@@ -45,6 +51,7 @@ pub(crate) struct Page {
     retry_after: Option<u64>,
     /// The origin besides our own at which its form may end.
     form_target: String,
+    runs_script: bool,
 }
 
 impl Page {
@@ -58,7 +65,7 @@ impl Page {
             .get_template(template)
             .and_then(|page| page.render(context! { title, product, ..context }))
             .map_err(|error| ApiError::internal(&error));
-        Self { html, status: StatusCode::OK, retry_after: None, form_target: String::new() }
+        Self { html, status: StatusCode::OK, retry_after: None, form_target: String::new(), runs_script: false }
     }
 
     /// The page in the place of an error's JSON.
@@ -80,6 +87,11 @@ impl Page {
         Self { status, retry_after: error.retry_after_seconds(), ..self }
     }
 
+    /// The same page, which may run the one script.
+    pub(crate) fn with_script(self) -> Self {
+        Self { runs_script: true, ..self }
+    }
+
     /// The same page, whose form ends, by a redirect, at another origin: browsers stop there if it is not named.
     pub(crate) fn leading_to(self, target: Option<&Url>) -> Self {
         Self { form_target: target.map_or_else(String::new, |url| url.origin().ascii_serialization()), ..self }
@@ -95,7 +107,7 @@ impl IntoResponse for Page {
         let mut response = (self.status, html).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-        dress(headers, &self.form_target);
+        dress(headers, &self.form_target, self.runs_script);
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
@@ -106,7 +118,7 @@ impl IntoResponse for Page {
 /// A redirect that the browser follows with GET (RFC 9110 §15.4.4), and that tells no other site where it came from.
 pub(crate) fn redirect(target: &Url) -> Response {
     let mut response = StatusCode::SEE_OTHER.into_response();
-    dress(response.headers_mut(), "");
+    dress(response.headers_mut(), "", false);
     match HeaderValue::from_str(target.as_str()) {
         Ok(target) => {
             response.headers_mut().insert(header::LOCATION, target);
@@ -116,10 +128,11 @@ pub(crate) fn redirect(target: &Url) -> Response {
     }
 }
 
-fn dress(headers: &mut HeaderMap, form_target: &str) {
+fn dress(headers: &mut HeaderMap, form_target: &str, runs_script: bool) {
+    let script = if runs_script { format!("script-src 'sha256-{}'; ", *SCRIPT_HASH) } else { String::new() };
     let form_target = if form_target.is_empty() { String::new() } else { format!(" {form_target}") };
     let policy = format!(
-        "default-src 'none'; style-src 'sha256-{}'; form-action 'self'{form_target}; frame-ancestors 'none'; \
+        "default-src 'none'; {script}style-src 'sha256-{}'; form-action 'self'{form_target}; frame-ancestors 'none'; \
          base-uri 'none'",
         *STYLE_HASH
     );
@@ -147,16 +160,24 @@ mod tests {
     #[test]
     fn every_template_renders_and_escapes() {
         for (name, _) in TEMPLATES {
-            for step in ["user_code", "email", "code", "second_factor", "decide", "done", "over"] {
+            for step in [
+                "user_code", "email", "code", "sms_code", "wallet", "second_factor", "newcomer", "decide", "done", "over",
+                "elsewhere", "ask",
+            ] {
                 let evil = "<script>alert(1)</script>\" onfocus=\"alert(1)";
+                let asked = context! { agent => evil, network => evil, at => evil };
                 let pairing = context! {
-                    id => evil, user_code => evil, name => evil, ip => evil, user_agent => evil, access => evil
+                    id => evil, user_code => evil, name => evil, asked => asked.clone(), scopes => [evil]
                 };
+                let providers = [context! { name => evil, title => evil }];
                 let context = context! {
                     step, pairing, problem => evil, message => evil, code => evil, email => evil, name => evil,
-                    form => evil, mfa_token => evil
+                    form => evil, mfa_token => evil, asked, providers, phone => evil, text => evil, address => evil,
+                    chain => evil, newcomer => evil, who => evil, only => evil, by_email => true, by_sms => true
                 };
                 let html = Page::render(evil, evil, name, context).html.unwrap();
+                // Our own script is what its hash says.
+                let html = html.replace(&format!("<script>{SCRIPT}</script>"), "");
                 assert!(!html.contains("<script") && !html.contains("onfocus=\""), "{name}: {html}");
                 assert!(html.contains(&format!("<style>{STYLE}</style>")), "the hash is of exactly this: {html}");
             }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use auth_api::{
-    ErrorBody, MessageReply, ReauthenticateCodeSentReply, ReauthenticateReply, ReauthenticateRequest,
+    ErrorBody, MessageReply, OAuthLinkReply, ReauthenticateCodeSentReply, ReauthenticateReply, ReauthenticateRequest,
     ReauthenticateVerifyRequest, ReauthenticatedReply, WalletChallengeReply,
 };
 use axum::extract::State;
@@ -37,9 +37,8 @@ pub(super) async fn request(
     Ok(Json(match request {
         ReauthenticateRequest::Email(request) => {
             let named = request.email.as_deref().map(address).transpose()?;
-            let is_meant = |known: &store::AuthMethod| {
-                named.as_ref().is_none_or(|address| known.identifier == address.as_str())
-            };
+            let is_meant =
+                |known: &store::AuthMethod| named.as_ref().is_none_or(|address| known.identifier == address.as_str());
             let way_in = reauthenticate::choose(&auth, &me, MethodType::Email, is_meant).await?;
             limits::admit_reauth_code(&auth, &context, &me.session_id).await?;
             code_sent(&reauthenticate::request_email(&auth, &me, way_in).await?)
@@ -64,6 +63,11 @@ pub(super) async fn request(
                 nonce: challenge.nonce,
                 expires_in: CHALLENGE_LIFETIME.as_secs(),
             })
+        }
+        ReauthenticateRequest::OAuth(request) => {
+            let (provider, redirect_url) = (request.provider.as_deref(), request.redirect_url.as_deref());
+            let auth_url = reauthenticate::request_oauth(&auth, &me, provider, redirect_url).await?;
+            ReauthenticateReply::Redirect(OAuthLinkReply { auth_url })
         }
         ReauthenticateRequest::Totp => {
             reauthenticate::request_second_factor(&auth, &me).await?;
@@ -98,6 +102,7 @@ pub(super) async fn verify(
             let signed = wallet::Signed { address, message: &request.message, signature: &request.signature };
             reauthenticate::verify_wallet(&auth, &me, &signed).await?
         }
+        ReauthenticateVerifyRequest::OAuth(request) => reauthenticate::verify_oauth(&auth, &me, &request.code).await?,
         ReauthenticateVerifyRequest::Totp(request) => {
             reauthenticate::verify_second_factor(&auth, &me, &ShownCode::read(&request.code)?).await?
         }

@@ -13,7 +13,9 @@ use web::{ApiError, Context};
 
 use super::caller::Session;
 use super::limits::{self, Standard, Strict};
-use crate::sign_in::{CODE_LIFETIME, email};
+use super::oauth::read_challenge;
+use crate::sign_in::email::{self, SignInTo};
+use crate::sign_in::CODE_LIFETIME;
 use crate::{AuthService, sessions};
 
 /// Send a sign-in code by e-mail. Known and unknown addresses are answered alike.
@@ -27,9 +29,10 @@ pub(super) async fn request_email_code(
     web::Json(request): web::Json<EmailRequest>,
 ) -> Result<Json<CodeSentReply>, ApiError> {
     let address = address(&request.email)?;
+    let challenge = read_challenge("codeChallenge", request.code_challenge.as_deref())?;
     // By mailbox as well, or many addresses together could flood one.
     limits::admit(&auth, &context, &format!("mailbox:{address}"), auth.config.limits.strict).await?;
-    email::request(&auth, context.client(), &address).await?;
+    email::request(&auth, context.client(), &address, &SignInTo::App { challenge }).await?;
     Ok(Json(CodeSentReply {
         success: true,
         message: "If the address is right, a code is on its way".to_owned(),

@@ -27,7 +27,7 @@ pub(super) async fn request_sms_code(
     sms::require_configured(&auth)?;
     // By number as well, or many addresses together could flood one, at our cost.
     limits::admit(&auth, &context, &format!("phone:{phone}"), auth.config.limits.strict).await?;
-    sms::request(&auth, context.client(), &phone).await?;
+    sms::request(&auth, context.client(), &phone, None).await?;
     Ok(Json(CodeSentReply {
         success: true,
         message: "If the number is right, a code is on its way".to_owned(),

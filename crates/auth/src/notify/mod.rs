@@ -16,6 +16,8 @@ use futures_util::future::BoxFuture;
 use secrecy::SecretString;
 use store::LeakRemedy;
 
+use crate::asker::Asker;
+
 pub use http_sms::HttpSms;
 pub use outbox::{Outbox, OutboxMail};
 pub use resend::Resend;
@@ -115,6 +117,17 @@ pub(crate) struct LeakMail<'a> {
     pub(crate) remedy: LeakRemedy,
     /// Where it was found, as somebody says.
     pub(crate) url: Option<&'a str>,
+}
+
+/// What a mail says with whose code somebody decides about a program that waits.
+pub(crate) struct LetInMail<'a> {
+    pub(crate) to: &'a EmailAddress,
+    pub(crate) code: &'a OneTimeCode,
+    /// What the program calls itself.
+    pub(crate) program: &'a str,
+    /// The machine that the program runs on.
+    pub(crate) asked_by: &'a Asker,
+    pub(crate) minutes: u64,
 }
 
 /// What a sign-in mail says.

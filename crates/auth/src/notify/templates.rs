@@ -6,12 +6,15 @@ use domain::{OneTimeCode, PhoneNumber};
 use minijinja::{Environment, context};
 use secrecy::ExposeSecret;
 
-use super::{LeakMail, LinkMail, Mail, ReauthMail, SignInMail, Sms};
+use super::{LeakMail, LetInMail, LinkMail, Mail, ReauthMail, SignInMail, Sms};
+use crate::asker::Asker;
 
 /// The templates of all messages: built-in ones, or files of the same name in the operator's folder.
 ///
 /// A template sees `product`, `code` and `minutes`, those of the
-/// sign-in mail also `link`, those of `reauth` also `address`, from where it was asked for; those of a leaked token `product`, `token`, `prefix`, `url` and
+/// sign-in mail also `link`, those of `reauth` also `address`, from where it was asked for; those of a program that wants
+/// to be let in also `program` and, in mails, `agent`, `network` and `at`, which say who asked for it; those of a leaked
+/// token `product`, `token`, `prefix`, `url` and
 /// `remedy` (`revoked`, `secret_ended` or `told`). Names ending in `.html` escape what they insert.
 pub struct Templates {
     environment: Environment<'static>,
@@ -31,6 +34,10 @@ const BUILT_IN: [(&str, &str); 15] = [
     ("sign_in.txt", include_str!("../../templates/sign_in.txt")),
     ("sign_in.html", include_str!("../../templates/sign_in.html")),
     ("sign_in.sms.txt", include_str!("../../templates/sign_in.sms.txt")),
+    ("let_in.subject.txt", include_str!("../../templates/let_in.subject.txt")),
+    ("let_in.txt", include_str!("../../templates/let_in.txt")),
+    ("let_in.html", include_str!("../../templates/let_in.html")),
+    ("let_in.sms.txt", include_str!("../../templates/let_in.sms.txt")),
     ("link.subject.txt", include_str!("../../templates/link.subject.txt")),
     ("link.txt", include_str!("../../templates/link.txt")),
     ("link.html", include_str!("../../templates/link.html")),
@@ -127,6 +134,36 @@ impl Templates {
             text: render("reauth.txt")?.into(),
             html: render("reauth.html")?.into(),
         })
+    }
+
+    /// With the code to decide about a program that waits.
+    pub(crate) fn let_in(&self, mail: &LetInMail<'_>) -> Result<Mail, minijinja::Error> {
+        let (product, code, program, minutes) = (&self.product, mail.code.expose(), mail.program, mail.minutes);
+        let Asker { agent, network, at } = mail.asked_by;
+        let render = |name| {
+            let template = self.environment.get_template(name)?;
+            template.render(context! { product, code, program, minutes, agent, network, at })
+        };
+        Ok(Mail {
+            to: mail.to.clone(),
+            subject: render("let_in.subject.txt")?.trim().to_owned(),
+            text: render("let_in.txt")?.into(),
+            html: render("let_in.html")?.into(),
+        })
+    }
+
+    /// The same as an SMS.
+    pub(crate) fn let_in_sms(
+        &self,
+        to: &PhoneNumber,
+        code: &OneTimeCode,
+        program: &str,
+        minutes: u64,
+    ) -> Result<Sms, minijinja::Error> {
+        let (product, code) = (&self.product, code.expose());
+        let template = self.environment.get_template("let_in.sms.txt")?;
+        let text = template.render(context! { product, code, program, minutes })?;
+        Ok(Sms { to: to.clone(), text: text.trim().into() })
     }
 
     pub(crate) fn leak(&self, mail: &LeakMail<'_>) -> Result<Mail, minijinja::Error> {

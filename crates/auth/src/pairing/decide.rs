@@ -1,7 +1,7 @@
 //! A person lets a program in, or refuses.
 
 use auth_api::ErrorCode;
-use domain::{EventId, PairingId, Timestamp};
+use domain::{EventId, PairingId, Scopes, Timestamp};
 use store::{Approval, Decision, DecisionOutcome};
 use web::ApiError;
 
@@ -12,12 +12,13 @@ use crate::{AuthService, internal};
 /// Checks the terms on which a program is to be let in.
 pub(crate) fn approval(
     name: Option<&str>,
+    scopes: Option<Scopes>,
     expires_at: Option<Timestamp>,
     now: Timestamp,
 ) -> Result<Approval, ApiError> {
     let name = name.map(read_name).transpose()?;
     check_expiry(expires_at, now)?;
-    Ok(Approval { name, expires_at })
+    Ok(Approval { name, scopes, expires_at })
 }
 
 /// Decides in the name of the caller, who has a session.
@@ -44,6 +45,9 @@ pub(super) fn decided(outcome: DecisionOutcome, now: Timestamp) -> Result<(), Ap
         }
         DecisionOutcome::AlreadyDecided => {
             Err(ApiError::new(ErrorCode::Conflict, "This request has already been decided about"))
+        }
+        DecisionOutcome::Wider => {
+            Err(ApiError::new(ErrorCode::ValidationError, "The program cannot be allowed more than it asks for"))
         }
         DecisionOutcome::Refused(refusal) => Err(refused(&refusal, now)),
     }

@@ -14,7 +14,9 @@ use domain::{Digest, PairingId};
 use crate::AuthService;
 
 pub(crate) use decide::{approval, decide};
-pub(crate) use page::{SignedIn, admit_second, decide_by_form, sign_in, sign_in_second};
+pub(crate) use page::{
+    SignedIn, admit_second, decide_by_form, make_account, sign_in, sign_in_as, sign_in_by_wallet, sign_in_second,
+};
 pub(crate) use poll::{Poll, poll};
 pub(crate) use start::{Started, start};
 
@@ -22,6 +24,11 @@ pub(crate) use start::{Started, start};
 pub(crate) const LIFETIME: Duration = Duration::from_mins(10);
 /// A program that asks no more often than this is never refused.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The page on which somebody decides about the pairing.
+pub(crate) fn page_url(auth: &AuthService, id: &PairingId) -> String {
+    format!("{}/login/{id}", auth.config.public_url.as_str().trim_end_matches('/'))
+}
 
 /// Bound to the pairing: the secret of one is worthless for another.
 fn poll_digest(auth: &AuthService, id: &PairingId, secret: &str) -> Digest {

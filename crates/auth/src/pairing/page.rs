@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use auth_api::ErrorCode;
 use domain::audit::Actor;
-use domain::{ClientInfo, Digest, EmailAddress, EventId, OneTimeCode, OneTimeSecret, PairingId};
-use store::{CodePurpose, Decision, FormOutcome, FormSignIn, NewEvent, NewPairingForm, WayIn};
+use domain::{ClientInfo, Digest, EventId, OneTimeCode, OneTimeSecret, PairingId};
+use store::{CodePurpose, Decision, FormOutcome, FormSignIn, NewEvent, NewPairingForm, NewSignIn, Profile, WayIn};
 use web::ApiError;
 
 use super::decide::decided;
 use crate::second_factor::{self, Admitted, ShownCode};
-use crate::sign_in::{code, disabled};
+use crate::sign_in::wallet::{self, Signed};
+use crate::sign_in::{Planned, code, disabled, oauth, plan, plan_kept};
 use crate::tokens::creation_limits;
 use crate::{AuthService, internal};
 
@@ -24,23 +25,86 @@ pub(crate) enum SignedIn {
     Form(OneTimeSecret),
     /// A second factor is due; this token goes into a hidden field of the form that asks for it.
     MfaRequired(OneTimeSecret),
+    /// There is no account; this secret goes into a hidden field of the form by which one is made.
+    Newcomer(OneTimeSecret),
 }
 
-/// Signs in to the page with a code that was sent by e-mail. No session begins.
+/// What may follow from a right proof.
+struct Secrets {
+    form: OneTimeSecret,
+    newcomer: OneTimeSecret,
+    mfa_token: OneTimeSecret,
+}
+
+/// Signs in to the page with a code that was sent by e-mail or SMS. No session begins.
 pub(crate) async fn sign_in(
     auth: &AuthService,
     client: &ClientInfo,
     id: &PairingId,
-    address: &EmailAddress,
+    purpose: CodePurpose,
+    way_in: WayIn,
     typed: &OneTimeCode,
 ) -> Result<SignedIn, ApiError> {
-    let way_in = WayIn::email(address.as_str());
-    let (mut redemption, mfa_token) = code::redemption(auth, client, CodePurpose::SignInByEmail, way_in, typed);
-    redemption.sign_in.mfa.digest = mfa_digest(auth, id, &mfa_token);
-    let (form, kept) = new_form(auth, id);
-    match auth.store.sign_in_to_pairing(&redemption, &kept).await.map_err(internal)? {
-        FormSignIn::SignedIn => Ok(SignedIn::Form(form)),
-        FormSignIn::MfaRequired => Ok(SignedIn::MfaRequired(mfa_token)),
+    let (mut redemption, mfa_token) = code::redemption(auth, client, purpose, way_in, typed);
+    let (secrets, kept) = new_secrets(auth, id, mfa_token);
+    redemption.sign_in.mfa.digest = mfa_digest(auth, id, &secrets.mfa_token);
+    let outcome = auth.store.sign_in_to_pairing(&redemption, &kept).await.map_err(internal)?;
+    signed_in(outcome, secrets)
+}
+
+/// Signs in to the page with what a provider has vouched for.
+pub(crate) async fn sign_in_as(
+    auth: &AuthService,
+    client: &ClientInfo,
+    id: &PairingId,
+    way_in: WayIn,
+    profile: Profile,
+) -> Result<SignedIn, ApiError> {
+    oauth::callback::admit(auth, way_in.provider.as_deref().unwrap_or_default(), &way_in.identifier).await?;
+    let (sign_in, secrets, kept) = planned(auth, id, plan(auth, client, way_in, profile));
+    let outcome = auth.store.sign_in_to_pairing_as(&sign_in, &kept).await.map_err(internal)?;
+    signed_in(outcome, secrets)
+}
+
+/// Signs in to the page with a challenge that a wallet has signed for it.
+pub(crate) async fn sign_in_by_wallet(
+    auth: &AuthService,
+    client: &ClientInfo,
+    id: &PairingId,
+    signed: &Signed<'_>,
+) -> Result<SignedIn, ApiError> {
+    let challenge = wallet::check_for_pairing(auth, id, signed).await?;
+    let plan = plan(auth, client, WayIn::wallet(&signed.address), Profile::default());
+    let (sign_in, secrets, kept) = planned(auth, id, plan);
+    let outcome = auth.store.sign_in_to_pairing_by_wallet(&challenge, &sign_in, &kept).await.map_err(internal)?;
+    signed_in(outcome.ok_or_else(wallet::no_challenge)?, secrets)
+}
+
+/// Makes the account of somebody whose proof led to none.
+pub(crate) async fn make_account(
+    auth: &AuthService,
+    client: &ClientInfo,
+    id: &PairingId,
+    newcomer: &OneTimeSecret,
+) -> Result<SignedIn, ApiError> {
+    let (sign_in, secrets, kept) = planned(auth, id, plan_kept(auth, client));
+    let digest = newcomer_digest(auth, id, newcomer);
+    let outcome = auth.store.make_account_for_pairing(&digest, &sign_in, &kept).await.map_err(internal)?;
+    signed_in(outcome.ok_or_else(too_late)?, secrets)
+}
+
+fn planned(auth: &AuthService, id: &PairingId, planned: Planned) -> (NewSignIn, Secrets, NewPairingForm) {
+    let Planned { mut sign_in, mfa_token } = planned;
+    let (secrets, kept) = new_secrets(auth, id, mfa_token);
+    sign_in.mfa.digest = mfa_digest(auth, id, &secrets.mfa_token);
+    (sign_in, secrets, kept)
+}
+
+fn signed_in(outcome: FormSignIn, secrets: Secrets) -> Result<SignedIn, ApiError> {
+    match outcome {
+        FormSignIn::SignedIn => Ok(SignedIn::Form(secrets.form)),
+        FormSignIn::MfaRequired => Ok(SignedIn::MfaRequired(secrets.mfa_token)),
+        FormSignIn::Newcomer => Ok(SignedIn::Newcomer(secrets.newcomer)),
         FormSignIn::NotRight(outcome) => Err(code::refused(&outcome)),
         FormSignIn::Disabled => Err(disabled()),
     }
@@ -63,8 +127,9 @@ pub(crate) async fn sign_in_second(
     admitted: &Admitted,
     code: &ShownCode,
 ) -> Result<OneTimeSecret, ApiError> {
-    let (form, kept) = new_form(auth, id);
-    second_factor::finish_for_pairing(auth, client, admitted, code, &kept).await.map(|()| form)
+    let mfa_token = auth.chance.with(|rng| OneTimeSecret::generate(rng));
+    let (secrets, kept) = new_secrets(auth, id, mfa_token);
+    second_factor::finish_for_pairing(auth, client, admitted, code, &kept).await.map(|()| secrets.form)
 }
 
 /// Decides in the name of whom the form was made for. The form is spent, whatever becomes of the decision.
@@ -87,25 +152,33 @@ pub(crate) async fn decide_by_form(
     let limits = creation_limits(auth);
     match auth.store.decide_pairing_by_form(&digest, id, decision, &limits, &event).await.map_err(internal)? {
         FormOutcome::Spent(outcome) => decided(outcome, now),
-        FormOutcome::Unknown => {
-            Err(ApiError::new(ErrorCode::CodeExpired, "This form was sent before or is too old; sign in again"))
-        }
+        FormOutcome::Unknown => Err(too_late()),
     }
 }
 
-fn new_form(auth: &AuthService, id: &PairingId) -> (OneTimeSecret, NewPairingForm) {
-    let form = auth.chance.with(|rng| OneTimeSecret::generate(rng));
+fn too_late() -> ApiError {
+    ApiError::new(ErrorCode::CodeExpired, "This form was sent before or is too old; sign in again")
+}
+
+fn new_secrets(auth: &AuthService, id: &PairingId, mfa_token: OneTimeSecret) -> (Secrets, NewPairingForm) {
+    let (form, newcomer) = auth.chance.with(|rng| (OneTimeSecret::generate(rng), OneTimeSecret::generate(rng)));
     let kept = NewPairingForm {
         digest: form_digest(auth, id, &form),
+        newcomer: newcomer_digest(auth, id, &newcomer),
         pairing_id: id.clone(),
         expires_at: auth.clock.now().plus(FORM_LIFETIME),
     };
-    (form, kept)
+    (Secrets { form, newcomer, mfa_token }, kept)
 }
 
 /// Bound to the page: the token of a sign-in on it ends in no session, and one of a sign-in elsewhere in no form.
 fn mfa_digest(auth: &AuthService, id: &PairingId, token: &OneTimeSecret) -> Digest {
     auth.code_digests.digest(&["pairing.mfa", id.as_str(), token.expose()])
+}
+
+/// Bound to the pairing, and worth nothing at `/auth/exchange`.
+fn newcomer_digest(auth: &AuthService, id: &PairingId, newcomer: &OneTimeSecret) -> Digest {
+    auth.code_digests.digest(&["pairing.newcomer", id.as_str(), newcomer.expose()])
 }
 
 /// Bound to the pairing: the form of one decides nothing about another.

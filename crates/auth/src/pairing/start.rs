@@ -4,7 +4,7 @@ use domain::{ClientInfo, OneTimeSecret, PairingId, Scopes, TokenName, UserCode};
 use store::NewPairing;
 use web::ApiError;
 
-use super::{LIFETIME, poll_digest};
+use super::{LIFETIME, page_url, poll_digest};
 use crate::{AuthService, internal};
 
 /// What the program gets to know.
@@ -48,7 +48,7 @@ pub(crate) async fn start(
         };
         if auth.store.start_pairing(&new).await.map_err(internal)? {
             let page = format!("{}/login", auth.config.public_url.as_str().trim_end_matches('/'));
-            let pairing_page = format!("{page}/{}", new.id);
+            let pairing_page = page_url(auth, &new.id);
             return Ok(Started { id: new.id, poll_secret, user_code: new.user_code, page, pairing_page });
         }
     }

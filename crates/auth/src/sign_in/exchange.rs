@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use auth_api::{ErrorCode, SignInReply};
-use domain::{ClientInfo, Digest, OneTimeSecret};
+use domain::{ClientInfo, CodeVerifier, Digest, OneTimeSecret};
 use store::ExchangeOutcome;
 use url::Url;
 use web::ApiError;
@@ -14,17 +14,21 @@ use crate::{AuthService, internal};
 /// How long an exchange code works: a browser follows a redirect at once.
 pub(crate) const EXCHANGE_LIFETIME: Duration = Duration::from_mins(1);
 
-/// Signs in with an exchange code.
+/// Signs in with an exchange code, and with the verifier where whoever began the sign-in gave a challenge.
 pub(crate) async fn exchange(
     auth: &AuthService,
     client: &ClientInfo,
     code: &OneTimeSecret,
+    verifier: Option<&CodeVerifier>,
 ) -> Result<SignInReply, ApiError> {
     let Planned { sign_in, mfa_token } = plan_kept(auth, client);
-    match auth.store.redeem_exchange_code(&digest(auth, code), &sign_in).await.map_err(internal)? {
+    let challenge = verifier.map(CodeVerifier::challenge);
+    let redeemed = auth.store.redeem_exchange_code(&digest(auth, code), challenge.as_ref(), &sign_in).await;
+    match redeemed.map_err(internal)? {
         ExchangeOutcome::Right(outcome) => reply(auth, &mfa_token, outcome),
         ExchangeOutcome::Expired => Err(ApiError::new(ErrorCode::CodeExpired, "This code is too old; sign in again")),
-        ExchangeOutcome::NoCode => Err(invalid()),
+        // Whoever stole the code learns no more than that it is of no use, which it is to everybody by now.
+        ExchangeOutcome::NotTheirs | ExchangeOutcome::NoCode => Err(invalid()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Signing in with a code sent by SMS.
 
 use auth_api::{ErrorCode, SignInReply};
-use domain::{ClientInfo, OneTimeCode, PhoneNumber, Timestamp};
+use domain::{ClientInfo, OneTimeCode, PhoneNumber, Timestamp, TokenName};
 use store::{CodePurpose, MethodType, WayIn};
 use web::ApiError;
 
@@ -16,14 +16,24 @@ pub(crate) fn require_configured(auth: &AuthService) -> Result<(), ApiError> {
     if auth.sms.is_some() { Ok(()) } else { Err(not_configured()) }
 }
 
-/// Sends a code. Numbers with and without an account are answered alike.
-pub(crate) async fn request(auth: &AuthService, client: &ClientInfo, phone: &PhoneNumber) -> Result<(), ApiError> {
+/// Sends a code, to sign in or, if a program waits, to decide about it. Numbers with and without an account are answered
+/// alike.
+pub(crate) async fn request(
+    auth: &AuthService,
+    client: &ClientInfo,
+    phone: &PhoneNumber,
+    program: Option<&TokenName>,
+) -> Result<(), ApiError> {
     require_configured(auth)?;
     let now = auth.clock.now();
     let code = auth.chance.with(|rng| OneTimeCode::generate(rng));
     let (new_code, event) = code::keep(auth, client, CodePurpose::SignInBySms, phone.as_str(), &code, now);
     let minutes = CODE_LIFETIME.as_secs() / 60;
-    let sms = auth.templates.sign_in_sms(phone, &code, minutes).map_err(|error| ApiError::internal(&error))?;
+    let sms = match program {
+        None => auth.templates.sign_in_sms(phone, &code, minutes),
+        Some(program) => auth.templates.let_in_sms(phone, &code, program.as_str(), minutes),
+    };
+    let sms = sms.map_err(|error| ApiError::internal(&error))?;
 
     count(auth, now).await?;
     auth.store.put_code(&new_code, &event).await.map_err(internal)?;
@@ -46,8 +56,12 @@ pub(crate) async fn verify(
     phone: &PhoneNumber,
     code: &OneTimeCode,
 ) -> Result<SignInReply, ApiError> {
-    let way_in = WayIn { method: MethodType::Sms, provider: None, identifier: phone.as_str().to_owned() };
-    code::verify(auth, client, CodePurpose::SignInBySms, way_in, code).await
+    code::verify(auth, client, CodePurpose::SignInBySms, way_in(phone), code).await
+}
+
+/// The way in by this number.
+pub(crate) fn way_in(phone: &PhoneNumber) -> WayIn {
+    WayIn { method: MethodType::Sms, provider: None, identifier: phone.as_str().to_owned() }
 }
 
 /// Counts one more against what may be sent today, in days of UTC. It stays counted if sending fails: the provider may

@@ -133,15 +133,87 @@ async fn opening_the_page_spends_nothing() {
         assert_page(&page, 200);
         let policy = page.header("content-security-policy");
         assert!(policy.contains("form-action 'self' https://app.example.com;"), "{policy}");
-        assert!(!page.text.contains(&token) && !page.text.contains(ANN), "{}", page.text);
+        assert!(!page.text.contains(&token), "{}", page.text);
         assert!(!page.text.contains("<script"), "{}", page.text);
     }
     assert_eq!(world.count("SELECT COUNT(*) FROM users").await, 0);
     assert_eq!(world.count("SELECT COUNT(*) FROM one_time_codes WHERE consumed_at IS NULL").await, 1);
-    // A token that nobody was sent looks the same: the page tells no scanner which links work.
-    let known = world.get(&format!("/login/email/{token}")).await;
-    let unknown = world.get(&format!("/login/email/{}", "x".repeat(32))).await;
-    assert_eq!((known.status, known.text), (unknown.status, unknown.text));
+    // A link that has been used looks the same, and one that nobody was sent says nothing.
+    let fresh = world.get(&format!("/login/email/{token}")).await;
+    link(&world, &token).await.ok(200);
+    let used = world.get(&format!("/login/email/{token}")).await;
+    assert_eq!((fresh.status, fresh.text), (used.status, used.text));
+    assert_page(&world.get(&format!("/login/email/{}", "x".repeat(32))).await, 400);
+    world.clock.advance(10 * MINUTE);
+    assert_page(&world.get(&format!("/login/email/{token}")).await, 400);
+}
+
+const PHONE: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) \
+                     Version/18.1 Mobile/15E148 Safari/604.1";
+
+#[tokio::test]
+async fn the_page_says_whose_account_it_is_and_who_asked() {
+    let world = World::new().await;
+    world.request_code(ANN).from("203.0.113.77").await.ok(200);
+    let mail = world.outbox.mails().remove(0);
+    let token = mail.text[mail.text.find(BASE).unwrap() + BASE.len()..][..32].to_owned();
+    let shown = world.get(&format!("/login/email/{token}")).from("203.0.113.9").await;
+    assert_page(&shown, 200);
+    for text in [ANN, "test&#x2f;1.0", "your network", "UTC", "autofocus"] {
+        assert!(shown.text.contains(text), "{text}: {}", shown.text);
+    }
+    assert!(!shown.text.contains("role=\"alert\"") && !shown.text.contains("203.0.113.77"), "{}", shown.text);
+}
+
+/// Somebody was sent a link, or asked on one device and opens the mail on another: told first, then asked twice.
+#[tokio::test]
+async fn in_another_browser_it_is_said_first_and_pressed_twice() {
+    let world = with_app("https://app.example.com/welcome").await;
+    let path = |token: &str| format!("/login/email/{token}");
+    let form = "application/x-www-form-urlencoded";
+    // Another program in the same network, and the same one elsewhere.
+    for (address, elsewhere) in [("203.0.113.9", true), ("198.51.100.77", false)] {
+        let token = requested(&world).await;
+        let here = |call: Call| call.from(address);
+        let shown = here(world.get(&path(&token))).await;
+        assert_page(&shown, 200);
+        assert_eq!(shown.text.contains("not the browser that asked"), elsewhere, "{}", shown.text);
+        assert_eq!(shown.text.contains("autofocus"), !elsewhere, "Enter signs nobody in unawares");
+        if !elsewhere {
+            assert_eq!(here(press(&world, &token)).await.status, 303);
+            continue;
+        }
+        assert!(shown.text.contains(ANN) && shown.text.contains("198.51.100.0&#x2f;24"), "{}", shown.text);
+        // What is no second press says it again; the first asks.
+        for (body, text) in [("", "not the browser"), ("step=x", "not the browser"), ("step=ask", "in this browser")] {
+            let asked = here(world.post(&path(&token)).body(form, body)).await;
+            assert_page(&asked, 200);
+            assert!(asked.text.contains(text) && asked.text.contains(ANN), "{body}: {}", asked.text);
+        }
+        assert_eq!(world.count("SELECT COUNT(*) FROM exchange_codes").await, 0);
+        let foreign = here(world.post(&path(&token)).body(form, "step=here")).header("sec-fetch-site", "cross-site");
+        assert_page(&foreign.await, 403);
+        let pressed = here(world.post(&path(&token)).body(form, "step=here")).await;
+        assert_eq!(pressed.status, 303, "{}", pressed.text);
+        assert_eq!(world.count("SELECT COUNT(*) FROM exchange_codes").await, 1);
+    }
+}
+
+#[tokio::test]
+async fn what_the_asker_says_of_itself_is_only_text() {
+    let world = World::new().await;
+    let token = requested(&world).await;
+    for (agent, shown) in [
+        (PHONE, "Safari on an iPhone"),
+        ("<script>alert(1)</script>", "&lt;script&gt;alert(1)"),
+        ("\u{202e}elgooG\u{200b}\u{430}", "“elgooG”"),
+    ] {
+        world.by_hand(&format!("UPDATE mail_links SET user_agent = '{agent}'")).await;
+        let page = world.get(&format!("/login/email/{token}")).await;
+        assert_page(&page, 200);
+        assert!(page.text.contains(shown) && page.text.contains("not the browser"), "{shown}: {}", page.text);
+        assert!(!page.text.contains("<script"), "{}", page.text);
+    }
 }
 
 #[tokio::test]

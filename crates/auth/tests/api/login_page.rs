@@ -9,14 +9,15 @@ use crate::world::{MINUTE, SECOND, World};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 const ANN: &str = "ann@example.com";
+const SCRIPT: &str = include_str!("../../templates/pages/wallet.js");
 
-fn send(world: &World, path: &str, form: &str) -> Call {
+pub(crate) fn send(world: &World, path: &str, form: &str) -> Call {
     world.post(path).body(FORM, form.to_owned())
 }
 
 /// A page, in its armour.
 #[track_caller]
-fn page(reply: Reply, status: u16) -> String {
+pub(crate) fn page(reply: Reply, status: u16) -> String {
     assert_eq!(reply.status, status, "{}", reply.text);
     assert_eq!(reply.header("content-type"), "text/html; charset=utf-8");
     assert_eq!(reply.header("cache-control"), "no-store");
@@ -29,25 +30,42 @@ fn page(reply: Reply, status: u16) -> String {
     }
     assert!(!policy.contains("unsafe"), "{policy}");
     assert!(reply.header("set-cookie").is_empty());
-    assert!(!reply.text.contains("<script"), "{}", reply.text);
+    // The one script is our own, whole and named by its hash; where it is not, none may run.
+    let scripts: Vec<_> = reply.text.split("<script>").skip(1).collect();
+    let ours = scripts.iter().all(|script| script.split("</script>").next() == Some(SCRIPT));
+    assert!(scripts.len() <= 1 && ours && !reply.text.contains("<script "), "{}", reply.text);
+    assert_eq!(policy.contains("script-src 'sha256-"), scripts.len() == 1, "{policy}");
     reply.text
 }
 
 /// The secret in the page's form.
-fn form_secret(page: &str) -> String {
-    let (_, rest) = page.split_once("name=\"form\" value=\"").unwrap();
+pub(crate) fn form_secret(page: &str) -> String {
+    hidden(page, "form")
+}
+
+/// The value of a hidden field.
+#[track_caller]
+pub(crate) fn hidden(page: &str, name: &str) -> String {
+    let (_, rest) = page.split_once(&format!("name=\"{name}\" value=\"")).unwrap_or_else(|| panic!("{name}: {page}"));
     rest.split_once('"').unwrap().0.to_owned()
 }
 
-/// Signs in to the page of this program; returns the page that asks for the decision.
-async fn sign_in(world: &World, asking: &Asking, email: &str) -> String {
+/// Signs in to the page of this program, with a new account if there is none; returns the page that asks for the decision.
+pub(crate) async fn sign_in(world: &World, asking: &Asking, email: &str) -> String {
     let asked = page(send(world, &format!("/login/{}/email", asking.id), &format!("email={email}")).await, 200);
     assert!(asked.contains(email) && !asked.contains(&world.mailed_code(email)));
     let form = format!("email={email}&code={}", world.mailed_code(email));
-    page(send(world, &format!("/login/{}/code", asking.id), &form).await, 200)
+    let shown = page(send(world, &format!("/login/{}/code", asking.id), &form).await, 200);
+    if shown.contains("name=\"newcomer\"") { new_account(world, asking, &shown).await } else { shown }
 }
 
-async fn decide(world: &World, asking: &Asking, form: &str) -> Reply {
+/// Says yes to the page that asks whether to make an account.
+pub(crate) async fn new_account(world: &World, asking: &Asking, shown: &str) -> String {
+    let form = format!("newcomer={}&who=x", hidden(shown, "newcomer"));
+    page(send(world, &format!("/login/{}/new-account", asking.id), &form).await, 200)
+}
+
+pub(crate) async fn decide(world: &World, asking: &Asking, form: &str) -> Reply {
     send(world, &format!("/login/{}/decide", asking.id), form).await
 }
 
@@ -61,11 +79,11 @@ async fn somebody_lets_a_program_in() {
     assert_eq!((found.status, found.header("location")), (303, format!("/login/{}", asking.id).as_str()));
 
     let shown = page(world.get(&format!("/login/{}", asking.id)).await, 200);
-    for text in [&asking.user_code, "laptop", "198.51.100.1", "test&#x2f;1.0", "UTC", "everything"] {
+    for text in [&asking.user_code, "“laptop”", "your network", "“test&#x2f;1.0”", "UTC", "everything"] {
         assert!(shown.contains(text), "{text}: {shown}");
     }
     let offered = sign_in(&world, &asking, ANN).await;
-    assert!(offered.contains(ANN) && offered.contains(&asking.user_code), "{offered}");
+    assert!(offered.contains(&asking.user_code), "{offered}");
     assert_eq!(world.count("SELECT COUNT(*) FROM sessions").await, 0, "no session begins on the page");
     poll(&world, &asking).await.ok(202);
 
@@ -315,7 +333,13 @@ async fn what_a_program_says_of_itself_is_only_text() {
     let asking = start(&world, json!({})).await;
     world.by_hand("UPDATE pairings SET user_agent = '<script>alert(1)</script>\"'").await;
     let shown = page(world.get(&format!("/login/{}", asking.id)).await, 200);
-    assert!(shown.contains("&lt;script&gt;") && !shown.contains("\"<"), "{shown}");
+    assert!(shown.contains("“&lt;script&gt;alert(1)&lt;&#x2f;script&gt;&quot;”"), "{shown}");
+    // Nothing turns the text around or hides in it, and it is no longer than a line.
+    let agent = "Google\u{202e}\u{2066}\u{200b}\u{feff}\u{e0041}\u{430} ".repeat(40);
+    world.by_hand(&format!("UPDATE pairings SET user_agent = '{agent}'")).await;
+    let shown = page(world.get(&format!("/login/{}", asking.id)).await, 200);
+    let claimed = shown.split("<dt>Runs as</dt><dd>“").nth(1).unwrap().split("”</dd>").next().unwrap();
+    assert!(claimed.len() <= 60 && claimed.ends_with("...") && claimed.is_ascii(), "{claimed:?}");
 }
 
 #[tokio::test]

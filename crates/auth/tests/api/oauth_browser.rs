@@ -1,13 +1,12 @@
 //! Somebody's browser on its way to a provider and back.
 
 use auth::{AllowedRedirects, OAuth, OAuthProvider, ProviderName};
-use domain::{DigestKey, OneTimeSecret};
+use domain::OneTimeSecret;
 use serde_json::{Value, json};
-use store::NewOAuthLink;
 use url::Url;
 
-use crate::client::Reply;
-use crate::world::{MINUTE, Person, REFRESH_SECRET, SECOND, Setup, World};
+use crate::client::{Call, Reply};
+use crate::world::{Person, SECOND, Setup, World};
 
 pub(crate) const PUBLIC_URL: &str = "https://auth.example.com";
 pub(crate) const APP_URL: &str = "https://app.example.com/home";
@@ -108,16 +107,28 @@ pub(crate) async fn sign_in_at(world: &World, provider: &testkit::OAuthProvider,
     exchange(world, &code).await.ok(200)
 }
 
-/// What stands for a link that `owner` has asked for.
+/// The reference of a link that `owner` asks for.
 pub(crate) async fn request_link(world: &World, owner: &Person, name: &str) -> OneTimeSecret {
-    let reference: OneTimeSecret = testkit::seeded_chance(77).with(|rng| OneTimeSecret::generate(rng));
-    let link = NewOAuthLink {
-        digest: DigestKey::derive(REFRESH_SECRET.as_bytes(), "codes").digest(&["oauth.link", reference.expose()]),
-        provider: name.to_owned(),
-        user_id: owner.id.parse().unwrap(),
-        redirect_url: "https://app.example.com/account".to_owned(),
-        expires_at: world.now().plus(2 * MINUTE),
-    };
-    world.store.put_oauth_link(&link, world.now()).await.unwrap();
-    reference
+    let request = json!({ "type": "oauth", "provider": name, "redirectUrl": "https://app.example.com/account" });
+    let reply = world.post("/account/methods/link").by(&owner.access).json(&request).await.ok(200);
+    let url = reply["authUrl"].as_str().unwrap();
+    url.strip_prefix(&format!("{PUBLIC_URL}/auth/oauth/{name}?link=")).unwrap().parse().unwrap()
+}
+
+/// The code that somebody's browser has who went where a link's address leads.
+pub(crate) async fn proof(
+    world: &World,
+    provider: &testkit::OAuthProvider,
+    name: &str,
+    reference: &OneTimeSecret,
+) -> String {
+    let path = format!("/auth/oauth/{name}?link={}", reference.expose());
+    let trip = trip(name, &world.get(&path).header("referer", "https://app.example.com/").await);
+    let back = at_provider(provider, &trip).await;
+    code_of(&come_back(world, &back, &trip.cookie).await)
+}
+
+/// Finishes a link.
+pub(crate) fn finish_link(world: &World, who: &Person, code: &str) -> Call {
+    world.post("/account/methods/link/verify").by(&who.access).json(&json!({ "type": "oauth", "code": code }))
 }

@@ -316,3 +316,35 @@ async fn the_routes_are_limited_by_address() {
     }
     assert_eq!(world.count("SELECT COUNT(*) FROM oauth_states").await, 3);
 }
+
+/// U+212A, the Kelvin sign, is a `k` in lower case.
+#[tokio::test]
+async fn an_address_that_only_looks_like_hers_does_not_open_kates_account() {
+    let (provider, world) = start().await;
+    let kate = world.sign_in("kate@example.com").await;
+    let office = world.sign_in("kate@office.example").await;
+    for (number, address) in [
+        "\u{212a}ate@example.com",
+        "\u{ff4b}ate@example.com",
+        "kate@o\u{fb03}ce.example",
+        "kate@exam\u{ad}ple.com",
+        "kate@example\u{ff0e}com",
+        "\u{3000}kate@example.com",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        provider.person(json!({ "sub": format!("10{number}"), "email": address, "email_verified": true }), json!(null));
+        let reply = sign_in_at(&world, &provider, "google").await;
+        let mallory = crate::world::person(&reply);
+        assert!(mallory.id != kate.id && mallory.id != office.id, "{address:?}");
+        assert!(reply["user"]["email"].as_str().is_none_or(|email| !email.is_ascii()), "{address:?}: {reply}");
+        // Whoever types it reaches nobody else's mailbox either.
+        if address.starts_with(|c: char| c != '\u{ff4b}') {
+            world.request_code(address).await.fails_at("email");
+        }
+    }
+    for who in [&kate, &office] {
+        assert_eq!(world.count_events(who, "method.linked").await, 0);
+    }
+}

@@ -30,11 +30,18 @@ async fn a_link_makes_the_provider_a_way_in() {
     assert!(!trip.to.contains(reference.expose()));
     let back = at_provider(&provider, &trip).await;
     let reply = come_back(&world, &back, &trip.cookie).await;
-    assert_eq!(location(&reply), "https://app.example.com/account?linked=github");
+    let code = code_of(&reply);
+    assert_eq!(location(&reply), format!("https://app.example.com/account?code={code}"));
+    assert_eq!(world.count("SELECT COUNT(*) FROM auth_methods").await, 1, "nothing has changed yet");
+    assert_eq!(world.count_events(&ann, "method.linked").await, 0);
+
+    finish_link(&world, &ann, &code).await.ok(200);
     assert_eq!(world.count_events(&ann, "method.linked").await, 1);
     assert_eq!(world.count("SELECT COUNT(*) FROM sessions").await, 1, "linking signs nobody in");
     assert_eq!(world.count("SELECT COUNT(*) FROM exchange_codes").await, 0);
     assert_eq!(world.count("SELECT COUNT(*) FROM oauth_states").await, 0);
+    assert_eq!(world.count("SELECT COUNT(*) FROM oauth_proofs").await, 0);
+    finish_link(&world, &ann, &code).await.fails(400, "INVALID_CODE");
 
     assert_eq!(person(&sign_in_at(&world, &provider, "github").await).id, ann.id);
     come_back(&world, &back, &trip.cookie).await.fails(400, "INVALID_STATE");
@@ -42,11 +49,10 @@ async fn a_link_makes_the_provider_a_way_in() {
 
     // Once more is no change and no error.
     let reference = request_link(&world, &ann, "github").await;
-    let again = crate::oauth_browser::trip("github", &follow(&world, "github", reference.expose()).await);
-    let back = at_provider(&provider, &again).await;
-    let reply = come_back(&world, &back, &again.cookie).await;
-    assert_eq!(location(&reply), "https://app.example.com/account?linked=github");
+    let code = proof(&world, &provider, "github", &reference).await;
+    finish_link(&world, &ann, &code).await.ok(200);
     assert_eq!(world.count("SELECT COUNT(*) FROM auth_methods").await, 2);
+    assert!(!world.kept_bytes().windows(32).any(|bytes| bytes == code.as_bytes()), "only digests are kept");
 }
 
 #[tokio::test]
@@ -55,15 +61,67 @@ async fn what_is_somebody_elses_stays_theirs() {
     let bob = person(&sign_in_at(&world, &provider, "github").await);
     assert_ne!(ann.id, bob.id);
     let reference = request_link(&world, &ann, "github").await;
-    let trip = trip("github", &follow(&world, "github", reference.expose()).await);
-    let back = at_provider(&provider, &trip).await;
-    let reply = come_back(&world, &back, &trip.cookie).await;
-    assert_eq!(location(&reply), "https://app.example.com/account?error=conflict");
+    let code = proof(&world, &provider, "github", &reference).await;
+    finish_link(&world, &ann, &code).await.fails(409, "CONFLICT");
     assert_eq!(world.count_events(&ann, "method.linked").await, 0);
     assert_eq!(person(&sign_in_at(&world, &provider, "github").await).id, bob.id);
 }
 
-/// Mallory asks for a link to her own account and sends Ann's browser there: Ann's GitHub would open Mallory's account.
+/// Mallory starts a link and gets Ann's browser to go all the way, from a page of the app's even. The browser has a code in
+/// the end, and the app that finds it there comes with Ann's session: neither account gets anything, and the code is dead.
+#[tokio::test]
+async fn another_browser_links_nothing_to_whoever_sent_it_there() {
+    let (provider, world, mallory) = start().await;
+    let ann = world.bob().await;
+    let reference = request_link(&world, &mallory, "github").await;
+    let code = proof(&world, &provider, "github", &reference).await;
+    assert_eq!(world.count("SELECT COUNT(*) FROM auth_methods WHERE type = 'oauth'").await, 0);
+    finish_link(&world, &ann, &code).await.fails(400, "INVALID_CODE");
+    finish_link(&world, &mallory, &code).await.fails(400, "INVALID_CODE");
+    // Nor does it sign in, or the reverse.
+    let reference = request_link(&world, &mallory, "github").await;
+    let code = proof(&world, &provider, "github", &reference).await;
+    exchange(&world, &code).await.fails(400, "INVALID_CODE");
+    let sign_in = code_of(&round_trip(&world, &provider, "github").await);
+    finish_link(&world, &mallory, &sign_in).await.fails(400, "INVALID_CODE");
+    for code in ["", "x", &"x".repeat(32)] {
+        finish_link(&world, &mallory, code).await.fails(400, "INVALID_CODE");
+    }
+    assert_eq!(world.count("SELECT COUNT(*) FROM auth_methods WHERE type = 'oauth'").await, 0);
+    for who in [&ann, &mallory] {
+        assert_eq!(world.count_events(who, "method.linked").await, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_link_ends_with_the_session_that_began_it() {
+    let (provider, world, ann) = start().await;
+    // Another session of the same person's is another.
+    let elsewhere = world.ann().await;
+    let reference = request_link(&world, &ann, "github").await;
+    let code = proof(&world, &provider, "github", &reference).await;
+    finish_link(&world, &elsewhere, &code).await.fails(400, "INVALID_CODE");
+
+    let reference = request_link(&world, &ann, "github").await;
+    let code = proof(&world, &provider, "github", &reference).await;
+    world.post("/auth/logout").by(&ann.access).await.ok(200);
+    finish_link(&world, &ann, &code).await.fails(401, "SESSION_REVOKED");
+    finish_link(&world, &elsewhere, &code).await.fails(400, "INVALID_CODE");
+
+    // A refreshed session is the same one; and the code is good for a minute.
+    let ann = elsewhere;
+    let reference = request_link(&world, &ann, "github").await;
+    let code = proof(&world, &provider, "github", &reference).await;
+    let renewed = person(&world.refresh(&ann.refresh).await.ok(200));
+    world.clock.advance(MINUTE);
+    finish_link(&world, &renewed, &code).await.fails(400, "INVALID_CODE");
+    let reference = request_link(&world, &renewed, "github").await;
+    let code = proof(&world, &provider, "github", &reference).await;
+    finish_link(&world, &renewed, &code).await.ok(200);
+    assert_eq!(world.count("SELECT COUNT(*) FROM auth_methods WHERE type = 'oauth'").await, 1);
+}
+
+/// Mallory asks for a link to her own account and sends Ann's browser there: it does not even start.
 #[tokio::test]
 async fn only_a_page_of_the_apps_own_can_begin_it() {
     let (provider, world, mallory) = start().await;
@@ -110,7 +168,13 @@ async fn a_link_to_an_account_that_is_no_more_is_refused() {
         let trip = trip("github", &follow(&world, "github", reference.expose()).await);
         let back = at_provider(&provider, &trip).await;
         world.by_hand(change).await;
-        come_back(&world, &back, &trip.cookie).await.fails(400, "INVALID_STATE");
+        let reply = come_back(&world, &back, &trip.cookie).await;
+        if change.starts_with("DELETE") {
+            reply.fails(400, "INVALID_STATE");
+        } else {
+            world.auth.look().await.unwrap();
+            assert_eq!(finish_link(&world, &ann, &code_of(&reply)).await.status, 401);
+        }
         assert_eq!(world.count("SELECT COUNT(*) FROM auth_methods WHERE type = 'oauth'").await, 0, "{change}");
     }
 }

@@ -1,7 +1,7 @@
 //! What somebody decides about a program that waits to be let in.
 
 use domain::audit::EventType;
-use domain::{PairingId, SessionId, Timestamp, TokenName, UserId};
+use domain::{PairingId, Scopes, SessionId, Timestamp, TokenName, UserId};
 use sqlx::AnyConnection;
 
 use super::{Pairing, PairingStatus, find};
@@ -26,6 +26,8 @@ pub enum Decision {
 pub struct Approval {
     /// The token's name, if not the one that the program gave.
     pub name: Option<TokenName>,
+    /// What is left of the scopes that the program asked for; `None` for all of them.
+    pub scopes: Option<Scopes>,
     /// When the token ends.
     pub expires_at: Option<Timestamp>,
 }
@@ -41,6 +43,8 @@ pub enum DecisionOutcome {
     Expired,
     /// Somebody has decided before.
     AlreadyDecided,
+    /// The scopes are wider than those that the program asked for; nothing was decided.
+    Wider,
     /// The user could not have the token; nothing was decided.
     Refused(CreationOutcome),
 }
@@ -80,6 +84,9 @@ pub(crate) async fn decide(
     }
     let (status, kind, approval) = match decision {
         Decision::Approve(approval) => {
+            if approval.scopes.as_ref().is_some_and(|scopes| !pairing.scopes.contain(scopes)) {
+                return Ok(DecisionOutcome::Wider);
+            }
             if let Some(refusal) = tokens::refusal(tx, user_id, limits, event.at).await? {
                 return Ok(DecisionOutcome::Refused(refusal));
             }
@@ -95,7 +102,7 @@ pub(crate) async fn decide(
     let token_name = approval.name.as_ref().unwrap_or(&pairing.name);
     let decided = sqlx::query(
         "UPDATE pairings SET status = $1, user_id = $2, token_name = $3, token_expires_at = $4, decided_at = $5, \
-         session_id = $6 WHERE id = $7 AND status = 'pending'",
+         session_id = $6, token_scopes = $7 WHERE id = $8 AND status = 'pending'",
     )
     .bind(status.as_str())
     .bind(user_id.as_str())
@@ -103,6 +110,7 @@ pub(crate) async fn decide(
     .bind(millis(approval.expires_at))
     .bind(event.at.as_millis())
     .bind(event.actor.session_id.as_ref().map(SessionId::as_str))
+    .bind(approval.scopes.map(|scopes| scopes.to_string()))
     .bind(id.as_str())
     .execute(&mut *tx)
     .await?;

@@ -140,7 +140,7 @@ pub enum MintOutcome {
 macro_rules! pairing_columns {
     () => {
         "id, poll_digest, user_code, name, scopes, ip, user_agent, created_at, expires_at, status, user_id, \
-         token_name, token_expires_at, last_polled_at, session_id"
+         token_name, token_expires_at, token_scopes, last_polled_at, session_id"
     };
 }
 
@@ -282,7 +282,7 @@ impl Store {
                 id: token_id.clone(),
                 user_id,
                 name: row.parsed("token_name")?,
-                scopes: row.parsed("scopes")?,
+                scopes: row.opt_parsed("token_scopes")?.map_or_else(|| row.parsed("scopes"), Ok)?,
                 allowed_ips: None,
                 expires_at: row.opt_time("token_expires_at")?,
                 secret: token_secret.clone(),

@@ -24,27 +24,35 @@ pub(super) enum Account {
     New,
 }
 
+/// What becomes of somebody whose way in leads to no account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Newcomer {
+    /// They get one.
+    Welcome,
+    /// They do not, until they have said that they want one.
+    Asked,
+}
+
 /// The account that the way in leads to, its user locked. Until they are, somebody can delete the account or take the
-/// way in from it, so what was found before is looked for again.
-pub(super) async fn lock_account(tx: &mut AnyConnection, sign_in: &NewSignIn) -> Result<(User, Account), StoreError> {
+/// way in from it, so what was found before is looked for again. `None` when there is none and none is to be made.
+pub(super) async fn lock_account(
+    tx: &mut AnyConnection,
+    sign_in: &NewSignIn,
+    newcomer: Newcomer,
+) -> Result<Option<(User, Account)>, StoreError> {
     for _ in 0..MAX_LOOKS {
-        let (user_id, account) = find_or_create(tx, sign_in).await?;
+        let (user_id, account) = match find(tx, sign_in).await? {
+            Found::Account(user_id, account) => (user_id, account),
+            Found::UnprovedMailbox | Found::Nothing if newcomer == Newcomer::Asked => return Ok(None),
+            Found::UnprovedMailbox => (create_user(tx, sign_in, None).await?, Account::New),
+            Found::Nothing => (create_user(tx, sign_in, sign_in.profile.email.as_deref()).await?, Account::New),
+        };
         let Some(user) = users::lock(tx, &user_id).await? else { continue };
         if account == Account::New || find(tx, sign_in).await? == Found::Account(user_id, account) {
-            return Ok((user, account));
+            return Ok(Some((user, account)));
         }
     }
     Err(StoreError::Malformed { column: "auth_methods.user_id" })
-}
-
-/// The account that the way in leads to, or a new one.
-async fn find_or_create(tx: &mut AnyConnection, sign_in: &NewSignIn) -> Result<(UserId, Account), StoreError> {
-    let vouched_for = match find(tx, sign_in).await? {
-        Found::Account(user_id, account) => return Ok((user_id, account)),
-        Found::UnprovedMailbox => None,
-        Found::Nothing => sign_in.profile.email.as_deref(),
-    };
-    Ok((create_user(tx, sign_in, vouched_for).await?, Account::New))
 }
 
 /// Where a way in leads to.

@@ -7,7 +7,7 @@ use domain::wallet::WalletAddress;
 use domain::{AuthMethodId, ClientInfo, Digest, EventId, Timestamp, UserId};
 use sqlx::AnyConnection;
 
-use self::account::Account;
+use self::account::{Account, Newcomer};
 use crate::audit::{NewEvent, record};
 use crate::rows::{Columns, app};
 use crate::sessions::{self, NewSession, Session};
@@ -159,8 +159,10 @@ pub(crate) async fn find_user_id(tx: &mut AnyConnection, way_in: &WayIn) -> Resu
 /// Finds or creates the user and begins the session, or awaits the second factor. The caller has checked the proof and
 /// spent it in this very transaction.
 pub(crate) async fn complete(tx: &mut AnyConnection, sign_in: &NewSignIn) -> Result<SignInOutcome, StoreError> {
-    let Some(proved) = prove(tx, sign_in).await? else { return Ok(SignInOutcome::Disabled) };
-    let Proved { user, account, has_second_factor } = proved;
+    let FirstProof::Right(proved) = prove(tx, sign_in, Newcomer::Welcome).await? else {
+        return Ok(SignInOutcome::Disabled);
+    };
+    let Proved { user, account, has_second_factor } = *proved;
     if has_second_factor {
         await_second_factor(tx, sign_in, &user.id).await?;
         return Ok(SignInOutcome::MfaRequired);
@@ -177,14 +179,24 @@ struct Proved {
     has_second_factor: bool,
 }
 
-/// Finds or creates the user who has given the first proof; `None` when they are disabled.
-async fn prove(tx: &mut AnyConnection, sign_in: &NewSignIn) -> Result<Option<Proved>, StoreError> {
+/// What a first proof led to.
+enum FirstProof {
+    Right(Box<Proved>),
+    Disabled,
+    /// There is no account, and none was made.
+    NoAccount,
+}
+
+/// Finds or creates the user who has given the first proof.
+async fn prove(tx: &mut AnyConnection, sign_in: &NewSignIn, newcomer: Newcomer) -> Result<FirstProof, StoreError> {
     method_changes::release_unproved(tx, &sign_in.way_in, &sign_in.released, sign_in.at).await?;
-    let (user, account) = account::lock_account(tx, sign_in).await?;
+    let Some((user, account)) = account::lock_account(tx, sign_in, newcomer).await? else {
+        return Ok(FirstProof::NoAccount);
+    };
     let user_id = user.id.clone();
     if user.disabled_at.is_some() {
         record_failure(tx, sign_in, &user_id, "disabled").await?;
-        return Ok(None);
+        return Ok(FirstProof::Disabled);
     }
     let has_second_factor = has_second_factor(tx, &user_id).await?;
     // Whoever has not proved all there is to prove leaves nothing behind in the account.
@@ -192,7 +204,7 @@ async fn prove(tx: &mut AnyConnection, sign_in: &NewSignIn) -> Result<Option<Pro
         account::link_to_mailbox(tx, sign_in, &user_id).await?;
     }
     methods::touch(tx, &sign_in.way_in, sign_in.at).await?;
-    Ok(Some(Proved { user, account, has_second_factor }))
+    Ok(FirstProof::Right(Box::new(Proved { user, account, has_second_factor })))
 }
 
 /// What a right proof led to where no session is to begin.
@@ -205,15 +217,36 @@ pub(crate) enum Recognised {
 /// Finds or creates the user, for one thing that they then do without a session, or awaits their second factor. The
 /// caller has checked the proof and spent it in this very transaction.
 pub(crate) async fn recognise(tx: &mut AnyConnection, sign_in: &NewSignIn) -> Result<Recognised, StoreError> {
-    let Some(Proved { user, has_second_factor, .. }) = prove(tx, sign_in).await? else {
-        return Ok(Recognised::Disabled);
+    let proved = prove(tx, sign_in, Newcomer::Welcome).await?;
+    // Whoever is welcome has an account.
+    Ok(recognised(tx, sign_in, proved).await?.unwrap_or(Recognised::Disabled))
+}
+
+/// The same, but creates nobody: `None` when the way in leads to no account.
+pub(crate) async fn recognise_known(
+    tx: &mut AnyConnection,
+    sign_in: &NewSignIn,
+) -> Result<Option<Recognised>, StoreError> {
+    let proved = prove(tx, sign_in, Newcomer::Asked).await?;
+    recognised(tx, sign_in, proved).await
+}
+
+async fn recognised(
+    tx: &mut AnyConnection,
+    sign_in: &NewSignIn,
+    proved: FirstProof,
+) -> Result<Option<Recognised>, StoreError> {
+    let Proved { user, has_second_factor, .. } = match proved {
+        FirstProof::Right(proved) => *proved,
+        FirstProof::Disabled => return Ok(Some(Recognised::Disabled)),
+        FirstProof::NoAccount => return Ok(None),
     };
     if has_second_factor {
         await_second_factor(tx, sign_in, &user.id).await?;
-        return Ok(Recognised::MfaRequired);
+        return Ok(Some(Recognised::MfaRequired));
     }
     record_recognised(tx, sign_in, &user.id).await?;
-    Ok(Recognised::User(user.id))
+    Ok(Some(Recognised::User(user.id)))
 }
 
 /// Writes down that somebody has proved all there is to prove, and that no session begins.

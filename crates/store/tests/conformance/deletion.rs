@@ -221,6 +221,7 @@ pub(crate) async fn what_is_kept_under_an_address_goes_with_its_account_and_not_
         digest: digest(&[name]),
         way_in,
         profile: store::Profile { email: email.map(str::to_owned), ..store::Profile::default() },
+        challenge: None,
         expires_at: NOW.plus(MINUTE),
     };
     let github = || WayIn {
@@ -357,11 +358,12 @@ pub(crate) async fn an_account_has_a_bounded_number_of_ways_in(db: &Database) {
         digest: digest(&["github"]),
         way_in: WayIn { method: store::MethodType::OAuth, provider: Some("github".into()), identifier: "1".into() },
         profile: store::Profile { email: Some("ann@example.com".to_owned()), ..store::Profile::default() },
+        challenge: None,
         expires_at: NOW.plus(MINUTE),
     };
     db.store.put_exchange_code(&vouched, NOW).await.unwrap();
     let template = db.redemption("", "", NOW).sign_in;
-    let outcome = db.store.redeem_exchange_code(&vouched.digest, &template).await.unwrap();
+    let outcome = db.store.redeem_exchange_code(&vouched.digest, None, &template).await.unwrap();
     let store::ExchangeOutcome::Right(store::SignInOutcome::SignedIn(signed_in)) = outcome else {
         panic!("{outcome:?}")
     };

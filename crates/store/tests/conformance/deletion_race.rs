@@ -146,12 +146,13 @@ async fn sessions_and_codes(person: &Person) -> Vec<Racer> {
             display_name: Some(marked("name")),
             avatar_url: Some(format!("https://example.com/{MARK}")),
         },
+        challenge: None,
         expires_at: NOW.plus(MINUTE),
     };
     db.store.put_exchange_code(&code, NOW).await.unwrap();
     let (store, mut template) = (person.store(0), db.redemption("", "", NOW).sign_in);
     template.client = client();
-    racers.push(async move { drop(store.redeem_exchange_code(&code.digest, &template).await) }.boxed());
+    racers.push(async move { drop(store.redeem_exchange_code(&code.digest, None, &template).await) }.boxed());
 
     for (number, session) in person.sessions.iter().take(2).enumerate() {
         let presented = if number == 0 { digest_of(session) } else { digest(&["an old one"]) };
@@ -275,7 +276,11 @@ async fn account(person: &Person) -> Vec<Racer> {
     let oauth = NewOAuthLink {
         digest: digest(&["oauth", person.user.id.as_str()]),
         provider: "github".to_owned(),
-        user_id: person.id(),
+        asked_by: store::ProofFor {
+            purpose: store::ProofPurpose::Link,
+            user_id: person.id(),
+            session_id: person.sessions[0].id.clone(),
+        },
         redirect_url: format!("https://{MARK}.example.com/"),
         expires_at: NOW.plus(MINUTE),
     };
@@ -298,47 +303,7 @@ async fn account(person: &Person) -> Vec<Racer> {
         .boxed(),
     );
 
-    let (store, user_id, enabled, disabled) = (person.store(1), person.id(), person.event(), person.event());
-    store.put_factor(&user_id, "secret", seal_key("seal").id(), &person.event()).await.unwrap();
-    let factor = store.find_factor(&user_id).await.unwrap().unwrap();
-    let (failed, replaced, is_lost) = (person.event(), person.event(), person.round % 2 == 1);
-    racers.push(
-        async move {
-            drop(store.enable_factor(&user_id, &factor, 1, &[digest(&["backup"])], &enabled).await);
-            let (proof, new) = (SecondProof::BackupCode(digest(&["backup"])), [digest(&["new"])]);
-            drop(store.replace_backup_codes(&user_id, &factor, &proof, &new, &replaced).await);
-            store.record_mfa_failure(&user_id, &failed).await.unwrap();
-            if is_lost {
-                drop(store.reset_factor(&user_id, &disabled).await);
-            } else {
-                drop(store.disable_factor(&user_id, &SecondProof::Step(2), &disabled).await);
-            }
-        }
-        .boxed(),
-    );
-
-    let (store, session, wrong, right) =
-        (person.store(0), person.sessions[2].id.clone(), person.event(), person.event());
-    let flow = NewReauthFlow {
-        digest: digest(&["reauth", person.user.id.as_str()]),
-        session_id: session.clone(),
-        user_id: person.id(),
-        way_in: WayIn::email(&person.email),
-        code_digest: digest(&["right"]),
-        expires_at: NOW.plus(MINUTE),
-    };
-    let who = Reauthentication { user_id: person.id(), session_id: session, max_failures: 20 };
-    racers.push(
-        async move {
-            drop(store.put_reauth_flow(&flow, NOW).await);
-            for (name, event) in [("wrong", &wrong), ("right", &right)] {
-                let code =
-                    ReauthCode { method: MethodType::Email, flow: None, digest: digest(&[name]), max_attempts: 5 };
-                drop(store.reauthenticate_by_code(&who, &code, event).await);
-            }
-        }
-        .boxed(),
-    );
+    racers.push(second_factor(person).await);
 
     let (approved, denied) = (person.pairing(0).await, person.pairing(1).await);
     let (store, user_id, event) = (person.store(0), person.id(), person.event());
@@ -369,6 +334,53 @@ async fn account(person: &Person) -> Vec<Racer> {
         );
     }
     racers
+}
+
+/// What is done with a second factor, or without one: in one round this, in another that, since the first changes what
+/// the other may.
+async fn second_factor(person: &Person) -> BoxFuture<'static, ()> {
+    let (store, user_id, events) = (person.store(1), person.id(), [person.event(), person.event(), person.event()]);
+    if person.round % 4 == 3 {
+        let session_id = person.sessions[2].id.clone();
+        let flow = NewReauthFlow {
+            digest: digest(&["reauth", user_id.as_str()]),
+            session_id: session_id.clone(),
+            user_id: user_id.clone(),
+            way_in: WayIn::email(&person.email),
+            code_digest: digest(&["right"]),
+            expires_at: NOW.plus(MINUTE),
+        };
+        assert!(store.put_reauth_flow(&flow, NOW).await.unwrap());
+        let late = NewReauthFlow { digest: digest(&["late", user_id.as_str()]), ..flow };
+        let who = Reauthentication { user_id, session_id, max_failures: 20 };
+        return async move {
+            for (name, event) in ["wrong", "right"].into_iter().zip(&events) {
+                let code =
+                    ReauthCode { method: MethodType::Email, flow: None, digest: digest(&[name]), max_attempts: 5 };
+                drop(store.reauthenticate_by_code(&who, &code, event).await);
+            }
+            drop(store.put_reauth_flow(&late, NOW).await);
+        }
+        .boxed();
+    }
+    store.put_factor(&user_id, "secret", seal_key("seal").id(), &person.event()).await.unwrap();
+    let factor = store.find_factor(&user_id).await.unwrap().unwrap();
+    let codes = [digest(&["backup"])];
+    if person.round % 4 == 1 {
+        assert!(store.enable_factor(&user_id, &factor, 1, &codes, &person.event()).await.unwrap());
+        return async move {
+            let (proof, new) = (SecondProof::BackupCode(codes[0]), [digest(&["new"])]);
+            drop(store.replace_backup_codes(&user_id, &factor, &proof, &new, &events[0]).await);
+            drop(store.reset_factor(&user_id, &events[1]).await);
+        }
+        .boxed();
+    }
+    async move {
+        drop(store.enable_factor(&user_id, &factor, 1, &codes, &events[0]).await);
+        store.record_mfa_failure(&user_id, &events[1]).await.unwrap();
+        drop(store.disable_factor(&user_id, &SecondProof::Step(2), &events[2]).await);
+    }
+    .boxed()
 }
 
 pub(crate) async fn whatever_is_written_beside_a_deletion_nothing_of_the_person_is_left(db: &Database) {

@@ -1,3 +1,4 @@
+use domain::CodeVerifier;
 use domain::audit::EventType;
 use store::{ExchangeOutcome, MethodType, NewExchangeCode, Profile, SignInOutcome, SignedIn, WayIn};
 
@@ -17,6 +18,7 @@ fn at_github(code: &str) -> NewExchangeCode {
             display_name: Some("Ann".to_owned()),
             avatar_url: Some("https://example.com/ann.png".to_owned()),
         },
+        challenge: None,
         expires_at: NOW.plus(MINUTE),
     }
 }
@@ -24,7 +26,7 @@ fn at_github(code: &str) -> NewExchangeCode {
 async fn redeem(db: &Database, code: &str) -> ExchangeOutcome {
     // The template names nobody.
     let template = db.redemption("", "", NOW).sign_in;
-    db.store.redeem_exchange_code(&digest(&[code]), &template).await.unwrap()
+    db.store.redeem_exchange_code(&digest(&[code]), None, &template).await.unwrap()
 }
 
 fn signed_in(outcome: ExchangeOutcome) -> SignedIn {
@@ -57,13 +59,13 @@ pub(crate) async fn a_code_signs_in_by_what_it_stands_for(db: &Database) {
 pub(crate) async fn an_exchange_code_works_once_and_for_its_time(db: &Database) {
     db.store.put_exchange_code(&at_github("code"), NOW).await.unwrap();
     let mut template = db.redemption("", "", NOW.plus(MINUTE)).sign_in;
-    let late = db.store.redeem_exchange_code(&digest(&["code"]), &template).await.unwrap();
+    let late = db.store.redeem_exchange_code(&digest(&["code"]), None, &template).await.unwrap();
     assert_eq!(late, ExchangeOutcome::Expired);
     assert_eq!(redeem(db, "other").await, ExchangeOutcome::NoCode);
     assert_eq!(db.count("SELECT COUNT(*) FROM users").await, 0);
 
     template.at = NOW.plus(MINUTE).minus(std::time::Duration::from_millis(1));
-    signed_in(db.store.redeem_exchange_code(&digest(&["code"]), &template).await.unwrap());
+    signed_in(db.store.redeem_exchange_code(&digest(&["code"]), None, &template).await.unwrap());
     assert_eq!(redeem(db, "code").await, ExchangeOutcome::NoCode);
     assert_eq!(db.count("SELECT COUNT(*) FROM sessions").await, 1);
 }
@@ -79,6 +81,39 @@ pub(crate) async fn an_exchange_code_of_a_disabled_user_is_refused(db: &Database
     assert_eq!(db.count("SELECT COUNT(*) FROM sessions").await, 1);
 }
 
+pub(crate) async fn a_code_with_a_challenge_is_for_whoever_has_the_verifier(db: &Database) {
+    let verifier = |letter: &str| letter.repeat(43).parse::<CodeVerifier>().unwrap().challenge();
+    let (right, wrong) = (verifier("r"), verifier("w"));
+    let template = db.redemption("", "", NOW).sign_in;
+    for (name, asked, shown) in [
+        ("wrong", Some(right), Some(wrong)),
+        ("none", Some(right), None),
+        // Whoever sends a verifier began something else.
+        ("unasked", None, Some(right)),
+    ] {
+        let new = NewExchangeCode { challenge: asked, ..at_github(name) };
+        db.store.put_exchange_code(&new, NOW).await.unwrap();
+        let outcome = db.store.redeem_exchange_code(&new.digest, shown.as_ref(), &template).await.unwrap();
+        assert_eq!(outcome, ExchangeOutcome::NotTheirs, "{name}");
+        let again = db.store.redeem_exchange_code(&new.digest, asked.as_ref(), &template).await.unwrap();
+        assert_eq!(again, ExchangeOutcome::NoCode, "{name}: it is spent");
+    }
+    assert_eq!(db.count_rows("users").await, 0);
+    assert_eq!(db.count_rows("sessions").await, 0);
+    for round in 0..20 {
+        let new = NewExchangeCode { challenge: Some(right), ..at_github(&format!("round {round}")) };
+        db.store.put_exchange_code(&new, NOW).await.unwrap();
+        let outcomes = in_parallel((0..16).map(|number| {
+            let (store, template, digest) = (db.instance(number), db.redemption("", "", NOW).sign_in, new.digest);
+            let shown = if number % 2 == 0 { right } else { wrong };
+            async move { store.redeem_exchange_code(&digest, Some(&shown), &template).await.unwrap() }
+        }))
+        .await;
+        let spent = outcomes.iter().filter(|outcome| **outcome != ExchangeOutcome::NoCode);
+        assert_eq!(spent.count(), 1, "round {round}: {outcomes:?}");
+    }
+}
+
 pub(crate) async fn parallel_exchanges_make_one_session(db: &Database) {
     for round in 0..20_i64 {
         let code = format!("code {round}");
@@ -86,7 +121,7 @@ pub(crate) async fn parallel_exchanges_make_one_session(db: &Database) {
         let outcomes = in_parallel((0..8).map(|number| {
             let (store, template) = (db.instance(number), db.redemption("", "", NOW).sign_in);
             let digest = digest(&[&code]);
-            async move { store.redeem_exchange_code(&digest, &template).await.unwrap() }
+            async move { store.redeem_exchange_code(&digest, None, &template).await.unwrap() }
         }))
         .await;
         let refused = outcomes.iter().filter(|outcome| **outcome == ExchangeOutcome::NoCode).count();
@@ -118,7 +153,7 @@ pub(crate) async fn parallel_first_sign_ins_make_one_account(db: &Database) {
         }
         let tasks = codes.into_iter().enumerate().map(|(number, code)| {
             let (store, template) = (db.instance(number), db.redemption("", "", NOW).sign_in);
-            async move { signed_in(store.redeem_exchange_code(&digest(&[&code]), &template).await.unwrap()) }
+            async move { signed_in(store.redeem_exchange_code(&digest(&[&code]), None, &template).await.unwrap()) }
         });
         let all = in_parallel(tasks).await;
         assert!(all.iter().all(|one| one.user.id == all[0].user.id), "one account");
@@ -168,7 +203,7 @@ pub(crate) async fn of_parallel_proofs_of_an_unproved_address_one_releases_it(db
         }
         let tasks = codes.into_iter().enumerate().map(|(number, code)| {
             let (store, template) = (db.instance(number), db.redemption("", "", NOW).sign_in);
-            async move { signed_in(store.redeem_exchange_code(&digest(&[&code]), &template).await.unwrap()) }
+            async move { signed_in(store.redeem_exchange_code(&digest(&[&code]), None, &template).await.unwrap()) }
         });
         let all = in_parallel(tasks).await;
         assert!(all.iter().all(|one| one.user.id == all[0].user.id && one.user.id != mallory.id), "round {round}");

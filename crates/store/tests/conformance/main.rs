@@ -19,6 +19,7 @@ mod imports;
 mod instances;
 mod leaks;
 mod link_codes;
+mod mail_links;
 mod methods;
 mod oauth;
 mod operators;
@@ -87,13 +88,22 @@ conformance! {
         a_sign_in_beside_the_accounts_end_is_before_or_after_it,
         of_parallel_proofs_of_an_unproved_address_one_releases_it,
         exchange_codes_that_are_over_go_in_batches,
+        a_code_with_a_challenge_is_for_whoever_has_the_verifier,
+    }
+    mail_links {
+        what_a_link_is_about_is_kept_and_goes,
+        a_links_challenge_goes_on_to_its_exchange_code,
     }
     oauth {
         a_state_is_spent_once_on_any_instance,
         a_state_is_of_one_provider_browser_and_time,
         of_parallel_spenders_one_gets_the_state,
-        a_link_goes_from_reference_to_state_to_method,
-        a_link_to_a_disabled_user_is_refused,
+        a_state_says_what_it_is_for,
+        a_link_goes_from_reference_to_state_to_proof_to_method,
+        a_proof_seen_elsewhere_is_spent,
+        of_parallel_comers_one_links,
+        a_link_to_a_disabled_user_or_an_ended_session_is_refused,
+        proofs_that_are_over_go_in_batches,
         an_address_that_is_vouched_for_is_a_way_in,
         an_unproven_address_attracts_nobody,
         states_that_are_over_go_in_batches,
@@ -223,6 +233,9 @@ conformance! {
         a_poll_beside_its_approval_sees_before_or_after,
         limits_on_creation_hold_at_both_steps,
         a_form_decides_once_in_its_users_name,
+        whoever_decides_can_only_narrow,
+        a_newcomer_is_asked_before_there_is_an_account,
+        other_ways_lead_to_a_form_as_well,
         pairings_that_are_over_go_in_batches,
         a_session_that_has_ended_lets_nothing_in,
     }

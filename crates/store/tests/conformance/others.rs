@@ -30,7 +30,7 @@ pub(crate) async fn a_mails_link_is_traded_for_a_code_once(db: &Database) {
     assert_eq!(db.store.trade_link(&link("123456"), &other, ends, NOW).await.unwrap(), TradedLink::NoLink);
     assert_eq!(db.count_rows("exchange_codes").await, 1);
     let template = db.redemption(ANN, "", NOW).sign_in;
-    let outcome = db.store.redeem_exchange_code(&code, &template).await.unwrap();
+    let outcome = db.store.redeem_exchange_code(&code, None, &template).await.unwrap();
     assert!(matches!(outcome, ExchangeOutcome::Right(SignInOutcome::SignedIn(_))), "{outcome:?}");
 }
 

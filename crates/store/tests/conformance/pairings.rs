@@ -70,7 +70,7 @@ pub(crate) async fn a_pairing_goes_its_way(db: &Database) {
     assert_eq!(db.store.find_pairing_by_user_code(&code, NOW.plus(10 * MINUTE)).await.unwrap(), None);
     assert_eq!(mint(db, 0, &id, LIMITS).await, MintOutcome::NotApproved);
 
-    let terms = Approval { name: Some("my laptop".parse().unwrap()), expires_at: Some(NOW.plus(DAY)) };
+    let terms = Approval { name: Some("my laptop".parse().unwrap()), scopes: None, expires_at: Some(NOW.plus(DAY)) };
     assert_eq!(decide(db, &id, &user, Decision::Approve(terms)).await, DecisionOutcome::Decided);
     assert_eq!(approve(db, &id, &user).await, DecisionOutcome::AlreadyDecided);
     assert_eq!(decide(db, &id, &user, Decision::Deny).await, DecisionOutcome::AlreadyDecided);
@@ -233,9 +233,11 @@ pub(crate) async fn a_form_decides_once_in_its_users_name(db: &Database) {
         let (id, other) = (start(db, 2 * round).await, start(db, 2 * round + 1).await);
         let form = NewPairingForm {
             digest: digest(&["form", id.as_str()]),
+            newcomer: digest(&["newcomer", id.as_str()]),
             pairing_id: id.clone(),
             expires_at: NOW.plus(5 * MINUTE),
         };
+        let user = db.user(&email).await;
         db.put_code(&email, "123456", NOW).await;
         let wrong = db.store.sign_in_to_pairing(&db.redemption(&email, "000000", NOW), &form).await.unwrap();
         assert_eq!(wrong, FormSignIn::NotRight(CodeOutcome::Wrong { attempts_remaining: 2 }));
@@ -262,10 +264,108 @@ pub(crate) async fn a_form_decides_once_in_its_users_name(db: &Database) {
         assert_eq!(outcomes.iter().filter(|outcome| **outcome == FormOutcome::Unknown).count(), 19);
         assert_eq!(status(db, &other).await, PairingStatus::Pending);
         let MintOutcome::Minted(token) = mint(db, 0, &id, LIMITS).await else { panic!() };
-        assert_eq!(token.user_id, right.sign_in.user_id);
+        assert_eq!(token.user_id, user.id);
     }
-    assert_eq!(db.count("SELECT COUNT(*) FROM sessions").await, 0);
+    assert_eq!(db.count("SELECT COUNT(*) FROM sessions").await, 10, "those from before");
     assert_eq!(db.count("SELECT COUNT(*) FROM pairing_forms").await, 0);
+}
+
+pub(crate) async fn whoever_decides_can_only_narrow(db: &Database) {
+    let user = db.user(ANN).await;
+    let id = start(db, 1).await;
+    let with = |scopes: &str| Decision::Approve(Approval { scopes: Some(scopes.parse().unwrap()), ..Approval::default() });
+    for wider in ["*", "projects:* tokens:read", "tokens:read", "projects"] {
+        assert_eq!(decide(db, &id, &user, with(wider)).await, DecisionOutcome::Wider, "{wider}");
+        assert_eq!(status(db, &id).await, PairingStatus::Pending);
+    }
+    assert_eq!(decide(db, &id, &user, with("projects:read projects:a:*")).await, DecisionOutcome::Decided);
+    let MintOutcome::Minted(token) = mint(db, 0, &id, LIMITS).await else { panic!() };
+    assert_eq!(token.scopes.to_string(), "projects:read projects:a:*");
+}
+
+fn form_for(id: &PairingId, name: &str) -> NewPairingForm {
+    NewPairingForm {
+        digest: digest(&["form", id.as_str(), name]),
+        newcomer: digest(&["newcomer", id.as_str(), name]),
+        pairing_id: id.clone(),
+        expires_at: NOW.plus(5 * MINUTE),
+    }
+}
+
+/// Whoever has no account is asked; of parallel answers one makes it.
+pub(crate) async fn a_newcomer_is_asked_before_there_is_an_account(db: &Database) {
+    for round in 0..10 {
+        let id = start(db, round).await;
+        let email = format!("new{round}@example.com");
+        let asked = form_for(&id, "asked");
+        let before = (db.count_rows("users").await, db.count_rows("auth_methods").await);
+        db.put_code(&email, "123456", NOW).await;
+        let redemption = db.redemption(&email, "123456", NOW);
+        assert_eq!(db.store.sign_in_to_pairing(&redemption, &asked).await.unwrap(), FormSignIn::Newcomer);
+        assert_eq!((db.count_rows("users").await, db.count_rows("auth_methods").await), before);
+        assert_eq!(db.count_rows("pairing_forms").await, i64::try_from(round).unwrap());
+
+        let template = db.redemption("", "", NOW).sign_in;
+        let late = db.redemption("", "", NOW.plus(5 * MINUTE)).sign_in;
+        let unknown = digest(&["unknown"]);
+        for (newcomer, template) in [(&unknown, &template), (&asked.newcomer, &late)] {
+            let made = db.store.make_account_for_pairing(newcomer, template, &form_for(&id, "x")).await.unwrap();
+            assert_eq!(made, None);
+        }
+        let outcomes = in_parallel((0..16).map(|number| {
+            let (store, template) = (db.instance(number), db.redemption("", "", NOW).sign_in);
+            let (newcomer, form) = (asked.newcomer, form_for(&id, &number.to_string()));
+            async move { store.make_account_for_pairing(&newcomer, &template, &form).await.unwrap() }
+        }))
+        .await;
+        assert_eq!(outcomes.iter().flatten().collect::<Vec<_>>(), [&FormSignIn::SignedIn], "round {round}");
+        assert_eq!((db.count_rows("users").await, db.count_rows("auth_methods").await), (before.0 + 1, before.1 + 1));
+        assert_eq!(db.count_rows("pairing_forms").await, i64::try_from(round).unwrap() + 1);
+    }
+    assert_eq!(db.count_rows("sessions").await, 0);
+}
+
+pub(crate) async fn other_ways_lead_to_a_form_as_well(db: &Database) {
+    let ann = db.user(ANN).await;
+    let id = start(db, 1).await;
+    let by_provider = store::NewSignIn {
+        way_in: store::WayIn {
+            method: store::MethodType::OAuth,
+            provider: Some("github".to_owned()),
+            identifier: "583231".to_owned(),
+        },
+        profile: store::Profile { email: Some(ANN.to_owned()), ..store::Profile::default() },
+        ..db.redemption("", "", NOW).sign_in
+    };
+    let entered = db.store.sign_in_to_pairing_as(&by_provider, &form_for(&id, "github")).await.unwrap();
+    assert_eq!(entered, FormSignIn::SignedIn, "whoever has the mailbox has the account");
+    assert_eq!(db.count_rows("users").await, 1);
+
+    let wallet: domain::wallet::WalletAddress = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed".parse().unwrap();
+    let by_wallet =
+        store::NewSignIn { way_in: store::WayIn::wallet(&wallet), ..db.redemption("", "", NOW).sign_in };
+    for purpose in [store::WalletPurpose::SignIn, store::WalletPurpose::Pairing] {
+        let challenge = store::WalletChallenge {
+            digest: digest(&["challenge", purpose.as_str()]),
+            purpose,
+            user_id: None,
+            address: wallet,
+            chain_id: "1".to_owned(),
+            message: "a message".to_owned(),
+            expires_at: NOW.plus(MINUTE),
+        };
+        db.store.put_wallet_challenge(&challenge, NOW).await.unwrap();
+        for number in 0..2 {
+            let form = form_for(&id, &format!("{} {number}", purpose.as_str()));
+            let entered = db.store.sign_in_to_pairing_by_wallet(&challenge.digest, &by_wallet, &form).await.unwrap();
+            let is_right = purpose == store::WalletPurpose::Pairing && number == 0;
+            assert_eq!(entered, is_right.then_some(FormSignIn::Newcomer), "for its purpose, once");
+        }
+    }
+    assert_eq!(db.count_rows("users").await, 1);
+    db.disable(&ann).await;
+    let entered = db.store.sign_in_to_pairing_as(&by_provider, &form_for(&id, "again")).await.unwrap();
+    assert_eq!(entered, FormSignIn::Disabled);
 }
 
 pub(crate) async fn pairings_that_are_over_go_in_batches(db: &Database) {

@@ -212,6 +212,7 @@ pub(crate) async fn on_the_page_of_a_pairing_no_session_begins(db: &Database) {
     let before = sessions(db).await;
     let form = |name: &str| NewPairingForm {
         digest: digest(&["form", name]),
+        newcomer: digest(&[name, "newcomer"]),
         pairing_id: pairing_id.clone(),
         expires_at: NOW.plus(5 * MINUTE),
     };

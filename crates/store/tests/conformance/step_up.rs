@@ -5,9 +5,8 @@ use std::time::Duration;
 use domain::audit::EventType;
 use domain::{SessionId, Timestamp, UserId};
 use store::{
-    Decision, MethodType, MfaOutcome, NewEvent, NewLink, NewLinkCode, NewPairing, NewReauthFlow, ReauthCode,
-    ReauthOutcome, Reauthentication, RotationTerms, SecondProof, Session, StepUp, Store, StoreError, User,
-    WalletChallenge, WalletPurpose, WayIn,
+    Decision, MethodType, NewEvent, NewLink, NewLinkCode, NewPairing, NewReauthFlow, ReauthCode, ReauthOutcome,
+    Reauthentication, RotationTerms, SecondProof, Session, StepUp, Store, StoreError, User, WayIn,
 };
 
 use crate::database::{Database, LIMITS, MINUTE, NOW, client, digest, in_parallel, seal_key};

@@ -1,37 +1,38 @@
 //! `/login`: the page on which somebody lets a program in, or refuses it. For people without an app that does it for
 //! them by `POST /auth/cli/approve`.
 //!
-//! No cookie says who somebody is. They prove it on the page, with a code by e-mail and their second factor if they have
-//! one, and the page that follows carries a secret in its form that decides once, about this pairing, within five
+//! No cookie says who somebody is. They prove it on the page, by any way in that there is ([`ways`]) and their second factor
+//! if they have one, and the page that follows carries a secret in its form that decides once, about this pairing, within five
 //! minutes. A form on another site lacks it; and browsers say from where a form was sent, so that nobody can be signed
 //! in here as somebody else unawares.
 
+mod terms;
 mod view;
+mod ways;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use auth_api::ErrorCode;
 use axum::extract::{FromRequestParts, Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
-use domain::{EmailAddress, OneTimeCode, OneTimeSecret, PairingId, Timestamp, UserCode};
+use domain::{EmailAddress, OneTimeCode, OneTimeSecret, PairingId, UserCode};
 use http::request::Parts;
 use serde::Deserialize;
-use store::{Decision, Pairing, PairingStatus};
+use store::{CodePurpose, Decision, PairingStatus, WayIn};
 use web::{ApiError, Context};
 
-use self::view::Step;
+use self::terms::DecisionForm;
+use self::view::{Step, Terms, Waiting};
+pub(super) use self::ways::arrived;
 use super::limits::{self, Relaxed, Standard, Strict};
 use super::mfa::admit_guess;
 use super::pages::Page;
-use crate::pairing::{self, SignedIn};
+use crate::pairing;
 use crate::second_factor::ShownCode;
-use crate::sign_in::email;
+use crate::sign_in::email::{self, SignInTo};
 use crate::{AuthService, internal};
-
-const DAY: Duration = Duration::from_hours(24);
 
 /// The pages' routes. They are for people, and so not in the OpenAPI document.
 pub(super) fn routes() -> Router<Arc<AuthService>> {
@@ -40,6 +41,12 @@ pub(super) fn routes() -> Router<Arc<AuthService>> {
         .route("/login/{id}", get(show))
         .route("/login/{id}/email", post(send_code))
         .route("/login/{id}/code", post(sign_in))
+        .route("/login/{id}/sms", post(ways::send_sms))
+        .route("/login/{id}/sms-code", post(ways::sign_in_by_sms))
+        .route("/login/{id}/wallet", post(ways::ask_wallet))
+        .route("/login/{id}/wallet-signed", post(ways::sign_in_by_wallet))
+        .route("/login/{id}/oauth/{provider}", get(ways::leave))
+        .route("/login/{id}/new-account", post(ways::make_account))
         .route("/login/{id}/second-factor", post(second_factor))
         .route("/login/{id}/decide", post(decide))
 }
@@ -83,10 +90,15 @@ async fn find(
 }
 
 /// The page of one program: what it is, and a form to sign in.
-async fn show(State(auth): State<Arc<AuthService>>, limit: Result<Relaxed, ApiError>, Id(id): Id) -> Page {
+async fn show(
+    State(auth): State<Arc<AuthService>>,
+    limit: Result<Relaxed, ApiError>,
+    Extension(context): Extension<Arc<Context>>,
+    Id(id): Id,
+) -> Page {
     let pairing = async {
         limit?;
-        waiting(&auth, &id).await
+        waiting(&auth, &context, &id).await
     };
     match pairing.await {
         Ok(pairing) => view::page(&auth, &Step::Email, Some(&pairing)),
@@ -109,7 +121,7 @@ async fn send_code(
     Id(id): Id,
     form: Result<web::Form<EmailForm>, ApiError>,
 ) -> Page {
-    let pairing = match waiting(&auth, &id).await {
+    let pairing = match waiting(&auth, &context, &id).await {
         Ok(pairing) => pairing,
         Err(error) => return view::failed(&auth, &Step::Over, None, &error),
     };
@@ -119,7 +131,7 @@ async fn send_code(
         let web::Form(form) = form?;
         let address = address(&form.email)?;
         limits::admit(&auth, &context, &format!("mailbox:{address}"), auth.config.limits.strict).await?;
-        email::request(&auth, context.client(), &address).await?;
+        email::request(&auth, context.client(), &address, &SignInTo::Pairing(&pairing)).await?;
         Ok(address)
     };
     match sent.await {
@@ -144,7 +156,7 @@ async fn sign_in(
     Id(id): Id,
     form: Result<web::Form<CodeForm>, ApiError>,
 ) -> Page {
-    let pairing = match waiting(&auth, &id).await {
+    let pairing = match waiting(&auth, &context, &id).await {
         Ok(pairing) => pairing,
         Err(error) => return view::failed(&auth, &Step::Over, None, &error),
     };
@@ -161,16 +173,11 @@ async fn sign_in(
             .code
             .parse()
             .map_err(|_| ApiError::new(ErrorCode::ValidationError, "Enter the six digits that were sent"))?;
-        pairing::sign_in(&auth, context.client(), &pairing.id, &address, &code).await
+        let way_in = WayIn::email(address.as_str());
+        pairing::sign_in(&auth, context.client(), &pairing.id, CodePurpose::SignInByEmail, way_in, &code).await
     };
     match signed_in.await {
-        Ok(SignedIn::MfaRequired(mfa_token)) => {
-            view::page(&auth, &Step::SecondFactor { mfa_token: &mfa_token }, Some(&pairing))
-        }
-        Ok(SignedIn::Form(form)) => {
-            let step = Step::Decide { email: Some(address.as_str()), form: &form, name: pairing.name.as_str() };
-            view::page(&auth, &step, Some(&pairing))
-        }
+        Ok(signed_in) => ways::signed_in(&auth, &pairing, address.as_str(), &signed_in),
         // The code is dead, or the account may not decide here: another one is due.
         Err(error) if error.code() != ErrorCode::InvalidCode && error.code() != ErrorCode::ValidationError => {
             view::failed(&auth, &Step::Email, Some(&pairing), &error)
@@ -195,7 +202,7 @@ async fn second_factor(
     Id(id): Id,
     form: Result<web::Form<SecondFactorForm>, ApiError>,
 ) -> Page {
-    let pairing = match waiting(&auth, &id).await {
+    let pairing = match waiting(&auth, &context, &id).await {
         Ok(pairing) => pairing,
         Err(error) => return view::failed(&auth, &Step::Over, None, &error),
     };
@@ -218,7 +225,7 @@ async fn second_factor(
     };
     match signed_in.await {
         Ok((form, email)) => {
-            let step = Step::Decide { email: email.as_deref(), form: &form, name: pairing.name.as_str() };
+            let step = Step::Decide { who: email.as_deref(), form: &form, terms: Terms::offered(&pairing) };
             view::page(&auth, &step, Some(&pairing))
         }
         Err(error) if matches!(error.code(), ErrorCode::InvalidCode | ErrorCode::ValidationError) => {
@@ -227,17 +234,6 @@ async fn second_factor(
         // The sign-in does not wait any more, or the account may not decide.
         Err(error) => from_the_beginning(&error),
     }
-}
-
-/// What the page that asks for the decision sends.
-#[derive(Deserialize)]
-struct DecisionForm {
-    form: String,
-    decision: String,
-    #[serde(default)]
-    name: String,
-    #[serde(default)]
-    lifetime: String,
 }
 
 /// Approve or deny.
@@ -249,7 +245,7 @@ async fn decide(
     Id(id): Id,
     form: Result<web::Form<DecisionForm>, ApiError>,
 ) -> Page {
-    let pairing = match waiting(&auth, &id).await {
+    let pairing = match waiting(&auth, &context, &id).await {
         Ok(pairing) => pairing,
         Err(error) => return view::failed(&auth, &Step::Over, None, &error),
     };
@@ -262,11 +258,12 @@ async fn decide(
         Ok(secret) => secret,
         Err(error) => return sign_in_again(&ApiError::validation("form", error)),
     };
-    let decision = match read_decision(&form, auth.clock.now()) {
+    let decision = match form.read(&pairing.scopes, auth.clock.now()) {
         Ok(decision) => decision,
         Err(error) => {
             // The form is not spent yet.
-            let step = Step::Decide { email: None, form: &secret, name: &form.name };
+            let left_out = form.left_out(&pairing.scopes);
+            let step = Step::Decide { who: None, form: &secret, terms: form.terms(&left_out) };
             return view::failed(&auth, &step, Some(&pairing), &error);
         }
     };
@@ -276,21 +273,8 @@ async fn decide(
     }
 }
 
-fn read_decision(form: &DecisionForm, now: Timestamp) -> Result<Decision, ApiError> {
-    let days = match (form.decision.as_str(), form.lifetime.as_str()) {
-        ("deny", _) => return Ok(Decision::Deny),
-        ("approve", "30") => Some(30),
-        ("approve", "90") => Some(90),
-        ("approve", "365") => Some(365),
-        ("approve", "forever") => None,
-        _ => return Err(ApiError::new(ErrorCode::ValidationError, "Choose one of what the page offers")),
-    };
-    let expires_at = days.map(|days: u32| now.plus(DAY * days));
-    pairing::approval(Some(&form.name), expires_at, now).map(Decision::Approve)
-}
-
 /// The pairing of this page, if there is still something to decide.
-async fn waiting(auth: &AuthService, id: &str) -> Result<Pairing, ApiError> {
+async fn waiting(auth: &AuthService, context: &Context, id: &str) -> Result<Waiting, ApiError> {
     let unknown = || ApiError::new(ErrorCode::NotFound, "No program waits under this address");
     let id: PairingId = id.parse().map_err(|_| unknown())?;
     let pairing = auth.store.find_pairing(&id).await.map_err(internal)?.ok_or_else(unknown)?;
@@ -300,7 +284,7 @@ async fn waiting(auth: &AuthService, id: &str) -> Result<Pairing, ApiError> {
     if pairing.expires_at <= auth.clock.now() {
         return Err(ApiError::new(ErrorCode::CodeExpired, "This request is too old; start again in the program"));
     }
-    Ok(pairing)
+    Ok(Waiting { pairing, seen_from: context.client().ip })
 }
 
 fn address(text: &str) -> Result<EmailAddress, ApiError> {

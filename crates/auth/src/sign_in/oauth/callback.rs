@@ -1,18 +1,15 @@
 //! A browser that comes back from a provider.
 
-use std::collections::BTreeMap;
-
 use auth_api::ErrorCode;
-use domain::audit::Actor;
-use domain::{AuthMethodId, ClientInfo, Digest, EventId, OneTimeSecret, UserId};
+use domain::{CodeChallenge, Digest, OneTimeSecret, PairingId};
 use secrecy::{ExposeSecret, SecretString};
-use store::{LinkOutcome, MethodType, NewEvent, NewExchangeCode, NewLink, WayIn};
+use store::{MethodType, NewExchangeCode, NewOAuthProof, OAuthErrand, OAuthState, Profile, ProofFor, WayIn};
 use url::Url;
 use web::ApiError;
 
 use super::identity::Identity;
 use super::redirect::with_parameter;
-use super::{CODE_LIFETIME, OAuthProvider, browser_digest, invalid_state, seal_name, state_digest};
+use super::{CODE_LIFETIME, OAuthProvider, browser_digest, invalid_state, proof_digest, seal_name, state_digest};
 use crate::sign_in::exchange;
 use crate::{AuthService, internal};
 
@@ -28,47 +25,77 @@ pub(crate) struct Arrival {
     pub(crate) error: Option<String>,
 }
 
-/// Finishes what [`start`](super::start) began, and returns where the browser goes now. The state is spent before the
-/// provider is asked anything, so a code is presented to it at most once.
+/// Where it ends for the browser.
+pub(crate) enum Finished {
+    /// It goes on to the app.
+    GoesTo(Url),
+    /// It is back at the page of a program that waits.
+    AtPairing {
+        /// The program.
+        id: PairingId,
+        /// What was proved there, or why nothing was.
+        proved: Result<(WayIn, Profile), ApiError>,
+    },
+}
+
+/// Finishes what [`start`](super::start) began. The state is spent before the provider is asked anything, so a code is
+/// presented to it at most once.
 ///
 /// A state that is not this browser's, this provider's or any more is a 400; a provider that fails is a 502. Only what
-/// the person at the browser decided goes to the app: a one-time code, or `error=access_denied`, or with a link
-/// `linked=…` or `error=conflict`.
+/// the person at the browser decided goes to the app: a one-time code, or `error=access_denied`. Nothing is changed in
+/// anybody's account here: see [`store::ProofFor`].
 pub(crate) async fn finish(
     auth: &AuthService,
-    client: &ClientInfo,
     provider: &OAuthProvider,
     arrival: Arrival,
-) -> Result<Url, ApiError> {
+) -> Result<Finished, ApiError> {
     let secret = |text: Option<String>| -> Result<OneTimeSecret, ApiError> {
         text.unwrap_or_default().parse().map_err(|_| invalid_state())
     };
     let (state, browser) = (secret(arrival.state)?, secret(arrival.browser)?);
     let (digest, browser) = (state_digest(auth, &state), browser_digest(auth, &browser));
     let spent = auth.store.spend_oauth_state(&digest, provider.name.as_str(), &browser, auth.clock.now()).await;
-    let spent = spent.map_err(internal)?.ok_or_else(invalid_state)?;
-    let redirect_url: Url = spent.redirect_url.parse().map_err(|error| ApiError::internal(&error))?;
+    let OAuthState { sealed_verifier, redirect_url, errand } = spent.map_err(internal)?.ok_or_else(invalid_state)?;
+    let redirect_url: Url = redirect_url.parse().map_err(|error| ApiError::internal(&error))?;
 
     if arrival.error.as_deref() == Some("access_denied") {
-        return Ok(with_parameter(redirect_url, "error", "access_denied"));
+        return Ok(match errand {
+            OAuthErrand::Pairing(id) => Finished::AtPairing { id, proved: Err(access_denied()) },
+            _ => Finished::GoesTo(with_parameter(redirect_url, "error", "access_denied")),
+        });
     }
-    let verifier = auth.seals.iter().find_map(|seal| seal.open(&seal_name(&digest), &spent.sealed_verifier));
+    let identity = identify(auth, provider, arrival.code, &digest, &sealed_verifier).await;
+    match errand {
+        OAuthErrand::SignIn { challenge } => hand_over(auth, provider, identity?, redirect_url, challenge).await,
+        OAuthErrand::Proof(asked_by) => keep_proof(auth, provider, &digest, identity?, asked_by, redirect_url).await,
+        OAuthErrand::Pairing(id) => {
+            let proved = identity.map(|identity| (way_in(provider, identity.id), identity.profile));
+            Ok(Finished::AtPairing { id, proved })
+        }
+    }
+}
+
+/// Asks the provider who came back.
+async fn identify(
+    auth: &AuthService,
+    provider: &OAuthProvider,
+    code: Option<SecretString>,
+    state: &Digest,
+    sealed_verifier: &str,
+) -> Result<Identity, ApiError> {
+    let verifier = auth.seals.iter().find_map(|seal| seal.open(&seal_name(state), sealed_verifier));
     // Sealed under a secret that the operator has replaced in the meantime.
     let verifier = verifier.ok_or_else(invalid_state)?;
     let verifier = String::from_utf8(verifier.expose_secret().to_vec()).map_err(|error| ApiError::internal(&error))?;
 
-    let asked = match arrival.code {
+    let asked = match code {
         Some(code) => auth.oauth_requests.identify(provider, &code, &verifier.into()).await,
         None => Err("it sent the browser back without a code".to_owned()),
     };
-    let identity = asked.map_err(|cause| {
+    asked.map_err(|cause| {
         tracing::warn!(provider = provider.name.as_str(), cause, "a sign-in provider failed");
         ApiError::new(ErrorCode::ProviderError, "The sign-in provider failed; try again shortly")
-    })?;
-    match spent.link_to {
-        None => hand_over(auth, provider, identity, redirect_url).await,
-        Some(user_id) => link(auth, client, provider, &digest, identity, user_id, redirect_url).await,
-    }
+    })
 }
 
 /// Keeps what was proved, for the app that comes with the code.
@@ -77,48 +104,54 @@ async fn hand_over(
     provider: &OAuthProvider,
     identity: Identity,
     redirect_url: Url,
-) -> Result<Url, ApiError> {
-    let key = format!("oauth:{}:{}", provider.name.as_str(), identity.id);
-    auth.admit_from_anywhere(&key, auth.config.limits.standard).await?;
+    challenge: Option<CodeChallenge>,
+) -> Result<Finished, ApiError> {
+    admit(auth, provider.name.as_str(), &identity.id).await?;
     let now = auth.clock.now();
     let code = auth.chance.with(|rng| OneTimeSecret::generate(rng));
     let new = NewExchangeCode {
         digest: exchange::digest(auth, &code),
         way_in: way_in(provider, identity.id),
         profile: identity.profile,
+        challenge,
         expires_at: now.plus(CODE_LIFETIME),
     };
     auth.store.put_exchange_code(&new, now).await.map_err(internal)?;
-    Ok(with_parameter(redirect_url, "code", code.expose()))
+    Ok(Finished::GoesTo(with_parameter(redirect_url, "code", code.expose())))
 }
 
-/// Adds the way in to the account whose owner asked for it.
-async fn link(
+/// Keeps what was proved, for the session that asked for it and will come with the code.
+async fn keep_proof(
     auth: &AuthService,
-    client: &ClientInfo,
     provider: &OAuthProvider,
     state: &Digest,
     identity: Identity,
-    user_id: UserId,
+    asked_by: ProofFor,
     redirect_url: Url,
-) -> Result<Url, ApiError> {
-    let (method_id, event_id) = auth.chance.with(|rng| (AuthMethodId::generate(rng), EventId::generate(rng)));
-    let link = NewLink { user_id, method_id, way_in: way_in(provider, identity.id) };
-    let event = NewEvent {
-        id: event_id,
-        at: auth.clock.now(),
-        actor: Actor::default(),
-        client: client.clone(),
-        metadata: BTreeMap::new(),
+) -> Result<Finished, ApiError> {
+    let now = auth.clock.now();
+    let code = auth.chance.with(|rng| OneTimeSecret::generate(rng));
+    let proof = NewOAuthProof {
+        digest: proof_digest(auth, &code),
+        asked_by,
+        provider: provider.name.to_string(),
+        identifier: identity.id,
+        expires_at: now.plus(CODE_LIFETIME),
     };
-    auth.changing_user(&link.user_id);
-    match auth.store.finish_oauth_link(state, &link, &event).await.map_err(internal)? {
-        Some(LinkOutcome::Linked | LinkOutcome::AlreadyLinked) => {
-            Ok(with_parameter(redirect_url, "linked", provider.name.as_str()))
-        }
-        Some(LinkOutcome::Taken | LinkOutcome::TooMany) => Ok(with_parameter(redirect_url, "error", "conflict")),
-        Some(LinkOutcome::NoAccount) | None => Err(invalid_state()),
+    if auth.store.keep_oauth_proof(state, &proof, now).await.map_err(internal)? {
+        Ok(Finished::GoesTo(with_parameter(redirect_url, "code", code.expose())))
+    } else {
+        Err(invalid_state())
     }
+}
+
+/// Counts somebody's sign-ins at a provider, from wherever they come.
+pub(crate) async fn admit(auth: &AuthService, provider: &str, id: &str) -> Result<(), ApiError> {
+    auth.admit_from_anywhere(&format!("oauth:{provider}:{id}"), auth.config.limits.standard).await
+}
+
+fn access_denied() -> ApiError {
+    ApiError::new(ErrorCode::InvalidState, "You told the provider not to say who you are; choose a way to sign in")
 }
 
 fn way_in(provider: &OAuthProvider, id: String) -> WayIn {

@@ -92,6 +92,11 @@ fn link_digest(auth: &AuthService, reference: &OneTimeSecret) -> Digest {
     auth.code_digests.digest(&["oauth.link", reference.expose()])
 }
 
+/// What is kept of the code that a browser gets for a proof.
+pub(crate) fn proof_digest(auth: &AuthService, code: &OneTimeSecret) -> Digest {
+    auth.code_digests.digest(&["oauth.proof", code.expose()])
+}
+
 /// Under which name the PKCE verifier of a state is sealed.
 fn seal_name(state: &Digest) -> String {
     format!("oauth verifier {state}")

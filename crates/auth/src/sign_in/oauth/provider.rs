@@ -53,6 +53,17 @@ impl ProviderName {
         }
     }
 
+    /// What people call it.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Google => "Google",
+            Self::GitHub => "GitHub",
+            Self::Twitter => "Twitter",
+            Self::Discord => "Discord",
+        }
+    }
+
     /// Where people are asked, unless the configuration says otherwise.
     #[must_use]
     pub const fn default_auth_url(self) -> &'static str {

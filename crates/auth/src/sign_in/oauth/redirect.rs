@@ -2,10 +2,18 @@
 
 use url::{Origin, Url};
 
-/// The installation's own origins. A redirect is compared with them as a parsed origin, never as text.
+/// The installation's own addresses. A redirect is compared with them as a parsed origin and whole segments of a path,
+/// never as text.
 pub struct AllowedRedirects {
     default: Url,
-    origins: Vec<Origin>,
+    places: Vec<Place>,
+}
+
+/// An origin, or what is below a path of it.
+struct Place {
+    origin: Origin,
+    /// Without the slash at its end: empty for all of the origin.
+    path: String,
 }
 
 /// A URL that browsers are not sent to.
@@ -20,11 +28,15 @@ const MAX_LENGTH: usize = 2048;
 const OURS: [&str; 3] = ["code", "error", "linked"];
 
 impl AllowedRedirects {
-    /// `default` is where browsers go when nobody says where; its origin is allowed, and so are those of `others`.
+    /// `default` is where browsers go when nobody says where; its origin is allowed. Of `others` so is the origin, or,
+    /// of one with a path, that path and what is below it.
     #[must_use]
     pub fn new(default: Url, others: &[Url]) -> Self {
-        let origins = std::iter::once(&default).chain(others).map(Url::origin).collect();
-        Self { default, origins }
+        let whole = Place { origin: default.origin(), path: String::new() };
+        let others =
+            others.iter().map(|url| Place { origin: url.origin(), path: url.path().trim_end_matches('/').to_owned() });
+        let places = std::iter::once(whole).chain(others).collect();
+        Self { default, places }
     }
 
     /// The URL, if browsers may be sent there.
@@ -40,10 +52,37 @@ impl AllowedRedirects {
         if is_web && !has_login && self.is_allowed(&url) { Ok(url) } else { Err(RedirectError) }
     }
 
-    /// Whether the URL, which is a page that sends a browser here, is one of the installation's.
-    pub(crate) fn is_allowed(&self, url: &Url) -> bool {
-        self.origins.contains(&url.origin())
+    fn is_allowed(&self, url: &Url) -> bool {
+        let origin = url.origin();
+        self.places.iter().any(|place| place.origin == origin && place.has(url.path()))
     }
+
+    /// Whether the URL, which is a page that sends a browser here, is on one of the installation's origins. Browsers say no
+    /// more than that of pages elsewhere.
+    pub(crate) fn is_own_page(&self, url: &Url) -> bool {
+        let origin = url.origin();
+        self.places.iter().any(|place| place.origin == origin)
+    }
+}
+
+impl Place {
+    /// Whether the path is this one or below it, whoever reads it. `..` has been resolved; what some servers take for it or
+    /// for a slash has no place below a path that is to bound something.
+    fn has(&self, path: &str) -> bool {
+        if self.path.is_empty() {
+            return true;
+        }
+        let is_below = path.strip_prefix(&self.path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        is_below && !path.contains("//") && !path.contains(';') && !has_escaped_syntax(path)
+    }
+}
+
+/// Whether an escape in the path stands for what has a meaning in paths, or for a control character.
+fn has_escaped_syntax(path: &str) -> bool {
+    path.split('%').skip(1).any(|rest| {
+        let byte = rest.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        byte.is_none_or(|byte| byte.is_ascii_control() || b"/\\.%;?#".contains(&byte))
+    })
 }
 
 /// The URL with one parameter more. What is there stays as it is, letter by letter, except parameters of our names.
@@ -145,6 +184,59 @@ mod tests {
             assert_eq!(allowed().check(Some(text)).is_ok(), is_same, "{text:?}");
         }
         assert!(allowed().check(Some(&format!("https://app.example.com/{}", "x".repeat(2048)))).is_err());
+    }
+
+    #[test]
+    fn a_path_bounds_by_whole_segments() {
+        let url = |text| Url::parse(text).unwrap();
+        let listed = [url("https://shared.example.com/app"), url("https://slash.example.com/a/b/")];
+        let allowed = AllowedRedirects::new(url("https://home.example.com/home"), &listed);
+        for text in [
+            "https://shared.example.com/app",
+            "https://shared.example.com/app/",
+            "https://shared.example.com/app/x/y?z=1#w",
+            "https://shared.example.com/app?next=//evil.example",
+            "https://SHARED.example.com:443/app/x",
+            "https://shared.example.com/other/../app/x",
+            "https://shared.example.com/app/b%C3%BCcher",
+            "https://slash.example.com/a/b",
+            "https://slash.example.com/a/b/c",
+            "https://home.example.com/anywhere",
+        ] {
+            assert!(allowed.check(Some(text)).is_ok(), "{text}");
+        }
+        for text in [
+            "https://shared.example.com",
+            "https://shared.example.com/",
+            "https://shared.example.com/application",
+            "https://shared.example.com/app.evil",
+            "https://shared.example.com/App",
+            "https://shared.example.com//app",
+            "https://shared.example.com/%61pp",
+            "https://shared.example.com/app%2f..",
+            "https://shared.example.com/app/../admin",
+            "https://shared.example.com/app/%2e%2e/admin",
+            "https://shared.example.com/app/%2E./admin",
+            "https://shared.example.com/app/..%2fadmin",
+            "https://shared.example.com/app/..%5Cadmin",
+            "https://shared.example.com/app/%252e%252e/admin",
+            "https://shared.example.com/app/..;/admin",
+            "https://shared.example.com/app;/../admin",
+            "https://shared.example.com/app//x",
+            "https://shared.example.com/app/%00",
+            "https://shared.example.com/app/%zz",
+            "https://shared.example.com/app\\..\\admin",
+            "https://user@shared.example.com/app",
+            "https://shared.example.com@evil.example/app",
+            "https://shared.example.com./app",
+            "https://shared.example.com:8443/app",
+            "http://shared.example.com/app",
+            "https://evil.example/app",
+            "https://slash.example.com/a",
+            "https://slash.example.com/a/bc",
+        ] {
+            assert!(allowed.check(Some(text)).is_err(), "{text}");
+        }
     }
 
     #[test]

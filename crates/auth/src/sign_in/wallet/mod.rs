@@ -6,11 +6,12 @@
 
 mod contract;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use auth_api::{ErrorCode, SignInReply};
 use domain::wallet::{ChainId, SignInMessage, WalletAddress, ethereum};
-use domain::{AuthMethodId, ClientInfo, Digest, EventId, OneTimeSecret, UserId};
+use domain::{AuthMethodId, ClientInfo, Digest, EventId, OneTimeSecret, PairingId, UserId};
 use store::{
     LinkOutcome, NewEvent, NewLink, Profile, ReauthOutcome, Reauthentication, WalletChallenge, WalletPurpose, WayIn,
 };
@@ -18,6 +19,7 @@ use web::ApiError;
 
 pub use self::contract::EthereumRpc;
 use super::{Planned, plan, reply};
+use crate::pairing::page_url as pairing_page;
 use crate::principal::{OwnSession, Principal};
 use crate::{AuthService, internal};
 
@@ -33,6 +35,8 @@ pub(crate) enum For<'a> {
     Link(&'a UserId),
     /// Proving again, in this session, who one is.
     Reauthenticate(&'a OwnSession),
+    /// Signing in to the page of this program that waits.
+    Pairing(&'a PairingId),
 }
 
 /// A message that was given out.
@@ -54,12 +58,13 @@ impl<'a> For<'a> {
             Self::SignIn => WalletPurpose::SignIn,
             Self::Link(_) => WalletPurpose::Link,
             Self::Reauthenticate(_) => WalletPurpose::Reauthenticate,
+            Self::Pairing(_) => WalletPurpose::Pairing,
         }
     }
 
     const fn user_id(self) -> Option<&'a UserId> {
         match self {
-            Self::SignIn => None,
+            Self::SignIn | Self::Pairing(_) => None,
             Self::Link(user_id) => Some(user_id),
             Self::Reauthenticate(session) => Some(&session.principal.user_id),
         }
@@ -69,6 +74,9 @@ impl<'a> For<'a> {
     const fn statement(self) -> &'static str {
         match self {
             Self::SignIn => "Sign in with this wallet. This costs nothing and moves nothing.",
+            Self::Pairing(_) => {
+                "Sign in to decide about a program that wants to act in your name. This costs nothing and moves nothing."
+            }
             Self::Link(_) => {
                 "Add this wallet to your account as a way to sign in. This costs nothing and moves nothing."
             }
@@ -95,11 +103,12 @@ pub(crate) async fn challenge(
     let now = auth.clock.now();
     let expires_at = now.plus(CHALLENGE_LIFETIME);
     let nonce = auth.chance.with(|rng| OneTimeSecret::generate(rng)).expose().to_owned();
+    let (domain, uri) = asking_page(auth, made_for);
     let message = SignInMessage {
-        domain: &auth.config.sign_in_domain,
+        domain: &domain,
         address,
         statement: made_for.statement(),
-        uri: &auth.config.sign_in_uri,
+        uri: &uri,
         chain_id: &chain_id,
         nonce: &nonce,
         issued_at: now,
@@ -117,6 +126,31 @@ pub(crate) async fn challenge(
     };
     auth.store.put_wallet_challenge(&challenge, now).await.map_err(internal)?;
     Ok(Challenge { message, nonce })
+}
+
+/// The page that asks the wallet, which compares it with what it says: the app's, or our own.
+fn asking_page<'a>(auth: &'a AuthService, made_for: For<'_>) -> (Cow<'a, str>, Cow<'a, str>) {
+    match made_for {
+        For::SignIn | For::Link(_) => {
+            (auth.config.sign_in_domain.as_str().into(), auth.config.sign_in_uri.as_str().into())
+        }
+        For::Pairing(id) => {
+            let own = &auth.config.public_url;
+            (own.authority().to_owned().into(), pairing_page(auth, id).into())
+        }
+    }
+}
+
+/// Checks what a wallet has signed to sign in to the page of a program that waits; returns the digest of the challenge,
+/// which is still to be spent.
+pub(crate) async fn check_for_pairing(
+    auth: &AuthService,
+    id: &PairingId,
+    signed: &Signed<'_>,
+) -> Result<Digest, ApiError> {
+    let digest = check(auth, For::Pairing(id), signed).await?;
+    auth.admit_from_anywhere(&format!("wallet:{}", signed.address), auth.config.limits.strict).await?;
+    Ok(digest)
 }
 
 /// Signs in with a signed challenge: a new session, and a new account if the wallet has none.
@@ -213,7 +247,7 @@ pub(crate) fn no_challenge() -> ApiError {
     ApiError::new(ErrorCode::InvalidSignature, "No challenge waits for this message; request a new one")
 }
 
-/// Bound to the purpose and, where it has one, to the session: worthless for any other.
+/// Bound to the purpose, and to the session or, on a page, to its program where it has one: worthless for any other.
 fn digest(auth: &AuthService, made_for: For<'_>, message: &str) -> Digest {
     let purpose = made_for.purpose().as_str();
     match made_for {
@@ -221,5 +255,6 @@ fn digest(auth: &AuthService, made_for: For<'_>, message: &str) -> Digest {
         For::Reauthenticate(session) => {
             auth.code_digests.digest(&["wallet", purpose, session.session_id.as_str(), message])
         }
+        For::Pairing(id) => auth.code_digests.digest(&["wallet", purpose, id.as_str(), message]),
     }
 }

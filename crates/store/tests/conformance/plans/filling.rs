@@ -99,6 +99,19 @@ const TABLES: &[Table] = &[
         20_000,
     ),
     (
+        "oauth_proofs",
+        "digest, app_id, purpose, user_id, session_id, provider, identifier, created_at, expires_at",
+        "$name, 'default', 'link', $name, $name, 'github', 'r' || i, i, \
+         CASE WHEN i % 2000 = 7 THEN 1 ELSE 900000 + i END",
+        20_000,
+    ),
+    (
+        "mail_links",
+        "digest, app_id, subject, created_at, expires_at",
+        "$name, 'default', 'r' || i, i, CASE WHEN i % 2000 = 7 THEN 1 ELSE 900000 + i END",
+        20_000,
+    ),
+    (
         "pairings",
         "id, app_id, poll_digest, user_code, name, scopes, created_at, expires_at, status, user_id",
         "$name, 'default', 'd', 'r' || i, 'cli', 'a:b', i, CASE WHEN i % 2000 = 7 THEN 1 ELSE 900000 + i END, \
