@@ -111,7 +111,7 @@ mod tests {
         let code_points = (0x80..0x4_0000).chain(0xe_0000..0xe_1000).filter_map(char::from_u32);
         for c in code_points {
             for text in [format!("{c}ate@example.com"), format!("k{c}@example.com"), format!(" {c}kate@example.com")] {
-                let kept_apart = text.parse().is_err() || !text.parse::<EmailAddress>().unwrap().as_str().is_ascii();
+                let kept_apart = text.parse::<EmailAddress>().map_or(true, |address| !address.as_str().is_ascii());
                 assert!(kept_apart, "U+{:04X} in {text:?}", u32::from(c));
             }
             for domain in [format!("ex{c}ample.com"), format!("{c}.com"), format!("example{c}com.example")] {

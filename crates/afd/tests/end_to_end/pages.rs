@@ -214,6 +214,6 @@ async fn somebody_with_a_wallet_lets_a_program_in() {
                            "pollSecret": started.text("/pollSecret") });
         let fetched = installation.post("/auth/cli/poll", None, poll).await;
         let valid = installation.validate(fetched.text("/token")).await;
-        assert_eq!(valid.json["scopes"], json!(["projects:read"]));
+        assert_eq!(valid.body["scopes"], json!(["projects:read"]));
     }
 }

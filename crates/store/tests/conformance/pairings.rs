@@ -364,7 +364,9 @@ pub(crate) async fn other_ways_lead_to_a_form_as_well(db: &Database) {
     }
     assert_eq!(db.count_rows("users").await, 1);
     db.disable(&ann).await;
-    let entered = db.store.sign_in_to_pairing_as(&by_provider, &form_for(&id, "again")).await.unwrap();
+    let again = db.redemption("", "", NOW).sign_in;
+    let again = store::NewSignIn { way_in: by_provider.way_in, profile: by_provider.profile, ..again };
+    let entered = db.store.sign_in_to_pairing_as(&again, &form_for(&id, "again")).await.unwrap();
     assert_eq!(entered, FormSignIn::Disabled);
 }
 
