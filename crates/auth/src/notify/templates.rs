@@ -29,7 +29,7 @@ pub struct TemplateError {
     problem: String,
 }
 
-const BUILT_IN: [(&str, &str); 15] = [
+const BUILT_IN: [(&str, &str); 19] = [
     ("sign_in.subject.txt", include_str!("../../templates/sign_in.subject.txt")),
     ("sign_in.txt", include_str!("../../templates/sign_in.txt")),
     ("sign_in.html", include_str!("../../templates/sign_in.html")),
