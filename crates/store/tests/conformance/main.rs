@@ -273,6 +273,7 @@ conformance! {
         with_a_second_factor_nothing_else_renews,
         new_backup_codes_end_the_old_ones,
         a_wallet_renews_the_session_it_signed_for,
+        a_visit_to_a_provider_renews_the_session_that_asked,
         flows_that_are_over_go_in_batches,
     }
     link_codes {

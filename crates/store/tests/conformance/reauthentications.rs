@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use domain::UserId;
 use domain::audit::EventType;
-use store::{MfaOutcome, ReauthOutcome, SecondProof, Session, WalletChallenge, WalletPurpose, WayIn};
+use store::{
+    MethodType, MfaOutcome, NewOAuthLink, NewOAuthProof, NewOAuthState, ProofFor, ProofPurpose, ReauthOutcome,
+    SecondProof, Session, WalletChallenge, WalletPurpose, WayIn,
+};
 
 use crate::database::{Database, MINUTE, NOW, digest, in_parallel, seal_key};
 use crate::step_up::{AGED, MAX_AGE, by, demanding, flow, refused, typed, who};
@@ -236,6 +239,62 @@ pub(crate) async fn a_wallet_renews_the_session_it_signed_for(db: &Database) {
     assert_eq!(verify(mine).await, ReauthOutcome::Renewed);
     assert_eq!(verify(mine).await, ReauthOutcome::NoProof, "once");
     store.check_proof(&ann.id, &session.id, AGED).await.unwrap();
+}
+
+pub(crate) async fn a_visit_to_a_provider_renews_the_session_that_asked(db: &Database) {
+    let store = demanding(&db.store, false);
+    let (ann, other) = (db.sign_in("ann@example.com").await, db.sign_in("ann@example.com").await);
+    let github =
+        WayIn { method: MethodType::OAuth, provider: Some("github".to_owned()), identifier: "583231".to_owned() };
+    crate::methods::link(db, &ann.user, github).await;
+    let prove = async |name: &str, purpose, identifier: &str| {
+        let (user_id, session_id) = (ann.user.id.clone(), ann.session.id.clone());
+        let asked_by = ProofFor { purpose, user_id, session_id };
+        let (provider, expires_at) = ("github".to_owned(), AGED.plus(MINUTE));
+        let reference = NewOAuthLink {
+            digest: digest(&["reference", name]),
+            provider: provider.clone(),
+            asked_by: asked_by.clone(),
+            redirect_url: "https://app.example.com/".to_owned(),
+            expires_at,
+        };
+        db.store.put_oauth_link(&reference, NOW).await.unwrap();
+        let (state, browser) = (digest(&["state", name]), digest(&["browser", name]));
+        let new = NewOAuthState {
+            digest: state,
+            provider: provider.clone(),
+            browser,
+            sealed_verifier: "sealed".to_owned(),
+            expires_at,
+        };
+        assert!(db.store.begin_oauth_link(&reference.digest, &new, NOW).await.unwrap());
+        db.store.spend_oauth_state(&state, "github", &browser, NOW).await.unwrap().unwrap();
+        let proof = NewOAuthProof {
+            digest: digest(&[name]),
+            asked_by,
+            provider,
+            identifier: identifier.to_owned(),
+            expires_at,
+        };
+        assert!(db.store.keep_oauth_proof(&state, &proof, NOW).await.unwrap());
+    };
+    let verify = async |name: &str, session: &Session| {
+        let event = by(db, &session.id, AGED);
+        store.reauthenticate_by_oauth(&who(&ann.user, session), &digest(&[name]), &event).await.unwrap()
+    };
+    prove("to link", ProofPurpose::Link, "583231").await;
+    prove("elsewhere", ProofPurpose::Reauthenticate, "583231").await;
+    prove("mallory", ProofPurpose::Reauthenticate, "77").await;
+    assert_eq!(verify("to link", &ann.session).await, ReauthOutcome::NoProof);
+    assert_eq!(verify("elsewhere", &other.session).await, ReauthOutcome::NoProof);
+    assert_eq!(verify("elsewhere", &ann.session).await, ReauthOutcome::NoProof, "it was seen elsewhere");
+    assert_eq!(verify("mallory", &ann.session).await, ReauthOutcome::NoProof, "no way in of the user's");
+    assert_eq!(refused(store.check_proof(&ann.user.id, &ann.session.id, AGED).await, "so far"), ["email", "oauth"]);
+    prove("right", ProofPurpose::Reauthenticate, "583231").await;
+    assert_eq!(verify("right", &ann.session).await, ReauthOutcome::Renewed);
+    assert_eq!(verify("right", &ann.session).await, ReauthOutcome::NoProof, "once");
+    store.check_proof(&ann.user.id, &ann.session.id, AGED).await.unwrap();
+    refused(store.check_proof(&ann.user.id, &other.session.id, AGED).await, "the other session");
 }
 
 pub(crate) async fn flows_that_are_over_go_in_batches(db: &Database) {
