@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use domain::audit::EventType;
-use domain::{SessionId, Timestamp, UserId};
+use domain::{SessionId, Timestamp};
 use store::{
     Decision, MethodType, NewEvent, NewLink, NewLinkCode, NewPairing, NewReauthFlow, ReauthCode, ReauthOutcome,
     Reauthentication, RotationTerms, SecondProof, Session, StepUp, Store, StoreError, User, WayIn,
