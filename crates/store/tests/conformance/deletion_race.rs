@@ -368,10 +368,14 @@ async fn second_factor(person: &Person) -> BoxFuture<'static, ()> {
     let codes = [digest(&["backup"])];
     if person.round % 4 == 1 {
         assert!(store.enable_factor(&user_id, &factor, 1, &codes, &person.event()).await.unwrap());
+        let is_lost = person.round % 8 == 5;
         return async move {
             let (proof, new) = (SecondProof::BackupCode(codes[0]), [digest(&["new"])]);
-            drop(store.replace_backup_codes(&user_id, &factor, &proof, &new, &events[0]).await);
-            drop(store.reset_factor(&user_id, &events[1]).await);
+            if is_lost {
+                drop(store.reset_factor(&user_id, &events[0]).await);
+            } else {
+                drop(store.replace_backup_codes(&user_id, &factor, &proof, &new, &events[0]).await);
+            }
         }
         .boxed();
     }
