@@ -242,9 +242,17 @@ mod tests {
             assert_eq!(Asked::read(query).unwrap().target, target, "{query}");
         }
         assert_eq!(Asked::read("").unwrap(), Asked::default());
-        for query in
-            ["scope=", "scope", "scope=A", "scpe=a", "nginx=yes", "audience=", "audience=a&audience=b", "paths=", "xuri=/p"]
-        {
+        for query in [
+            "scope=",
+            "scope",
+            "scope=A",
+            "scpe=a",
+            "nginx=yes",
+            "audience=",
+            "audience=a&audience=b",
+            "paths=",
+            "xuri=/p",
+        ] {
             assert!(Asked::read(query).is_err(), "{query}");
         }
     }

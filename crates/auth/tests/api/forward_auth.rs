@@ -100,7 +100,8 @@ async fn all_named_scopes_are_needed() {
 async fn a_question_that_is_not_understood_is_answered_with_no() {
     let world = World::new().await;
     let token = world.token(&world.ann().await).await;
-    for query in ["?scope=", "?scope=A", "?scope=a%0d%0ax:y", "?scpe=a", "?nginx=0", "?audience=", "?paths=some", "?x"] {
+    for query in ["?scope=", "?scope=A", "?scope=a%0d%0ax:y", "?scpe=a", "?nginx=0", "?audience=", "?paths=some", "?x"]
+    {
         ask(&world, query, &token.secret).await.fails(400, "VALIDATION_ERROR");
     }
 }
@@ -111,12 +112,15 @@ async fn a_path_that_servers_read_in_different_ways_passes_nowhere_whatever_scop
     let ann = world.ann().await;
     let token = world.token(&ann).await;
     let forwarded = |query: &str, target: &str| ask(&world, query, &token.secret).header("x-forwarded-uri", target);
-    for target in ["/projects/write;x", "//projects/write", "/projects%2fwrite", "/projects/write%00", "x:projects", "*"]
+    for target in
+        ["/projects/write;x", "//projects/write", "/projects%2fwrite", "/projects/write%00", "x:projects", "*"]
     {
         for query in ["", "?scope=projects:read", "?uri=", "?uri"] {
             let refused = forwarded(query, target).await;
             assert_eq!(refused.header("x-auth-reason"), "ambiguous_path", "{target}");
-            assert!(refused.headers.get("x-auth-user-id").is_none() && refused.headers.get("www-authenticate").is_none());
+            assert!(
+                refused.headers.get("x-auth-user-id").is_none() && refused.headers.get("www-authenticate").is_none()
+            );
             assert_eq!(refused.json["details"][0]["path"], "path", "{refused:?}");
             refused.fails(400, "VALIDATION_ERROR");
         }
