@@ -3,7 +3,7 @@
 mod attack;
 mod documented;
 pub(crate) mod tricks;
-mod upstreams;
+pub(crate) mod upstreams;
 
 use std::collections::BTreeMap;
 use std::path::Path;

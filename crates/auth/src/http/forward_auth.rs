@@ -51,9 +51,9 @@ pub(super) async fn forward_auth(auth: &Arc<AuthService>, context: &Context, req
         Ok(asked) => asked,
         Err(problem) => return problem.into_response(),
     };
-    let decided = match read_alike(&asked, &request.headers) {
-        Ok(()) => decide(auth, context, request, &asked).await,
-        Err(refusal) => Err(refusal),
+    let decided = match ambiguous(&asked, &request.headers) {
+        None => decide(auth, context, request, &asked).await,
+        Some(refusal) => Err(refusal),
     };
     match decided {
         Ok(credential) => passed(&credential),
@@ -108,13 +108,13 @@ impl<'q> Asked<'q> {
 
 /// A path that the proxy may have read otherwise than the API will is refused whatever scope is asked for: the scope
 /// that it ought to have asked for may be another one.
-fn read_alike(asked: &Asked<'_>, headers: &HeaderMap) -> Result<(), Refusal> {
+fn ambiguous(asked: &Asked<'_>, headers: &HeaderMap) -> Option<Refusal> {
     let mut targets = headers.get_all(FORWARDED_URI).iter().map(HeaderValue::as_bytes);
     if asked.any_path || ((asked.target.is_empty() || is_plain(asked.target.as_bytes())) && targets.all(is_plain)) {
-        return Ok(());
+        return None;
     }
     let error = ApiError::validation("path", "can be read in more than one way");
-    Err(Refusal { error, reason: Some("ambiguous_path") })
+    Some(Refusal { error, reason: Some("ambiguous_path") })
 }
 
 struct Refusal {

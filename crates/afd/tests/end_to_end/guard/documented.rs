@@ -28,7 +28,8 @@ fn is_odd(name: &str) -> bool {
     name.contains(|letter| ODD.contains(letter))
 }
 
-/// <https://doc.traefik.io/traefik/reference/routing-configuration/http/middlewares/forwardauth/>, …/headers/, and
+/// <https://doc.traefik.io/traefik/reference/routing-configuration/http/middlewares/forwardauth/>, that of
+/// `headers` beside it, and
 /// <https://doc.traefik.io/traefik/security/header-aliases/>
 #[test]
 fn traefik() {
@@ -100,8 +101,8 @@ fn traefik() {
     }
 }
 
-/// <https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/ext_authz_filter>, …/cors_filter,
-/// …/header_mutation_filter, and the connection manager's protocol buffers.
+/// <https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/ext_authz_filter>, those of
+/// `cors` and `header_mutation` beside it, and the connection manager's protocol buffers.
 #[test]
 fn envoy() {
     let envoy = read("envoy.yaml");

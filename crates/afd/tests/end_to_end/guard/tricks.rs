@@ -272,7 +272,7 @@ fn paths() -> Vec<Trick> {
 
 /// Ways in for somebody who shows nothing.
 fn nobody(auth: u16) -> Vec<Trick> {
-    let forged: String = IDENTITY.iter().map(|name| format!("{name}: mallory\r\n")).collect();
+    let forged = IDENTITY.map(|name| format!("{name}: mallory\r\n")).concat();
     let mut all = Vec::new();
     for name in IDENTITY {
         for name in spellings(name) {

@@ -12,17 +12,17 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 /// What an API is built with.
-pub(super) const KINDS: [&str; 3] = ["WSGI", "PHP", "Node"];
+pub(crate) const KINDS: [&str; 3] = ["WSGI", "PHP", "Node"];
 
 /// The three of them behind one port, of which one at a time is asked.
-pub(super) struct Upstreams {
-    pub(super) port: u16,
+pub(crate) struct Upstreams {
+    pub(crate) port: u16,
     current: Arc<AtomicU16>,
     all: Vec<(u16, Afd)>,
 }
 
 impl Upstreams {
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let file = |name: &str| -> PathBuf {
             let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/end_to_end/guard");
             std::path::absolute(folder.join(name)).unwrap()
@@ -62,7 +62,7 @@ impl Upstreams {
     }
 
     /// From now on requests reach this kind of API. None of the three keeps a connection.
-    pub(super) fn choose(&self, kind: &str) {
+    pub(crate) fn choose(&self, kind: &str) {
         let place = KINDS.iter().position(|known| *known == kind).unwrap();
         self.current.store(self.all[place].0, Ordering::SeqCst);
     }
@@ -70,16 +70,18 @@ impl Upstreams {
 
 /// What came back for some bytes.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) head: String,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    /// The body, where it is an object.
+    pub(crate) object: Option<Value>,
     /// What the API says has reached it; `None` where the API was not asked.
-    pub(super) report: Option<Value>,
+    pub(crate) report: Option<Value>,
     connection: TcpStream,
 }
 
 /// Sends these bytes over a connection of their own.
-pub(super) async fn send(port: u16, request: &[u8]) -> Answer {
+pub(crate) async fn send(port: u16, request: &[u8]) -> Answer {
     /// Only a server that says neither yes nor no is waited for, and then the attack has failed.
     const PATIENCE: Duration = Duration::from_secs(10);
     let mut connection = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
@@ -87,13 +89,7 @@ pub(super) async fn send(port: u16, request: &[u8]) -> Answer {
     let _ = connection.write_all(request).await;
     let mut bytes = Vec::new();
     let _ = timeout(PATIENCE, async {
-        let mut chunk = [0; 16384];
-        while !is_whole(&bytes) {
-            match connection.read(&mut chunk).await {
-                Ok(0) | Err(_) => break,
-                Ok(read) => bytes.extend_from_slice(&chunk[..read]),
-            }
-        }
+        while !is_whole(&bytes) && connection.read_buf(&mut bytes).await.is_ok_and(|read| read > 0) {}
     })
     .await;
     let text = String::from_utf8_lossy(&bytes);
@@ -101,9 +97,9 @@ pub(super) async fn send(port: u16, request: &[u8]) -> Answer {
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
     // Whatever the framing is, an object is between the first brace and the last.
     let object = body.find('{').zip(body.rfind('}')).and_then(|(first, last)| body.get(first..=last));
-    let report: Option<Value> = object.and_then(|object| serde_json::from_str(object).ok());
-    let report = report.filter(|report| report.get("headers").is_some());
-    Answer { status, head: head.to_owned(), report, connection }
+    let object: Option<Value> = object.and_then(|object| serde_json::from_str(object).ok());
+    let report = object.clone().filter(|report| report.get("headers").is_some());
+    Answer { status, head: head.to_owned(), object, report, connection }
 }
 
 fn is_whole(bytes: &[u8]) -> bool {
@@ -118,7 +114,7 @@ fn is_whole(bytes: &[u8]) -> bool {
 
 impl Answer {
     /// Whether what is sent on is sent back: the proxy has become a tunnel.
-    pub(super) async fn echoes(&mut self) -> bool {
+    pub(crate) async fn echoes(&mut self) -> bool {
         let mut back = [0; 4];
         let written = self.connection.write_all(b"ping").await.is_ok();
         let read = timeout(Duration::from_secs(10), self.connection.read_exact(&mut back)).await;
