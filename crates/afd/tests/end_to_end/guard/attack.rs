@@ -34,7 +34,9 @@ fn worked(trick: &Trick, known: &Known, answer: &Answer, seen: &mut Option<u64>)
             return Some(format!("{name} is {:?}", header(name)));
         }
     }
-    if report["headers"].to_string().contains("mallory") {
+    // What a fold has made part of a field that nobody believes stays there.
+    let is_forged = |(name, value): (&String, &Value)| name != "x-other" && value.to_string().contains("mallory");
+    if report["headers"].as_object().is_some_and(|headers| headers.iter().any(is_forged)) {
         return Some(format!("the client's word has reached the API: {}", report["headers"]));
     }
     if header("authorization").is_some() {
@@ -195,8 +197,8 @@ impl Guarded {
 async fn attacked(proxy: &Proxy) {
     let upstreams = Upstreams::start().await;
     let guarded = Guarded::start(proxy, upstreams.port, &[("RATE_LIMIT_TOKEN_PER_MINUTE", "1000000")]).await;
-    guarded.serves(&upstreams).await;
     guarded.withstands(&upstreams).await;
+    guarded.serves(&upstreams).await;
 }
 
 #[tokio::test]

@@ -301,6 +301,7 @@ fn nobody(auth: u16) -> Vec<Trick> {
     for (name, lines) in [
         ("OPTIONS from an origin", "Origin: https://a.example\r\n"),
         ("OPTIONS for a method", "Access-Control-Request-Method: GET\r\n"),
+        ("OPTIONS for an origin as method", "Access-Control-Request-Method: https://a.example\r\n"),
         ("OPTIONS with empty fields", "Origin:\r\nAccess-Control-Request-Method:\r\n"),
     ] {
         all.push(request(By::Nobody, name, "OPTIONS", "/projects", lines));
