@@ -88,9 +88,10 @@ impl Example {
             // Who reads may not write, whatever the path is spelled like; and who writes does so in their own name.
             let is_path = text.starts_with("POST") && !text.starts_with("POST /projects HTTP");
             let token = if is_path { &reader } else { &writer };
-            let text = text.replace("/projects/write", "/projects").replace("POST /projects", "POST /reports");
-            let text =
-                text.replace("GET /projects", "GET /whoami").replace("projects", "reports").replace("TOKEN", token);
+            let (target, rest) = text.split_once("\r\n").unwrap();
+            let target = target.replace("/projects/write", "/projects").replace("POST /projects", "POST /reports");
+            let target = target.replace("GET /projects", "GET /whoami").replace("projects", "reports");
+            let text = format!("{target}\r\n{}", rest.replace("TOKEN", token));
             let answer = send(port, text.as_bytes()).await;
             let caller = ["userId", "by"].iter().find_map(|field| answer.object.as_ref()?.get(field)?.as_str());
             let is_wrong =
