@@ -91,6 +91,7 @@ impl Example {
             let (target, rest) = text.split_once("\r\n").unwrap();
             let target = target.replace("/projects/write", "/projects").replace("POST /projects", "POST /reports");
             let target = target.replace("GET /projects", "GET /whoami").replace("projects", "reports");
+            let target = target.replace("/Projects/Write", "/Reports");
             let text = format!("{target}\r\n{}", rest.replace("TOKEN", token));
             let answer = send(port, text.as_bytes()).await;
             let caller = ["userId", "by"].iter().find_map(|field| answer.object.as_ref()?.get(field)?.as_str());
