@@ -26,7 +26,7 @@ const KIND: HeaderName = HeaderName::from_static("x-auth-kind");
 const SCOPES: HeaderName = HeaderName::from_static("x-auth-scopes");
 /// The target of the end user's request, as Caddy and Traefik send it, and nginx if told to.
 const FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
-/// With a 403: why.
+/// With a refusal: why.
 const REASON: HeaderName = HeaderName::from_static("x-auth-reason");
 
 /// May this request pass? For proxies: nginx `auth_request`, Caddy `forward_auth`, Traefik `forwardAuth`, Envoy
@@ -36,7 +36,7 @@ const REASON: HeaderName = HeaderName::from_static("x-auth-reason");
             has to have; may be repeated"),
            ("audience" = Option<String>, Query, description = "for whom the proxy asks; a credential that was narrowed \
             to an audience is good only where that is named"),
-           ("nginx" = Option<String>, Query, description = "`1`: 403 in the place of 429, since nginx knows no other"),
+           ("nginx" = Option<String>, Query, description = "`1`: 403 in the place of 429 and 400, since nginx knows no others"),
            ("paths" = Option<String>, Query, description = "`any`: paths that servers read in different ways pass, too"),
            ("uri" = Option<String>, Query, description = "ends the query: what follows is the end user's, of which only \
             the path is looked at")),
@@ -248,6 +248,7 @@ mod tests {
             "scope=A",
             "scpe=a",
             "nginx=yes",
+            "nginx",
             "audience=",
             "audience=a&audience=b",
             "paths=",
