@@ -13,6 +13,7 @@ use web::{ApiError, Context};
 
 use super::caller::Session;
 use super::limits::{self, Standard, Strict};
+use crate::sign_in::allowance::Told;
 use crate::sign_in::{CODE_LIFETIME, email};
 use crate::{AuthService, sessions};
 
@@ -28,13 +29,14 @@ pub(super) async fn request_email_code(
 ) -> Result<Json<CodeSentReply>, ApiError> {
     let address = address(&request.email)?;
     // By mailbox as well, or many addresses together could flood one.
-    limits::admit(&auth, &context, &format!("mailbox:{address}"), auth.config.limits.strict).await?;
-    email::request(&auth, context.client(), &address).await?;
-    Ok(Json(CodeSentReply {
-        success: true,
-        message: "If the address is right, a code is on its way".to_owned(),
-        expires_in: CODE_LIFETIME.as_secs(),
-    }))
+    limits::admit(&auth, &context, &format!("mailbox:{}", address.mailbox()), auth.config.limits.strict).await?;
+    let message = match email::request(&auth, context.client(), &address).await? {
+        Told::Sent => "If the address is right, a code is on its way",
+        Told::SentUnlessNew => {
+            "If this address has signed in here before, a code is on its way; for new ones there is none before tomorrow"
+        }
+    };
+    Ok(Json(CodeSentReply { success: true, message: message.to_owned(), expires_in: CODE_LIFETIME.as_secs() }))
 }
 
 /// Sign in with a code.
