@@ -105,8 +105,9 @@ impl Store {
     pub async fn purge_message_days(&self, before: i64, limit: u32) -> Result<u64, StoreError> {
         transaction!(self, |tx| {
             let deleted = sqlx::query(
-                "DELETE FROM message_days WHERE (app_id, day, channel, share) IN (SELECT app_id, day, channel, share \
-                 FROM message_days WHERE app_id = $1 AND day < $2 ORDER BY day LIMIT $3)",
+                // Twice, or PostgreSQL would look through all days for the ones that were found.
+                "DELETE FROM message_days WHERE app_id = $1 AND day < $2 AND (channel, share, day) IN \
+                 (SELECT channel, share, day FROM message_days WHERE app_id = $1 AND day < $2 ORDER BY day LIMIT $3)",
             )
             .bind(app())
             .bind(before)

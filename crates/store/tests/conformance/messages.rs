@@ -14,7 +14,7 @@ async fn asked(db: &Database, subject: &str, allowance: &Allowance) -> Allowed {
 }
 
 async fn counted(db: &Database, day: i64, share: &str) -> i64 {
-    let sql = format!("SELECT COALESCE(SUM(sent), 0) FROM message_days WHERE day = {day} AND share = '{share}'");
+    let sql = format!("SELECT COALESCE(MAX(sent), 0) FROM message_days WHERE day = {day} AND share = '{share}'");
     db.count_of(&sql).await
 }
 
