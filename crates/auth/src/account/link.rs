@@ -28,7 +28,7 @@ pub(crate) async fn request_email(
     let allowance = allowance::of_mail(auth, now);
     let (told, is_to_be_sent) = keep(auth, caller, WayIn::email(email.as_str()), &typed, &allowance, now).await?;
     if is_to_be_sent {
-        by_email::send(auth, mailer.as_ref(), mail).await?;
+        by_email::send(auth, mailer, mail, told).await?;
     }
     Ok(told)
 }
@@ -43,7 +43,7 @@ pub(crate) async fn request_sms(auth: &AuthService, caller: &Principal, phone: &
     let allowance = allowance::of_sms(auth, phone, now);
     let (told, is_to_be_sent) = keep(auth, caller, by_sms(phone), &typed, &allowance, now).await?;
     if is_to_be_sent {
-        sms::send(auth, message).await?;
+        sms::send(auth, message, told).await?;
     }
     Ok(told)
 }

@@ -90,6 +90,21 @@ pub(crate) fn conclude(
     }
 }
 
+/// Hands a message over, and reports how that went. Where newcomers get none it goes on behind the reply: whoever is a
+/// newcomer is answered at once, and to wait for a gateway would tell who is none.
+pub(crate) async fn hand_over(
+    told: Told,
+    sending: impl Future<Output = Result<(), ApiError>> + Send + 'static,
+) -> Result<(), ApiError> {
+    match told {
+        Told::Sent => sending.await,
+        Told::SentUnlessNew => {
+            tokio::spawn(sending);
+            Ok(())
+        }
+    }
+}
+
 fn warn_of_end(share: &Share, setting: &'static str, kind: &'static str) {
     match share {
         Share::All => tracing::warn!("{setting} is reached: no more {kind} are sent today"),

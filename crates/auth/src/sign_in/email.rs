@@ -1,5 +1,7 @@
 //! Signing in with a code sent by e-mail.
 
+use std::sync::Arc;
+
 use auth_api::{ErrorCode, SignInReply};
 use domain::{ClientInfo, EmailAddress, OneTimeCode, OneTimeSecret};
 use store::{Channel, CodePurpose, NewCode, WayIn};
@@ -28,19 +30,23 @@ pub(crate) async fn request(auth: &AuthService, client: &ClientInfo, email: &Ema
     let requested = auth.store.put_code(&new_code, &event, &allowance).await.map_err(internal)?;
     let (told, is_to_be_sent) = allowance::conclude(auth, &allowance, &requested.allowed, now)?;
     if is_to_be_sent {
-        send(auth, mailer.as_ref(), mail).await?;
+        send(auth, mailer, mail, told).await?;
     }
     Ok(told)
 }
 
 /// Hands a mail with a code over. It stays counted if that fails: it may have arrived all the same.
-pub(crate) async fn send(auth: &AuthService, mailer: &dyn Mailer, mail: Mail) -> Result<(), ApiError> {
-    let sent = mailer.send(mail).await;
-    auth.metrics.message(Channel::Mail, Message::handed_over(sent.is_ok()));
-    sent.map_err(|error| {
-        tracing::warn!(%error, "a mail with a code could not be sent");
-        ApiError::new(ErrorCode::ProviderError, "The mail could not be sent; try again shortly")
-    })
+pub(crate) async fn send(auth: &AuthService, mailer: &Arc<dyn Mailer>, mail: Mail, told: Told) -> Result<(), ApiError> {
+    let (mailer, metrics) = (Arc::clone(mailer), Arc::clone(&auth.metrics));
+    let sending = async move {
+        let sent = mailer.send(mail).await;
+        metrics.message(Channel::Mail, Message::handed_over(sent.is_ok()));
+        sent.map_err(|error| {
+            tracing::warn!(%error, "a mail with a code could not be sent");
+            ApiError::new(ErrorCode::ProviderError, "The mail could not be sent; try again shortly")
+        })
+    };
+    allowance::hand_over(told, sending).await
 }
 
 /// Signs in with a code.

@@ -1,5 +1,7 @@
 //! Signing in with a code sent by SMS.
 
+use std::sync::Arc;
+
 use auth_api::{ErrorCode, SignInReply};
 use domain::{ClientInfo, OneTimeCode, PhoneNumber};
 use store::{Channel, CodePurpose, MethodType, WayIn};
@@ -41,20 +43,24 @@ pub(crate) async fn request(auth: &AuthService, client: &ClientInfo, phone: &Pho
     let requested = auth.store.put_code(&new_code, &event, &allowance).await.map_err(internal)?;
     let (told, is_to_be_sent) = allowance::conclude(auth, &allowance, &requested.allowed, now)?;
     if is_to_be_sent {
-        send(auth, sms).await?;
+        send(auth, sms, told).await?;
     }
     Ok(told)
 }
 
 /// Hands a message over to the gateway. It stays counted if that fails: the provider may have charged for it.
-pub(crate) async fn send(auth: &AuthService, sms: Sms) -> Result<(), ApiError> {
-    let Some(sender) = &auth.sms else { return Err(not_configured()) };
-    let sent = sender.send(sms).await;
-    auth.metrics.message(Channel::Sms, Message::handed_over(sent.is_ok()));
-    sent.map_err(|error| {
-        tracing::warn!(%error, "an SMS could not be sent");
-        ApiError::new(ErrorCode::ProviderError, "The SMS could not be sent; try again shortly")
-    })
+pub(crate) async fn send(auth: &AuthService, sms: Sms, told: Told) -> Result<(), ApiError> {
+    let Some(sender) = auth.sms.clone() else { return Err(not_configured()) };
+    let metrics = Arc::clone(&auth.metrics);
+    let sending = async move {
+        let sent = sender.send(sms).await;
+        metrics.message(Channel::Sms, Message::handed_over(sent.is_ok()));
+        sent.map_err(|error| {
+            tracing::warn!(%error, "an SMS could not be sent");
+            ApiError::new(ErrorCode::ProviderError, "The SMS could not be sent; try again shortly")
+        })
+    };
+    allowance::hand_over(told, sending).await
 }
 
 /// Signs in with a code.
