@@ -48,6 +48,7 @@ pub(crate) async fn run_backend(settings: BackendSettings) -> anyhow::Result<()>
     let metrics = metrics::bind(&listen).await?;
     let operations = Operations::default();
     let mut registry = Registry::default();
+    settings.trusted_proxies.register_metrics(&mut registry);
     let app = backend_app(settings, operations.clone(), &mut registry)?;
     registry.add_collector(operations.requests);
     metrics::serve(metrics, registry, None);

@@ -83,7 +83,8 @@ fn valid(scopes: &[&str]) -> Value {
 async fn send(app: Router, headers: &[(&str, &str)]) -> Reply {
     let mut request = Request::get("/").body(Body::empty()).unwrap();
     for (name, value) in headers {
-        request.headers_mut().append(http::HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
+        let value = http::HeaderValue::from_bytes(value.as_bytes()).unwrap();
+        request.headers_mut().append(http::HeaderName::try_from(*name).unwrap(), value);
     }
     let peer: SocketAddr = "203.0.113.9:4711".parse().unwrap();
     request.extensions_mut().insert(ConnectInfo(peer));
@@ -124,6 +125,18 @@ async fn behind_a_proxy_the_address_is_what_the_proxy_says() {
     world.layer = world.layer.behind(TrustedProxies::new(vec!["203.0.113.0/24".parse().unwrap()]));
     world.needing(&[], &[TOKEN, ("x-forwarded-for", "6.6.6.6, 198.51.100.1")]).await;
     assert_eq!(world.auth.asked()[0].body["client"]["ip"], "198.51.100.1");
+}
+
+/// What a trusted proxy passed on and is no address makes the end user unknown, not the proxy.
+#[tokio::test]
+async fn behind_a_proxy_that_passes_nonsense_on_the_address_is_unknown() {
+    let mut world = World::with_scopes(&["*"]).await;
+    world.layer = world.layer.behind(TrustedProxies::new(vec!["203.0.113.0/24".parse().unwrap()]));
+    for nonsense in ["\u{ff}", "198.51.100.1, \u{ff}", "unknown", "", "\u{ff}, 203.0.113.7"] {
+        world.needing(&[], &[TOKEN, ("x-forwarded-for", nonsense)]).await;
+        let asked = world.auth.asked();
+        assert_eq!(asked.last().unwrap().body["client"]["ip"], Value::Null, "{nonsense:?}");
+    }
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::AuthService;
+use crate::sign_in::allowance;
 
 const RENEW_EVERY: Duration = Duration::from_millis(200);
 /// All copies have been looked at for being over in 64 times this, 13 seconds.
@@ -253,6 +254,7 @@ impl AuthService {
         while is_full(self.store.purge_mail_links(now.minus(SPENT_KEPT), BATCH).await?) {}
         while is_full(self.store.purge_wallet_challenges(now.minus(SPENT_KEPT), BATCH).await?) {}
         while is_full(self.store.purge_link_codes(now.minus(SPENT_KEPT), BATCH).await?) {}
+        while is_full(self.store.purge_message_days(allowance::first_day_kept(now), BATCH).await?) {}
         while is_full(self.store.purge_mfa_challenges(now.minus(SPENT_KEPT), BATCH).await?) {}
         while is_full(self.store.purge_reauth_flows(now.minus(SPENT_KEPT), BATCH).await?) {}
         while is_full(self.store.purge_sessions(now.minus(SPENT_KEPT), BATCH).await?) {}

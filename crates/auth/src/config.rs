@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::Limit;
+use domain::{Countries, Limit};
 use http::HeaderValue;
 use secrecy::SecretString;
 use url::Url;
@@ -11,6 +11,7 @@ use web::TrustedProxies;
 use crate::LeakPolicy;
 use crate::OAuth;
 use crate::sign_in::EthereumRpc;
+use crate::sign_in::allowance::of_newcomers;
 
 /// The auth service's configuration. All of it has been checked; nothing here is optional to save a check.
 pub struct Config {
@@ -131,14 +132,37 @@ pub struct Limits {
     pub exchanges: Limit,
     /// Tokens a user may have that have not expired.
     pub max_active_tokens: u32,
+    /// Mails with codes that are sent in one day of UTC, to whomever: each costs a little of the sender's good name.
+    pub mails_per_day: u32,
     /// SMS that are sent in one day of UTC, to whomever: they cost money.
     pub sms_per_day: u32,
-    /// By address, for what can be guessed or costs money to send.
+    /// Of these, to new numbers of one country; half, or where there is only one country all that new numbers get, when
+    /// it is `None`.
+    pub sms_per_country: Option<u32>,
+    /// Of these, to new numbers of one block of ten thousand.
+    pub sms_per_block: u32,
+    /// Countries whose numbers get SMS.
+    pub sms_countries: Countries,
+    /// By address, over all routes on which somebody signs in: for what can be guessed or costs money to send.
+    pub sign_in: Limit,
+    /// By mailbox, number or wallet, wherever the requests come from.
     pub strict: Limit,
     /// By user or address, for the rest of sign-in, account and tokens.
     pub standard: Limit,
     /// By address, for public reads.
     pub relaxed: Limit,
+}
+
+impl Limits {
+    /// SMS a day to new numbers of one country.
+    pub(crate) fn new_sms_of_country(&self) -> u32 {
+        let all = of_newcomers(self.sms_per_day);
+        let by_default = match &self.sms_countries {
+            Countries::Only(countries) if countries.len() == 1 => all,
+            Countries::Only(_) | Countries::All => (self.sms_per_day / 2).max(1),
+        };
+        self.sms_per_country.unwrap_or(by_default).min(all)
+    }
 }
 
 impl Default for Limits {
@@ -148,7 +172,12 @@ impl Default for Limits {
             creations_per_day: 50,
             exchanges: Limit::per_minute(60),
             max_active_tokens: 500,
+            mails_per_day: 20_000,
             sms_per_day: 1000,
+            sms_per_country: None,
+            sms_per_block: 20,
+            sms_countries: Countries::All,
+            sign_in: Limit { count: 30, window: Duration::from_mins(15) },
             strict: Limit { count: 5, window: Duration::from_mins(15) },
             standard: Limit::per_minute(60),
             relaxed: Limit::per_minute(200),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use limiter::LimiterState;
+use store::{Channel, Share};
 use telemetry::{Gauge, HistogramVec, Outcomes, Registry, State};
 use tokio::time::{Instant, timeout};
 
@@ -20,6 +21,8 @@ pub(crate) struct Metrics {
     validations: Outcomes<7>,
     cache: Outcomes<4>,
     refusals: Outcomes<2>,
+    mails: Outcomes<4>,
+    sms: Outcomes<7>,
     limiter_state: State<3>,
     database_seconds: HistogramVec<2>,
     database_up: Gauge,
@@ -53,6 +56,41 @@ pub(crate) enum Refused {
     Caller,
 }
 
+/// What became of a message with a code.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Message {
+    /// It was handed over.
+    Sent,
+    /// It could not be handed over.
+    Failed,
+    /// The day's are used up.
+    Cap,
+    /// Those of newcomers are.
+    Newcomers,
+    /// Those of a country are.
+    Country,
+    /// Those of a block of numbers are.
+    Block,
+    /// The number is none that SMS are sent to.
+    Unreachable,
+}
+
+impl Message {
+    pub(crate) const fn handed_over(is_sent: bool) -> Self {
+        if is_sent { Self::Sent } else { Self::Failed }
+    }
+
+    /// For what it was not sent.
+    pub(crate) const fn of(share: &Share) -> Self {
+        match share {
+            Share::All => Self::Cap,
+            Share::Newcomers => Self::Newcomers,
+            Share::Country(_) => Self::Country,
+            Share::Block(_) | Share::NewcomersOfBlock(_) => Self::Block,
+        }
+    }
+}
+
 /// For what the database was asked.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Asked {
@@ -69,6 +107,8 @@ impl Metrics {
             validations: Outcomes::new("outcome", outcomes),
             cache: Outcomes::new("result", ["hit", "stale", "miss", "unknown"]),
             refusals: Outcomes::new("window", ["credential", "caller"]),
+            mails: Outcomes::new("outcome", ["sent", "failed", "cap", "newcomers"]),
+            sms: Outcomes::new("outcome", ["sent", "failed", "cap", "newcomers", "country", "block", "unreachable"]),
             limiter_state: State::new("state", ["in_process", "in_redis", "fallback"]),
             database_seconds: HistogramVec::new("for", ["validation", "ping"]),
             database_up: Gauge::default(),
@@ -105,6 +145,14 @@ impl Metrics {
         self.refusals.at(whose as usize).inc();
     }
 
+    /// Counts what became of a message. Mails have no countries and blocks.
+    pub(crate) fn message(&self, channel: Channel, message: Message) {
+        match channel {
+            Channel::Mail => self.mails.at((message as usize).min(Message::Newcomers as usize)).inc(),
+            Channel::Sms => self.sms.at(message as usize).inc(),
+        }
+    }
+
     fn limiter_is(&self, state: LimiterState) {
         self.limiter_state.set(match state {
             LimiterState::InProcess => 0,
@@ -125,6 +173,8 @@ impl Metrics {
         registry.add("validations", "Credentials put to the service, by what it said", self.validations.clone());
         registry.add("credential_cache", "Looks into the cache of verified credentials", self.cache.clone());
         registry.add("limiter_refusals", "Requests refused by a window", self.refusals.clone());
+        registry.add("code_mails", "Mails with a code that were asked for, by what became of them", self.mails.clone());
+        registry.add("code_sms", "SMS with a code that were asked for, by what became of them", self.sms.clone());
         registry.add("limiter_state", "1 for where windows are counted, else 0", self.limiter_state.clone());
         registry.add("database_seconds", "How long the database took to answer", self.database_seconds.clone());
         registry.add("database_up", "1 if the database answered when this was asked, else 0", self.database_up.clone());
@@ -150,6 +200,7 @@ impl AuthService {
     pub fn register_metrics(&self, registry: &mut Registry) {
         self.metrics.register(registry);
         self.limiter.register_metrics(registry);
+        self.config.trusted_proxies.register_metrics(registry);
     }
 
     /// Brings those up to date that are only looked at when somebody asks: the caches, the state of the limiter, the database

@@ -28,7 +28,41 @@ impl EmailAddress {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The mailbox that mail to it arrives in, as far as the provider is known to ignore a part of the address. For
+    /// what one mailbox may get; whose the address is, it does not say.
+    #[must_use]
+    pub fn mailbox(&self) -> String {
+        let (local, domain) = self.0.rsplit_once('@').unwrap_or((&self.0, ""));
+        let Some(provider) = PROVIDERS.iter().find(|provider| provider.domains.contains(&domain)) else {
+            return self.0.clone();
+        };
+        let name = local.split('+').next().filter(|name| !name.is_empty()).unwrap_or(local);
+        let name = if provider.ignores_dots { name.replace('.', "") } else { name.to_owned() };
+        let domain = if provider.is_one_domain { provider.domains[0] } else { domain };
+        format!("{name}@{domain}")
+    }
 }
+
+/// Who delivers what is addressed to `name+anything` to `name`.
+struct Provider {
+    domains: &'static [&'static str],
+    /// Whether a name is the same mailbox in all of them.
+    is_one_domain: bool,
+    ignores_dots: bool,
+}
+
+const PROVIDERS: &[Provider] = &[
+    Provider { domains: &["gmail.com", "googlemail.com"], is_one_domain: true, ignores_dots: true },
+    Provider {
+        domains: &["outlook.com", "hotmail.com", "live.com", "msn.com"],
+        is_one_domain: false,
+        ignores_dots: false,
+    },
+    Provider { domains: &["fastmail.com", "fastmail.fm"], is_one_domain: false, ignores_dots: false },
+    Provider { domains: &["icloud.com", "me.com", "mac.com"], is_one_domain: true, ignores_dots: false },
+    Provider { domains: &["proton.me", "protonmail.com", "pm.me"], is_one_domain: true, ignores_dots: false },
+];
 
 impl FromStr for EmailAddress {
     type Err = EmailAddressError;
@@ -96,6 +130,23 @@ mod tests {
             assert_eq!(text.parse(), Ok(address.clone()), "{text:?}");
         }
         assert_eq!("a@BÜCHER.example".parse::<EmailAddress>(), "a@xn--bcher-kva.example".parse());
+    }
+
+    #[test]
+    fn addresses_of_one_mailbox_are_one_mailbox_where_the_provider_is_known() {
+        let mailbox = |text: &str| text.parse::<EmailAddress>().unwrap().mailbox();
+        for text in ["a.nn+shop@gmail.com", "ANN@googlemail.com", "a.n.n+a+b@googlemail.com", "ann+@gmail.com"] {
+            assert_eq!(mailbox(text), "ann@gmail.com", "{text}");
+        }
+        assert_eq!(mailbox("a.nn+shop@outlook.com"), "a.nn@outlook.com");
+        assert_eq!(mailbox("ann+shop@hotmail.com"), "ann@hotmail.com");
+        assert_eq!(mailbox("ann+shop@live.com"), "ann@live.com");
+        assert_eq!(mailbox("ann+shop@fastmail.com"), "ann@fastmail.com");
+        assert_eq!(mailbox("ann+shop@me.com"), "ann@icloud.com");
+        assert_eq!(mailbox("ann+shop@protonmail.com"), "ann@proton.me");
+        // Somebody else's server may tell them apart.
+        assert_eq!(mailbox("a.nn+shop@example.com"), "a.nn+shop@example.com");
+        assert_eq!(mailbox("+shop@gmail.com"), "+shop@gmail.com");
     }
 
     #[test]

@@ -3,11 +3,17 @@
 use std::fmt;
 use std::str::FromStr;
 
+use phonenumber::metadata::DATABASE;
 use phonenumber::{Mode, Type};
+
+use crate::Country;
 
 /// A number in the form of E.164: `+` and at most 15 digits, in a range that its country has given out.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct PhoneNumber(String);
+pub struct PhoneNumber {
+    text: String,
+    mobile_in: Option<Country>,
+}
 
 /// Text that is no phone number that a code can be sent to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -21,7 +27,23 @@ impl PhoneNumber {
     /// The normalised number.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// The country in which it can be a mobile phone; `None` where it is none, or of no country.
+    ///
+    /// In some countries, the United States for one, mobile and landline numbers look alike, and these count. Satellite
+    /// and other networks of no country (+870, +878, +881, +882, +883), personal numbers (UK 070), toll-free ones and
+    /// landlines do not: an SMS there reaches nobody, or costs what whoever rents the number shares in.
+    #[must_use]
+    pub fn mobile_in(&self) -> Option<Country> {
+        self.mobile_in
+    }
+
+    /// All but its last four digits: numbers are given out, and rented, by the ten thousand.
+    #[must_use]
+    pub fn block(&self) -> &str {
+        &self.text[..self.text.len().saturating_sub(4)]
     }
 }
 
@@ -37,18 +59,19 @@ impl FromStr for PhoneNumber {
         }
         let number = phonenumber::parse(None, text).map_err(|_| PhoneNumberError)?;
         // Numbers that cost extra are how SMS gateways are robbed.
-        let costs_extra =
-            matches!(number.number_type(&phonenumber::metadata::DATABASE), Type::PremiumRate | Type::SharedCost);
-        if !number.is_valid() || costs_extra {
+        let kind = number.number_type(&DATABASE);
+        if !number.is_valid() || matches!(kind, Type::PremiumRate | Type::SharedCost) {
             return Err(PhoneNumberError);
         }
-        Ok(Self(number.format().mode(Mode::E164).to_string()))
+        let region = number.metadata(&DATABASE).and_then(|metadata| metadata.id().parse().ok());
+        let mobile_in = region.filter(|_| matches!(kind, Type::Mobile | Type::FixedLineOrMobile));
+        Ok(Self { text: number.format().mode(Mode::E164).to_string(), mobile_in })
     }
 }
 
 impl fmt::Display for PhoneNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
@@ -68,6 +91,44 @@ mod tests {
         for text in ["+4915123456789", "+447400123456", "+819012345678", "+5511961234567", "+393123456789"] {
             assert_eq!(text.parse::<PhoneNumber>().unwrap().as_str(), text);
         }
+    }
+
+    #[test]
+    fn mobile_numbers_have_a_country_and_others_have_none() {
+        let of = |text: &str| text.parse::<PhoneNumber>().ok().and_then(|number| number.mobile_in());
+        for (text, country) in [
+            ("+14155552671", "US"),
+            ("+14165552671", "CA"),
+            ("+4915123456789", "DE"),
+            ("+447400123456", "GB"),
+            ("+447624123456", "IM"),
+            ("+919812345678", "IN"),
+            ("+5511961234567", "BR"),
+            ("+524421234567", "MX"),
+            ("+8613912345678", "CN"),
+        ] {
+            assert_eq!(of(text).map(|country| country.to_string()).as_deref(), Some(country), "{text}");
+        }
+        for text in [
+            // Satellites: Inmarsat, Globalstar, Iridium, Thuraya.
+            "+870773111632",
+            "+88184000001",
+            "+881612345678",
+            "+8821621234567",
+            "+8835100123456",
+            "+878101234567890",
+            "+447012345678",
+            "+442079460958",
+            "+448001234567",
+            "+18005550123",
+            "+15005550123",
+            "+4930123456",
+            "+80012345678",
+            "+979123456789",
+        ] {
+            assert_eq!(of(text), None, "{text}");
+        }
+        assert_eq!("+14155552671".parse::<PhoneNumber>().unwrap().block(), "+1415555");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use domain::{CodeId, Digest, Timestamp, UserId};
 use sqlx::AnyConnection;
 
 use crate::audit::{NewEvent, record};
+use crate::messages::{self, Allowance, Allowed};
 use crate::rows::{Columns, app};
 use crate::sign_in::{self, MethodType, NewSignIn, SignInOutcome, WayIn};
 use crate::transaction::transaction;
@@ -56,6 +57,15 @@ pub struct NewCode {
     pub expires_at: Timestamp,
 }
 
+/// What became of the wish for a code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Requested {
+    /// Whose the subject is, if it is anybody's.
+    pub user_id: Option<UserId>,
+    /// Whether the code may be sent.
+    pub allowed: Allowed,
+}
+
 /// A code that somebody typed.
 #[derive(Debug, Clone)]
 pub struct Redemption {
@@ -88,10 +98,20 @@ pub enum CodeOutcome {
 }
 
 impl Store {
-    /// Keeps a code; one sent earlier for the same purpose to the same subject is gone. Writes `code.requested` and
-    /// returns the user's id if the subject has an account.
-    pub async fn put_code(&self, code: &NewCode, event: &NewEvent) -> Result<Option<UserId>, StoreError> {
+    /// Keeps a code that may be sent; one sent earlier for the same purpose to the same subject is gone. Writes
+    /// `code.requested` if the subject has an account. A code that may not be sent changes nothing.
+    pub async fn put_code(
+        &self,
+        code: &NewCode,
+        event: &NewEvent,
+        allowance: &Allowance,
+    ) -> Result<Requested, StoreError> {
         transaction!(self, |tx| {
+            let user_id = sign_in::find_user_id(tx, &code.purpose.way_in(&code.subject)).await?;
+            let allowed = messages::count(tx, allowance, user_id.is_none()).await?;
+            if !allowed.is_counted() {
+                return Ok(Requested { user_id, allowed });
+            }
             sqlx::query(
                 "INSERT INTO one_time_codes (id, app_id, purpose, subject, digest, link_digest, attempts, created_at, \
                  expires_at) VALUES ($1, $2, $3, $4, $5, $6, 0, $7, $8) \
@@ -108,11 +128,10 @@ impl Store {
             .bind(code.expires_at.as_millis())
             .execute(&mut *tx)
             .await?;
-            let user_id = sign_in::find_user_id(tx, &code.purpose.way_in(&code.subject)).await?;
             if let Some(user_id) = &user_id {
                 record(tx, EventType::CodeRequested, Some(user_id), event).await?;
             }
-            Ok(user_id)
+            Ok(Requested { user_id, allowed })
         })
     }
 

@@ -3,9 +3,10 @@
 use domain::{Digest, Timestamp, UserId};
 
 use crate::audit::NewEvent;
+use crate::messages::{self, Allowance, Allowed};
 use crate::methods::{self, LinkOutcome, NewLink};
 use crate::rows::Columns;
-use crate::sign_in::WayIn;
+use crate::sign_in::{self, WayIn};
 use crate::transaction::transaction;
 use crate::{Store, StoreError};
 
@@ -41,9 +42,15 @@ pub enum LinkCodeOutcome {
 }
 
 impl Store {
-    /// Keeps a code; one sent earlier for the same user and kind of way in is gone.
-    pub async fn put_link_code(&self, code: &NewLinkCode) -> Result<(), StoreError> {
+    /// Keeps a code that may be sent; one sent earlier for the same user and kind of way in is gone. A way in that
+    /// nobody has is a newcomer, whoever adds it. A code that may not be sent changes nothing.
+    pub async fn put_link_code(&self, code: &NewLinkCode, allowance: &Allowance) -> Result<Allowed, StoreError> {
         transaction!(self, |tx| {
+            let is_newcomer = sign_in::find_user_id(tx, &code.way_in).await?.is_none();
+            let allowed = messages::count(tx, allowance, is_newcomer).await?;
+            if !allowed.is_counted() {
+                return Ok(allowed);
+            }
             sqlx::query(
                 "INSERT INTO link_codes (user_id, type, identifier, digest, attempts, expires_at) \
                  VALUES ($1, $2, $3, $4, 0, $5) ON CONFLICT (user_id, type) DO UPDATE SET \
@@ -57,7 +64,7 @@ impl Store {
             .bind(code.expires_at.as_millis())
             .execute(&mut *tx)
             .await?;
-            Ok(())
+            Ok(allowed)
         })
     }
 

@@ -11,7 +11,7 @@ use crate::rows::{Columns, app};
 use crate::sign_in::{MethodType, WayIn};
 use crate::step_up::{self, Proofs};
 use crate::transaction::transaction;
-use crate::{SecondProof, Store, StoreError, second_factor, users, wallets};
+use crate::{Allowance, Allowed, SecondProof, Store, StoreError, messages, second_factor, users, wallets};
 
 /// Who proves it, and in which session.
 #[derive(Debug, Clone)]
@@ -81,14 +81,24 @@ pub enum ReauthOutcome {
 }
 
 impl Store {
-    /// Keeps a code that was asked for in a session. `false` when the session has ended.
-    pub async fn put_reauth_flow(&self, flow: &NewReauthFlow, at: Timestamp) -> Result<bool, StoreError> {
+    /// Keeps a code that was asked for in a session, if it may be sent. `None` when the session has ended.
+    pub async fn put_reauth_flow(
+        &self,
+        flow: &NewReauthFlow,
+        allowance: &Allowance,
+        at: Timestamp,
+    ) -> Result<Option<Allowed>, StoreError> {
         transaction!(self, |tx| {
             if users::lock(tx, &flow.user_id).await?.is_none() {
-                return Ok(false);
+                return Ok(None);
             }
             if step_up::held(tx, &flow.user_id, &flow.session_id, at).await?.is_none() {
-                return Ok(false);
+                return Ok(None);
+            }
+            // The way in is one of theirs: no newcomer.
+            let allowed = messages::count(tx, allowance, false).await?;
+            if !allowed.is_counted() {
+                return Ok(Some(allowed));
             }
             sqlx::query(
                 "INSERT INTO reauth_flows (digest, session_id, type, identifier, code_digest, attempts, created_at, \
@@ -103,7 +113,7 @@ impl Store {
             .bind(flow.expires_at.as_millis())
             .execute(&mut *tx)
             .await?;
-            Ok(true)
+            Ok(Some(allowed))
         })
     }
 

@@ -6,9 +6,9 @@ use auth_api::ErrorCode;
 use axum::body::Bytes;
 use axum::extract::rejection::FormRejection;
 use axum::extract::{FromRequest, FromRequestParts, Request};
-use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
+use http::{HeaderMap, HeaderValue};
 use http_body::Body;
 use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
@@ -86,6 +86,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Form<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        content_type(request.headers())?;
         let mut whole = Request::post(request.uri().clone());
         if let Some(headers) = whole.headers_mut() {
             headers.clone_from(request.headers());
@@ -109,8 +110,22 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Form<T> {
     }
 }
 
+/// The one `Content-Type` of a request. Of two, whoever stands before us may have read the other one.
+///
+/// # Errors
+///
+/// 415 if there are several.
+pub fn content_type(headers: &HeaderMap) -> Result<Option<&HeaderValue>, ApiError> {
+    let mut values = headers.get_all(CONTENT_TYPE).iter();
+    let first = values.next();
+    if values.next().is_some() {
+        return Err(ApiError::new(ErrorCode::UnsupportedMediaType, "Send one Content-Type"));
+    }
+    Ok(first)
+}
+
 fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
-    let media_type = headers.get(CONTENT_TYPE);
+    let media_type = content_type(headers)?;
     if media_type.is_some_and(|value| value == "application/json") {
         return Ok(());
     }

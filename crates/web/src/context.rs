@@ -13,7 +13,7 @@ use crate::{RequestId, TrustedProxies, Window};
 pub struct Context {
     /// The request's id in replies and logs.
     pub request_id: RequestId,
-    /// The real address of whoever is at the other end.
+    /// The real address of whoever is at the other end; `None` where nobody knows it.
     pub ip: Option<IpAddr>,
     /// Whether the service was told to stop and asks to be sent nothing more.
     pub is_draining: bool,
@@ -45,6 +45,13 @@ impl Context {
         })
     }
 
+    /// Says that whoever is at the other end speaks for somebody else, whose side of the call this is. What was asked for
+    /// before stays.
+    pub fn speaks_for(&self, client: ClientInfo) {
+        let request_id = client.request_id.or_else(|| Some(self.request_id.to_string()));
+        let _ = self.client.set(ClientInfo { request_id, ..client });
+    }
+
     /// Notes for the log by what kind of credential the caller is known: `session`, `pat`, `service`.
     pub fn note_caller(&self, kind: &'static str) {
         let _ = self.caller.set(kind);
@@ -73,12 +80,13 @@ pub fn client_info(
     request_id: &str,
 ) -> ClientInfo {
     ClientInfo {
-        ip: peer.map(|peer| trusted_proxies.client_address(peer, headers)),
+        ip: peer.and_then(|peer| trusted_proxies.client_address(peer, headers)),
         user_agent: headers.get(header::USER_AGENT).and_then(user_agent),
         request_id: Some(request_id.to_owned()),
     }
 }
 
 fn user_agent(value: &HeaderValue) -> Option<String> {
-    value.to_str().ok().and_then(ClientInfo::clean_user_agent)
+    // A byte that is no text must not hide the rest.
+    ClientInfo::clean_user_agent(&String::from_utf8_lossy(value.as_bytes()))
 }

@@ -91,7 +91,7 @@ impl Envelope {
         let started = Instant::now();
         let headers = request.headers();
         let request_id = self.request_ids.of(headers);
-        let ip = peer.map(|Peer(peer)| self.trusted_proxies.client_address(peer.ip(), headers));
+        let ip = peer.and_then(|Peer(peer)| self.trusted_proxies.client_address(peer.ip(), headers));
         let context = Arc::new(Context::new(request_id, ip, headers, self.operations.draining.has_begun()));
         let method = request.method().clone();
         let span = tracing::info_span!(

@@ -17,7 +17,7 @@ mod shortcut;
 
 pub use address::TrustedProxies;
 pub use bearer::{NoBearer, bearer, bearer_bytes};
-pub use body::{AnyJson, Form, Json, JsonOrDefault, MAX_BODY_BYTES, Path, Query, read_json};
+pub use body::{AnyJson, Form, Json, JsonOrDefault, MAX_BODY_BYTES, Path, Query, content_type, read_json};
 pub use context::{Context, client_info};
 pub use cors::cors;
 pub use envelope::{Arrival, Envelope, Lines, RequestContext, envelope};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ::auth::{Config, EthereumRpc, LeakPolicy, Limits, Reauth, Secrets};
 use ::http::uri::Authority;
-use domain::{Limit, PhoneNumber, PhoneNumberError, parse_duration};
+use domain::{Limit, LimitError, PhoneNumber, PhoneNumberError, parse_duration};
 use limiter::Redis;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
@@ -240,18 +240,50 @@ fn reauth(source: &mut Source) -> Reauth {
 }
 
 fn limits(source: &mut Source) -> Limits {
-    let Limits { token, creations_per_day, exchanges, max_active_tokens, sms_per_day, strict, standard, relaxed } =
-        Limits::default();
+    let default = Limits::default();
+    let Limits { token, creations_per_day, exchanges, max_active_tokens, strict, standard, relaxed, .. } = default;
+    let sms_per_day = source.number("SMS_DAILY_CAP", default.sms_per_day, 1, 10_000_000);
     Limits {
         token: Limit::per_minute(source.number("RATE_LIMIT_TOKEN_PER_MINUTE", token.count, 1, 10_000_000)),
         creations_per_day: source.number("RATE_LIMIT_TOKEN_CREATION_PER_DAY", creations_per_day, 1, 10_000_000),
         exchanges: source.read_or("RATE_LIMIT_TOKEN_EXCHANGE", exchanges, str::parse),
         max_active_tokens: source.number("MAX_ACTIVE_TOKENS", max_active_tokens, 1, 10_000_000),
-        sms_per_day: source.number("SMS_DAILY_CAP", sms_per_day, 1, 10_000_000),
-        strict: source.read_or("RATE_LIMIT_STRICT", strict, str::parse),
+        mails_per_day: source.number("EMAIL_DAILY_CAP", default.mails_per_day, 1, 10_000_000),
+        sms_per_day,
+        sms_per_country: source.read("SMS_COUNTRY_DAILY_CAP", |text| part_of(text, sms_per_day)),
+        sms_per_block: source
+            .read_or("SMS_BLOCK_DAILY_CAP", default.sms_per_block.min(sms_per_day), |text| part_of(text, sms_per_day)),
+        sms_countries: source.read_or("SMS_COUNTRIES", default.sms_countries, str::parse),
+        sign_in: source.read_or("RATE_LIMIT_SIGN_IN", default.sign_in, str::parse),
+        strict: source.read_or("RATE_LIMIT_STRICT", strict, strict_limit),
         standard: source.read_or("RATE_LIMIT_STANDARD", standard, str::parse),
         relaxed: source.read_or("RATE_LIMIT_RELAXED", relaxed, str::parse),
     }
+}
+
+/// The most that one mailbox, number or wallet can be granted in 15 minutes.
+const MAX_STRICT: u32 = 20;
+const STRICT_WINDOW: Duration = Duration::from_mins(15);
+
+/// What guards a mailbox or a number cannot be raised into danger: whoever only wanted more room for the people behind one
+/// address would not notice.
+fn strict_limit(text: &str) -> Result<Limit, String> {
+    let limit: Limit = text.parse().map_err(|error: LimitError| error.to_string())?;
+    let by_rate = u64::from(limit.count) * STRICT_WINDOW.as_secs() <= u64::from(MAX_STRICT) * limit.window.as_secs();
+    if limit.count <= MAX_STRICT && by_rate {
+        return Ok(limit);
+    }
+    Err(format!(
+        "must be at most {MAX_STRICT}/15m: it is what one mailbox, number or wallet is granted wherever the requests come \
+         from, and more would let strangers flood it and guess at it; for many people behind one address raise \
+         RATE_LIMIT_SIGN_IN"
+    ))
+}
+
+/// A number of the day's SMS.
+fn part_of(text: &str, all: u32) -> Result<u32, String> {
+    let number = text.parse().ok().filter(|number| (1..=all).contains(number));
+    number.ok_or(format!("must be a whole number between 1 and SMS_DAILY_CAP, which is {all}"))
 }
 
 fn mail(source: &mut Source) -> Option<Mail> {

@@ -206,6 +206,19 @@ mod tests {
             ("RATE_LIMIT_TOKEN_CREATION_PER_DAY", "off"),
             ("MAX_ACTIVE_TOKENS", "0"),
             ("RATE_LIMIT_STRICT", "0/15m"),
+            ("RATE_LIMIT_STRICT", "21/15m"),
+            ("RATE_LIMIT_STRICT", "5/1m"),
+            ("RATE_LIMIT_STRICT", "100/1d"),
+            ("RATE_LIMIT_STRICT", "4294967295/1s"),
+            ("RATE_LIMIT_SIGN_IN", "0/15m"),
+            ("RATE_LIMIT_SIGN_IN", "off"),
+            ("EMAIL_DAILY_CAP", "0"),
+            ("SMS_COUNTRIES", "USA"),
+            ("SMS_COUNTRIES", "us"),
+            ("SMS_COUNTRY_DAILY_CAP", "0"),
+            ("SMS_COUNTRY_DAILY_CAP", "1001"),
+            ("SMS_BLOCK_DAILY_CAP", "0"),
+            ("SMS_BLOCK_DAILY_CAP", "none"),
             ("RATE_LIMIT_STANDARD", "none"),
             ("RATE_LIMIT_RELAXED", "200"),
             ("SMS_DAILY_CAP", "0"),
@@ -277,6 +290,18 @@ mod tests {
         assert_eq!(reauth(&[]), told(10, false));
         assert_eq!(reauth(&[("REAUTH_MAX_AGE", "1m"), ("REAUTH_FOR_TOKENS", "true")]), told(1, true));
         assert_eq!(reauth(&[("REAUTH_MAX_AGE", "24h")]), told(24 * 60, false));
+    }
+
+    #[test]
+    fn what_guards_a_mailbox_is_not_raised_into_danger_and_the_reason_is_told() {
+        let limits = |more: &[(&str, &str)]| auth(source(&[&GOOD[..], more].concat())).map(|all| all.service.limits);
+        for (text, count) in [("20/15m", 20), ("1/45s", 1), ("20/1d", 20)] {
+            assert_eq!(limits(&[("RATE_LIMIT_STRICT", text)]).unwrap().strict.count, count, "{text}");
+        }
+        let told = problems(limits(&[("RATE_LIMIT_STRICT", "100/15m")]));
+        assert!(told.contains("at most 20/15m") && told.contains("raise RATE_LIMIT_SIGN_IN"), "{told}");
+        let wide = limits(&[("RATE_LIMIT_SIGN_IN", "5000/15m")]).unwrap();
+        assert_eq!((wide.sign_in.count, wide.strict.count), (5000, 5));
     }
 
     #[test]

@@ -65,7 +65,8 @@ impl Installation {
             .env("SMTP_URL", mail.url())
             .env("BCRYPT_COST", "4")
             .env("DRAIN_DELAY", "0s")
-            .env("RATE_LIMIT_STRICT", "1000/1m")
+            .env("RATE_LIMIT_STRICT", "20/15m")
+            .env("RATE_LIMIT_SIGN_IN", "100000/1m")
             .env("RATE_LIMIT_STANDARD", "100000/1m")
             .healthy_on(auth_port);
         for (name, value) in settings {

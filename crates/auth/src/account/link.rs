@@ -1,13 +1,14 @@
 //! Adding ways in to one's account. What is made for this signs nobody in, and the reverse.
 
 use auth_api::ErrorCode;
-use domain::{AuthMethodId, Digest, EmailAddress, EventId, OneTimeCode, OneTimeSecret, PhoneNumber};
-use store::{LinkCodeOutcome, LinkOutcome, NewLink, NewLinkCode, ProofFor, ProofPurpose, WayIn};
+use domain::{AuthMethodId, Digest, EmailAddress, EventId, OneTimeCode, OneTimeSecret, PhoneNumber, Timestamp};
+use store::{Allowance, LinkCodeOutcome, LinkOutcome, NewLink, NewLinkCode, ProofFor, ProofPurpose, WayIn};
 use web::ApiError;
 
 use crate::notify::LinkMail;
 use crate::principal::{OwnSession, Principal};
-use crate::sign_in::{CODE_LIFETIME, MAX_ATTEMPTS, code, oauth, sms};
+use crate::sign_in::allowance::{self, Told};
+use crate::sign_in::{CODE_LIFETIME, MAX_ATTEMPTS, code, email as by_email, oauth, sms};
 use crate::{AuthService, internal};
 
 /// Sends a code to an address that the caller wants to add. Whether somebody has it already is told only to whoever
@@ -16,29 +17,35 @@ pub(crate) async fn request_email(
     auth: &AuthService,
     caller: &Principal,
     email: &EmailAddress,
-) -> Result<(), ApiError> {
+) -> Result<Told, ApiError> {
     let Some(mailer) = &auth.mailer else {
         return Err(ApiError::new(ErrorCode::EmailNotConfigured, "This installation sends no e-mail"));
     };
     let typed = auth.chance.with(|rng| OneTimeCode::generate(rng));
     let mail = LinkMail { to: email, code: &typed, minutes: CODE_LIFETIME.as_secs() / 60 };
     let mail = auth.templates.link(&mail).map_err(|error| ApiError::internal(&error))?;
-    keep(auth, caller, WayIn::email(email.as_str()), &typed).await?;
-    mailer.send(mail).await.map_err(|error| {
-        tracing::warn!(%error, "a mail with a code could not be sent");
-        ApiError::new(ErrorCode::ProviderError, "The mail could not be sent; try again shortly")
-    })
+    let now = auth.clock.now();
+    let allowance = allowance::of_mail(auth, now);
+    let (told, is_to_be_sent) = keep(auth, caller, WayIn::email(email.as_str()), &typed, &allowance, now).await?;
+    if is_to_be_sent {
+        by_email::send(auth, mailer, mail, told).await?;
+    }
+    Ok(told)
 }
 
 /// Sends a code to a number that the caller wants to add.
-pub(crate) async fn request_sms(auth: &AuthService, caller: &Principal, phone: &PhoneNumber) -> Result<(), ApiError> {
+pub(crate) async fn request_sms(auth: &AuthService, caller: &Principal, phone: &PhoneNumber) -> Result<Told, ApiError> {
     sms::require_configured(auth)?;
     let typed = auth.chance.with(|rng| OneTimeCode::generate(rng));
     let message = auth.templates.link_sms(phone, &typed, CODE_LIFETIME.as_secs() / 60);
     let message = message.map_err(|error| ApiError::internal(&error))?;
-    sms::count(auth, auth.clock.now()).await?;
-    keep(auth, caller, sms::way_in(phone), &typed).await?;
-    sms::send(auth, message).await
+    let now = auth.clock.now();
+    let allowance = allowance::of_sms(auth, phone, now);
+    let (told, is_to_be_sent) = keep(auth, caller, sms::way_in(phone), &typed, &allowance, now).await?;
+    if is_to_be_sent {
+        sms::send(auth, message, told).await?;
+    }
+    Ok(told)
 }
 
 /// Adds the way in if the code is the one that was sent for it.
@@ -103,14 +110,23 @@ pub(crate) fn concluded(outcome: &LinkOutcome) -> Result<(), ApiError> {
     }
 }
 
-async fn keep(auth: &AuthService, caller: &Principal, way_in: WayIn, typed: &OneTimeCode) -> Result<(), ApiError> {
+/// What the caller is told, and whether the code is to be sent.
+async fn keep(
+    auth: &AuthService,
+    caller: &Principal,
+    way_in: WayIn,
+    typed: &OneTimeCode,
+    allowance: &Allowance,
+    now: Timestamp,
+) -> Result<(Told, bool), ApiError> {
     let code = NewLinkCode {
         digest: digest(auth, caller, &way_in, typed),
         user_id: caller.user_id.clone(),
         way_in,
-        expires_at: auth.clock.now().plus(CODE_LIFETIME),
+        expires_at: now.plus(CODE_LIFETIME),
     };
-    auth.store.put_link_code(&code).await.map_err(internal)
+    let allowed = auth.store.put_link_code(&code, allowance).await.map_err(internal)?;
+    allowance::conclude(auth, allowance, &allowed, now)
 }
 
 /// Bound to the account, the way in and the purpose: worthless for any other.

@@ -7,7 +7,7 @@
 use auth_api::ErrorCode;
 use domain::{Digest, EmailAddress, EventId, OneTimeCode, OneTimeSecret, PhoneNumber, Timestamp};
 use store::{
-    AuthMethod, MethodType, NewEvent, NewReauthFlow, ProofFor, ProofPurpose, ReauthCode, ReauthOutcome,
+    Allowance, AuthMethod, MethodType, NewEvent, NewReauthFlow, ProofFor, ProofPurpose, ReauthCode, ReauthOutcome,
     Reauthentication, WayIn,
 };
 use web::ApiError;
@@ -15,7 +15,8 @@ use web::ApiError;
 use crate::notify::ReauthMail;
 use crate::principal::OwnSession;
 use crate::second_factor::ShownCode;
-use crate::sign_in::{CODE_LIFETIME, code, oauth, sms, wallet};
+use crate::sign_in::allowance::{self, Told};
+use crate::sign_in::{CODE_LIFETIME, code, email as by_email, oauth, sms, wallet};
 use crate::{AuthService, internal};
 
 /// How many guesses are compared in one flow.
@@ -62,11 +63,9 @@ pub(crate) async fn request_email(
     let asked_from = session.principal.client.ip;
     let mail = ReauthMail { to: &to, code: &typed, minutes: CODE_LIFETIME.as_secs() / 60, asked_from };
     let mail = auth.templates.reauth(&mail).map_err(|error| ApiError::internal(&error))?;
-    let flow = keep(auth, session, way_in, &typed).await?;
-    mailer.send(mail).await.map_err(|error| {
-        tracing::warn!(%error, "a mail with a code could not be sent");
-        ApiError::new(ErrorCode::ProviderError, "The mail could not be sent; try again shortly")
-    })?;
+    let now = auth.clock.now();
+    let flow = keep(auth, session, way_in, &typed, &allowance::of_mail(auth, now), now).await?;
+    by_email::send(auth, mailer, mail, Told::Sent).await?;
     Ok(flow)
 }
 
@@ -78,12 +77,13 @@ pub(crate) async fn request_sms(
 ) -> Result<OneTimeSecret, ApiError> {
     sms::require_configured(auth)?;
     let to: PhoneNumber = way_in.identifier.parse().map_err(|error| ApiError::internal(&error))?;
+    sms::require_reachable(auth, &to)?;
     let typed = auth.chance.with(|rng| OneTimeCode::generate(rng));
     let message = auth.templates.reauth_sms(&to, &typed, CODE_LIFETIME.as_secs() / 60);
     let message = message.map_err(|error| ApiError::internal(&error))?;
-    sms::count(auth, auth.clock.now()).await?;
-    let flow = keep(auth, session, way_in, &typed).await?;
-    sms::send(auth, message).await?;
+    let now = auth.clock.now();
+    let flow = keep(auth, session, way_in, &typed, &allowance::of_sms(auth, &to, now), now).await?;
+    sms::send(auth, message, Told::Sent).await?;
     Ok(flow)
 }
 
@@ -226,8 +226,9 @@ async fn keep(
     session: &OwnSession,
     way_in: WayIn,
     typed: &OneTimeCode,
+    allowance: &Allowance,
+    now: Timestamp,
 ) -> Result<OneTimeSecret, ApiError> {
-    let now = auth.clock.now();
     let flow = auth.chance.with(|rng| OneTimeSecret::generate(rng));
     let new = NewReauthFlow {
         digest: flow_digest(auth, &flow),
@@ -237,11 +238,10 @@ async fn keep(
         way_in,
         expires_at: now.plus(CODE_LIFETIME),
     };
-    if auth.store.put_reauth_flow(&new, now).await.map_err(internal)? {
-        Ok(flow)
-    } else {
-        Err(ApiError::new(ErrorCode::SessionRevoked, "This session has been ended"))
-    }
+    let kept = auth.store.put_reauth_flow(&new, allowance, now).await.map_err(internal)?;
+    let allowed = kept.ok_or_else(|| ApiError::new(ErrorCode::SessionRevoked, "This session has been ended"))?;
+    allowance::conclude(auth, allowance, &allowed, now)?;
+    Ok(flow)
 }
 
 fn flow_digest(auth: &AuthService, flow: &OneTimeSecret) -> Digest {

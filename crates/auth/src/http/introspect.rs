@@ -37,7 +37,8 @@ pub(super) async fn introspect(
     let token = token.ok_or_else(|| OAuthError::refused("invalid_request", "token is required"))?;
     let told = call.client.unwrap_or_default();
     let client = ClientInfo {
-        ip: request.client_ip.and_then(|ip| ip.parse().ok()).or(told.ip),
+        // One that is no address is unknown; only one that is not there is the JWT's.
+        ip: request.client_ip.map_or(told.ip, |ip| ip.parse().ok()),
         user_agent: told.user_agent,
         request_id: told.request_id.or_else(|| Some(context.request_id.to_string())),
     };

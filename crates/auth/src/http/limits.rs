@@ -1,15 +1,18 @@
 //! Limits by address and by user. Every route has windows of its own.
 //!
-//! An address counts for the networks that it is in as well, which have wider limits: see [`Levels`].
+//! An address counts for the networks that it is in as well, which have wider limits: see [`Levels`]. A service that calls
+//! for its users is not one address: what counts is the address that its JWT names, and none where it names none.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, MatchedPath};
 use domain::{Limit, Moment, SessionId, Timestamp, UserId};
+use http::HeaderMap;
 use http::request::Parts;
 use limiter::{Level, Limiter, Quota, Verdict};
 use store::StoreError;
-use web::{ApiError, Context, Window};
+use web::{ApiError, Context, Window, bearer};
 
 use crate::addresses::Levels;
 use crate::metrics::Refused;
@@ -59,14 +62,53 @@ pub(crate) async fn admit_reauth_code(
     admit_one(auth, context, &auth.limiter, &format!("reauth:{session_id}"), REAUTH_CODES).await
 }
 
-/// Counts the request against its address.
+/// For whom a request counts.
+#[derive(Debug, Clone, Copy)]
+enum Sender {
+    /// Whoever is at this address; `None` where nobody knows it.
+    At(Option<IpAddr>),
+    /// A trusted service, which answers for its own callers.
+    Service,
+}
+
+impl Sender {
+    fn of(auth: &AuthService, context: &Context, headers: &HeaderMap) -> Self {
+        let call = bearer(headers).ok().and_then(|jwt| auth.service_keys.verify(jwt, auth.clock.now()));
+        let Some(call) = call else { return Self::At(context.ip) };
+        context.note_caller("service");
+        let client = call.client.unwrap_or_default();
+        let sender = if call.names_address { Self::At(client.ip) } else { Self::Service };
+        // What follows is the user's doing, also in the audit log and in the list of devices.
+        context.speaks_for(client);
+        sender
+    }
+
+    async fn admit(self, auth: &AuthService, context: &Context, route: &Route, limit: Limit) -> Result<(), ApiError> {
+        match self {
+            Self::At(ip) => admit_from(auth, context, ip, route, limit).await,
+            Self::Service => Ok(()),
+        }
+    }
+}
+
+/// Counts the request against its address, whoever sent it.
 pub(crate) async fn admit_address(
     auth: &AuthService,
     context: &Context,
     route: &Route,
     limit: Limit,
 ) -> Result<(), ApiError> {
-    let levels = Levels::of(context.ip);
+    admit_from(auth, context, context.ip, route, limit).await
+}
+
+async fn admit_from(
+    auth: &AuthService,
+    context: &Context,
+    ip: Option<IpAddr>,
+    route: &Route,
+    limit: Limit,
+) -> Result<(), ApiError> {
+    let levels = Levels::of(ip);
     let named = levels.levels.iter().map(|(name, times)| Level {
         key: auth.window_name(&format!("address:{name}:{}", route.0)),
         limit: Limit { count: limit.count.saturating_mul(*times), ..limit },
@@ -130,20 +172,46 @@ fn window(quota: Quota, limit: Limit) -> Window {
 
 /// Counts only what the handler says has failed, by address and within the standard limit: for what a program asks again
 /// and again, and guesses at.
-pub(crate) struct Failures(Route);
+pub(crate) struct Failures {
+    sender: Sender,
+    route: Route,
+}
 
 impl FromRequestParts<Arc<AuthService>> for Failures {
     type Rejection = std::convert::Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Arc<AuthService>) -> Result<Self, Self::Rejection> {
-        Ok(Self(Route::of(parts)))
+    async fn from_request_parts(parts: &mut Parts, auth: &Arc<AuthService>) -> Result<Self, Self::Rejection> {
+        Ok(Self { sender: Sender::of(auth, context(parts), &parts.headers), route: Route::of(parts) })
     }
 }
 
 impl Failures {
     /// Counts one failure.
     pub(crate) async fn count(&self, auth: &AuthService, context: &Context) -> Result<(), ApiError> {
-        admit_address(auth, context, &self.0, auth.config.limits.standard).await
+        self.sender.admit(auth, context, &self.route, auth.config.limits.standard).await
+    }
+}
+
+fn context(parts: &Parts) -> &Context {
+    parts.extensions.get::<Arc<Context>>().expect("the envelope is the outermost layer")
+}
+
+async fn admit_sender(auth: &AuthService, parts: &Parts, route: &Route, limit: Limit) -> Result<(), ApiError> {
+    let context = context(parts);
+    Sender::of(auth, context, &parts.headers).admit(auth, context, route, limit).await
+}
+
+/// Within the limit of sign-in, by address over all the routes that take this: for what can be guessed or costs money to
+/// send. It has to be wide enough for the people behind one address, and so bounds no guessing at a secret; what does is
+/// counted by the secret.
+pub(crate) struct Strict;
+
+impl FromRequestParts<Arc<AuthService>> for Strict {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, auth: &Arc<AuthService>) -> Result<Self, ApiError> {
+        admit_sender(auth, parts, &Route::named("sign-in"), auth.config.limits.sign_in).await?;
+        Ok(Self)
     }
 }
 
@@ -156,19 +224,13 @@ macro_rules! by_address {
             type Rejection = ApiError;
 
             async fn from_request_parts(parts: &mut Parts, auth: &Arc<AuthService>) -> Result<Self, ApiError> {
-                let context = parts.extensions.get::<Arc<Context>>().expect("the envelope is the outermost layer");
-                admit_address(auth, context, &Route::of(parts), auth.config.limits.$limit).await?;
+                admit_sender(auth, parts, &Route::of(parts), auth.config.limits.$limit).await?;
                 Ok(Self)
             }
         }
     };
 }
 
-by_address!(
-    /// Within the strict limit: for what can be guessed or costs money to send.
-    Strict,
-    strict
-);
 by_address!(
     /// Within the standard limit: for the rest of sign-in.
     Standard,

@@ -13,9 +13,10 @@ use web::{ApiError, Context};
 use super::caller::RecentSession;
 use super::limits::{self, Strict};
 use super::sign_in::{address, typed_code};
-use super::sms::number;
+use super::sms::{number, recipient};
 use crate::AuthService;
 use crate::account::link;
+use crate::sign_in::allowance::Told;
 use crate::sign_in::wallet::{self, CHALLENGE_LIFETIME, For};
 use crate::sign_in::{CODE_LIFETIME, oauth, sms};
 
@@ -36,15 +37,13 @@ pub(super) async fn begin(
         LinkRequest::Email(request) => {
             let address = address(&request.email)?;
             // By mailbox as well, as when signing in: many accounts together could flood one.
-            limits::admit(&auth, &context, &format!("mailbox:{address}"), strict).await?;
-            link::request_email(&auth, caller, &address).await?;
-            LinkReply::CodeSent(code_sent())
+            limits::admit(&auth, &context, &format!("mailbox:{}", address.mailbox()), strict).await?;
+            LinkReply::CodeSent(code_sent(link::request_email(&auth, caller, &address).await?))
         }
         LinkRequest::Sms(request) => {
-            let phone = number(&request.phone)?;
+            let phone = recipient(&auth, &request.phone)?;
             limits::admit(&auth, &context, &format!("phone:{phone}"), strict).await?;
-            link::request_sms(&auth, caller, &phone).await?;
-            LinkReply::CodeSent(code_sent())
+            LinkReply::CodeSent(code_sent(link::request_sms(&auth, caller, &phone).await?))
         }
         LinkRequest::Wallet(request) => {
             let address = wallet::address(&request.address)?;
@@ -99,6 +98,13 @@ pub(super) async fn verify(
     Ok(Json(MessageReply { success: true, message: "It is one of your ways in now".to_owned() }))
 }
 
-fn code_sent() -> CodeSentReply {
-    CodeSentReply { success: true, message: "A code is on its way".to_owned(), expires_in: CODE_LIFETIME.as_secs() }
+fn code_sent(told: Told) -> CodeSentReply {
+    let message = match told {
+        Told::Sent => "A code is on its way",
+        Told::SentUnlessNew => {
+            "A code is on its way if somebody has signed in by this before; for new addresses and numbers there is none \
+             before tomorrow"
+        }
+    };
+    CodeSentReply { success: true, message: message.to_owned(), expires_in: CODE_LIFETIME.as_secs() }
 }

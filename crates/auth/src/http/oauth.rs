@@ -156,7 +156,9 @@ pub(super) fn found(url: &Url, cookie: &str) -> Response {
 
 /// The cookie's value (RFC 6265 §5.4).
 fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
-    let cookies = headers.get_all(header::COOKIE).into_iter().filter_map(|cookies| cookies.to_str().ok());
-    let mut pairs = cookies.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    // As bytes: another program's cookie that is no text must not hide ours.
+    let cookies =
+        headers.get_all(header::COOKIE).into_iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+    let mut pairs = cookies.filter_map(|pair| str::from_utf8(pair).ok()?.trim().split_once('='));
     pairs.find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
 }

@@ -14,8 +14,9 @@ use web::{ApiError, Context};
 use super::caller::Session;
 use super::limits::{self, Standard, Strict};
 use super::oauth::read_challenge;
-use crate::sign_in::email::{self, SignInTo};
 use crate::sign_in::CODE_LIFETIME;
+use crate::sign_in::allowance::Told;
+use crate::sign_in::email::{self, SignInTo};
 use crate::{AuthService, sessions};
 
 /// Send a sign-in code by e-mail. Known and unknown addresses are answered alike.
@@ -31,13 +32,14 @@ pub(super) async fn request_email_code(
     let address = address(&request.email)?;
     let challenge = read_challenge("codeChallenge", request.code_challenge.as_deref())?;
     // By mailbox as well, or many addresses together could flood one.
-    limits::admit(&auth, &context, &format!("mailbox:{address}"), auth.config.limits.strict).await?;
-    email::request(&auth, context.client(), &address, &SignInTo::App { challenge }).await?;
-    Ok(Json(CodeSentReply {
-        success: true,
-        message: "If the address is right, a code is on its way".to_owned(),
-        expires_in: CODE_LIFETIME.as_secs(),
-    }))
+    limits::admit(&auth, &context, &format!("mailbox:{}", address.mailbox()), auth.config.limits.strict).await?;
+    let message = match email::request(&auth, context.client(), &address, &SignInTo::App { challenge }).await? {
+        Told::Sent => "If the address is right, a code is on its way",
+        Told::SentUnlessNew => {
+            "If this address has signed in here before, a code is on its way; for new ones there is none before tomorrow"
+        }
+    };
+    Ok(Json(CodeSentReply { success: true, message: message.to_owned(), expires_in: CODE_LIFETIME.as_secs() }))
 }
 
 /// Sign in with a code.

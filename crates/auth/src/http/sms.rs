@@ -11,6 +11,7 @@ use web::{ApiError, Context};
 use super::limits::{self, Strict};
 use super::sign_in::typed_code;
 use crate::AuthService;
+use crate::sign_in::allowance::Told;
 use crate::sign_in::{CODE_LIFETIME, sms};
 
 /// Send a sign-in code by SMS. Known and unknown numbers are answered alike.
@@ -23,16 +24,16 @@ pub(super) async fn request_sms_code(
     Extension(context): Extension<Arc<Context>>,
     web::Json(request): web::Json<SmsRequest>,
 ) -> Result<Json<CodeSentReply>, ApiError> {
-    let phone = number(&request.phone)?;
-    sms::require_configured(&auth)?;
+    let phone = recipient(&auth, &request.phone)?;
     // By number as well, or many addresses together could flood one, at our cost.
     limits::admit(&auth, &context, &format!("phone:{phone}"), auth.config.limits.strict).await?;
-    sms::request(&auth, context.client(), &phone, None).await?;
-    Ok(Json(CodeSentReply {
-        success: true,
-        message: "If the number is right, a code is on its way".to_owned(),
-        expires_in: CODE_LIFETIME.as_secs(),
-    }))
+    let message = match sms::request(&auth, context.client(), &phone, None).await? {
+        Told::Sent => "If the number is right, a code is on its way",
+        Told::SentUnlessNew => {
+            "If this number has signed in here before, a code is on its way; for new ones there is none before tomorrow"
+        }
+    };
+    Ok(Json(CodeSentReply { success: true, message: message.to_owned(), expires_in: CODE_LIFETIME.as_secs() }))
 }
 
 /// Sign in with a code from an SMS.
@@ -49,6 +50,15 @@ pub(super) async fn verify_sms_code(
     sms::verify(&auth, context.client(), &phone, &code).await.map(Json)
 }
 
+/// The number in a request to send something there.
+pub(super) fn recipient(auth: &AuthService, text: &str) -> Result<PhoneNumber, ApiError> {
+    let phone = number(text)?;
+    sms::require_configured(auth)?;
+    sms::require_reachable(auth, &phone)?;
+    Ok(phone)
+}
+
+/// The number in a request.
 pub(super) fn number(text: &str) -> Result<PhoneNumber, ApiError> {
     text.parse().map_err(|error| ApiError::validation("phone", error))
 }

@@ -42,6 +42,8 @@ pub(crate) struct ServiceCall {
     pub(crate) expires_at: Option<Timestamp>,
     /// The end user's call, for the audit log; what the service did not say is unknown, not the service's own.
     pub(crate) client: Option<ClientInfo>,
+    /// Whether it says from where the user called, with an address or with something that is none.
+    pub(crate) names_address: bool,
 }
 
 impl ServiceKeys {
@@ -87,6 +89,7 @@ impl ServiceKeys {
         if !(is_current && is_short && is_ours) {
             return None;
         }
+        let names_address = claims.meta.as_ref().is_some_and(|meta| meta.ip.is_some());
         let client = claims.meta.map(|meta| ClientInfo {
             ip: meta.ip.and_then(|ip| ip.parse().ok()),
             user_agent: meta.user_agent.as_deref().and_then(ClientInfo::clean_user_agent),
@@ -102,6 +105,7 @@ impl ServiceKeys {
             session_id: claims.session_id,
             expires_at: claims.expires_at,
             client,
+            names_address,
         };
         Some((call, claims.exp))
     }

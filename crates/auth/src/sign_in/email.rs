@@ -1,13 +1,17 @@
 //! Signing in with a code sent by e-mail.
 
+use std::sync::Arc;
+
 use auth_api::{ErrorCode, SignInReply};
 use domain::{ClientInfo, CodeChallenge, EmailAddress, OneTimeCode, OneTimeSecret};
-use store::{CodePurpose, Pairing, WayIn};
+use store::{Channel, CodePurpose, Pairing, WayIn};
 use web::ApiError;
 
+use super::allowance::{self, Told};
 use super::{CODE_LIFETIME, code, email_link};
 use crate::asker::Asker;
-use crate::notify::{LetInMail, SignInMail};
+use crate::metrics::Message;
+use crate::notify::{LetInMail, Mail, Mailer, SignInMail};
 use crate::{AuthService, internal};
 
 /// What somebody signs in to.
@@ -28,14 +32,14 @@ pub(crate) async fn request(
     client: &ClientInfo,
     email: &EmailAddress,
     to: &SignInTo<'_>,
-) -> Result<(), ApiError> {
+) -> Result<Told, ApiError> {
     let Some(mailer) = &auth.mailer else {
         return Err(ApiError::new(ErrorCode::EmailNotConfigured, "This installation sends no e-mail"));
     };
     let code = auth.chance.with(|rng| OneTimeCode::generate(rng));
     let minutes = CODE_LIFETIME.as_secs() / 60;
-    let (mut new_code, event) =
-        code::keep(auth, client, CodePurpose::SignInByEmail, email.as_str(), &code, auth.clock.now());
+    let now = auth.clock.now();
+    let (mut new_code, event) = code::keep(auth, client, CodePurpose::SignInByEmail, email.as_str(), &code, now);
     let mail = match to {
         SignInTo::App { challenge } => {
             let token = auth.chance.with(|rng| OneTimeSecret::generate(rng));
@@ -51,11 +55,27 @@ pub(crate) async fn request(
     };
     let mail = mail.map_err(|error| ApiError::internal(&error))?;
 
-    auth.store.put_code(&new_code, &event).await.map_err(internal)?;
-    mailer.send(mail).await.map_err(|error| {
-        tracing::warn!(%error, "a sign-in mail could not be sent");
-        ApiError::new(ErrorCode::ProviderError, "The mail could not be sent; try again shortly")
-    })
+    let allowance = allowance::of_mail(auth, now);
+    let requested = auth.store.put_code(&new_code, &event, &allowance).await.map_err(internal)?;
+    let (told, is_to_be_sent) = allowance::conclude(auth, &allowance, &requested.allowed, now)?;
+    if is_to_be_sent {
+        send(auth, mailer, mail, told).await?;
+    }
+    Ok(told)
+}
+
+/// Hands a mail with a code over. It stays counted if that fails: it may have arrived all the same.
+pub(crate) async fn send(auth: &AuthService, mailer: &Arc<dyn Mailer>, mail: Mail, told: Told) -> Result<(), ApiError> {
+    let (mailer, metrics) = (Arc::clone(mailer), Arc::clone(&auth.metrics));
+    let sending = async move {
+        let sent = mailer.send(mail).await;
+        metrics.message(Channel::Mail, Message::handed_over(sent.is_ok()));
+        sent.map_err(|error| {
+            tracing::warn!(%error, "a mail with a code could not be sent");
+            ApiError::new(ErrorCode::ProviderError, "The mail could not be sent; try again shortly")
+        })
+    };
+    allowance::hand_over(told, sending).await
 }
 
 /// Signs in with a code.

@@ -1,5 +1,6 @@
 //! The ways in. Each proves something in its own manner; what follows from a right proof is the same for all.
 
+pub(crate) mod allowance;
 pub(crate) mod code;
 pub(crate) mod email;
 pub(crate) mod email_link;

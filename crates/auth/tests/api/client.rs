@@ -46,9 +46,19 @@ impl Call {
         self
     }
 
-    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
-        let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
+    pub(crate) fn header(self, name: &str, value: &str) -> Self {
+        self.bytes(name, value.as_bytes())
+    }
+
+    /// A header that need not be text.
+    pub(crate) fn bytes(mut self, name: &str, value: &[u8]) -> Self {
+        let value = HeaderValue::from_bytes(value).unwrap();
         self.request.headers_mut().append(HeaderName::try_from(name).unwrap(), value);
+        self
+    }
+
+    pub(crate) fn without(mut self, name: &str) -> Self {
+        self.request.headers_mut().remove(name);
         self
     }
 
@@ -56,9 +66,14 @@ impl Call {
         self.body("application/json", body.to_string())
     }
 
-    pub(crate) fn body(mut self, content_type: &str, body: impl Into<Body>) -> Self {
+    pub(crate) fn body(self, content_type: &str, body: impl Into<Body>) -> Self {
+        self.raw(body).header(CONTENT_TYPE.as_str(), content_type)
+    }
+
+    /// With a body that no header says anything about.
+    pub(crate) fn raw(mut self, body: impl Into<Body>) -> Self {
         *self.request.body_mut() = body.into();
-        self.header(CONTENT_TYPE.as_str(), content_type)
+        self
     }
 }
 

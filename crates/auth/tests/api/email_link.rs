@@ -292,8 +292,8 @@ async fn of_parallel_uses_of_link_page_and_code_one_succeeds() {
 }
 
 #[tokio::test]
-async fn guessing_links_is_limited_strictly_and_pages_say_so_in_html() {
-    let world = World::with(|setup| setup.config.limits.strict = "5/15m".parse().unwrap()).await;
+async fn guessing_links_is_limited_and_pages_say_so_in_html() {
+    let world = World::with(|setup| setup.config.limits.sign_in = "10/15m".parse().unwrap()).await;
     for _ in 0..5 {
         link(&world, &"x".repeat(32)).await.fails(400, "INVALID_CODE");
         assert_page(&press(&world, &"x".repeat(32)).await, 400);

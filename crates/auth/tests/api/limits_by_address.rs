@@ -14,16 +14,25 @@ async fn by_default() -> World {
     World::with(|setup| setup.config.limits = Limits::default()).await
 }
 
+/// With a limit of sign-in that is soon reached.
+fn five() -> Limits {
+    Limits { sign_in: "5/15m".parse().unwrap(), ..Limits::default() }
+}
+
+async fn with_five() -> World {
+    World::with(|setup| setup.config.limits = five()).await
+}
+
 async fn behind_proxies() -> World {
     World::with(|setup| {
-        setup.config.limits = Limits::default();
+        setup.config.limits = five();
         let networks = ["10.0.0.0/8", "fd00::/8"].map(|network| network.parse().unwrap());
         setup.config.trusted_proxies = TrustedProxies::new(networks.into());
     })
     .await
 }
 
-/// A sign-in attempt for a mailbox that nobody asked a code for: refused, and within the strict limit.
+/// A sign-in attempt for a mailbox that nobody asked a code for: refused, and within the limit of sign-in.
 fn attempt(world: &World) -> Call {
     world.verify_code("nobody@example.com", "123456")
 }
@@ -38,8 +47,8 @@ fn assert_window(reply: &Reply, limit: u32, remaining: u32, reset: &str, seconds
 }
 
 #[tokio::test]
-async fn sign_in_is_limited_to_five_in_fifteen_minutes() {
-    let world = by_default().await;
+async fn sign_in_is_limited_by_address() {
+    let world = with_five().await;
     let resets = world.now().plus(15 * MINUTE).to_string();
     for remaining in (0..5).rev() {
         let reply = attempt(&world).await;
@@ -60,15 +69,50 @@ async fn sign_in_is_limited_to_five_in_fifteen_minutes() {
 }
 
 #[tokio::test]
-async fn every_route_has_windows_of_its_own_and_a_refusal_does_nothing() {
-    let world = by_default().await;
+async fn the_routes_of_sign_in_share_a_window_and_a_refusal_does_nothing() {
+    let world = with_five().await;
     for number in 0..5 {
         world.request_code(&format!("user{number}@example.com")).await.ok(200);
     }
     world.request_code("user5@example.com").await.fails(429, "RATE_LIMIT_EXCEEDED");
     assert_eq!(world.outbox.mails().len(), 5);
     assert_eq!(world.count("SELECT COUNT(*) FROM one_time_codes").await, 5);
-    attempt(&world).await.fails(400, "INVALID_CODE");
+    attempt(&world).await.fails(429, "RATE_LIMIT_EXCEEDED");
+    world.post("/auth/email/link").json(&json!({ "token": "x" })).await.fails(429, "RATE_LIMIT_EXCEEDED");
+    world.refresh("x").await.fails(401, "INVALID_TOKEN");
+}
+
+/// A company's address, and the day begins.
+#[tokio::test]
+async fn seven_colleagues_behind_one_address_all_sign_in() {
+    for address in [ADDRESS, "2001:db8:1:2::3"] {
+        let world = by_default().await;
+        for number in 0..7 {
+            let email = format!("colleague{number}@example.com");
+            world.request_code(&email).from(address).await.ok(200);
+            let code = world.mailed_code(&email);
+            world.verify_code(&email, &code).from(address).await.ok(200);
+        }
+        assert_eq!(world.count("SELECT COUNT(*) FROM sessions").await, 7);
+    }
+}
+
+/// Before: none of 900 was refused.
+#[tokio::test]
+async fn somebody_with_a_whole_48_guesses_no_more_than_sixteen_addresses() {
+    let world = by_default().await;
+    let mut looked_at = 0;
+    for number in 0..900 {
+        let subnet = number % 240;
+        let reply = attempt(&world).from(&format!("2001:db8:1:{:x}::{number:x}", subnet * 256)).await;
+        if reply.status == 429 {
+            reply.fails(429, "RATE_LIMIT_EXCEEDED");
+        } else {
+            looked_at += 1;
+        }
+    }
+    assert_eq!(looked_at, 16 * 30);
+    attempt(&world).from("2001:db8:2::1").await.fails(400, "INVALID_CODE");
 }
 
 #[tokio::test]
@@ -84,8 +128,30 @@ async fn one_mailbox_cannot_be_flooded_from_many_addresses() {
 }
 
 #[tokio::test]
+async fn other_names_of_one_mailbox_share_its_mails() {
+    let world = by_default().await;
+    for (number, address) in
+        ["ann@gmail.com", "a.nn@gmail.com", "ann+1@gmail.com", "ann@googlemail.com", "A.N.N+2@gmail.com"]
+            .into_iter()
+            .enumerate()
+    {
+        world.request_code(address).from(&format!("203.0.113.{number}")).await.ok(200);
+    }
+    for address in ["ann+3@gmail.com", "an.n@googlemail.com"] {
+        world.request_code(address).from("203.0.113.99").await.fails(429, "RATE_LIMIT_EXCEEDED");
+    }
+    assert_eq!(world.outbox.mails().len(), 5);
+    assert!(world.outbox.mails().iter().any(|mail| mail.to == "a.n.n+2@gmail.com"), "it goes where it was asked for");
+    world.request_code("ann+3@example.com").from("203.0.113.99").await.ok(200);
+    let code = world.mailed_code("ann+1@gmail.com");
+    let ann = person(&world.verify_code("ann+1@gmail.com", &code).await.ok(200));
+    let me = world.get("/auth/me").by(&ann.access).await.ok(200);
+    assert_eq!(me["user"]["email"], "ann+1@gmail.com", "the account is the address's, not the mailbox's");
+}
+
+#[tokio::test]
 async fn a_forwarded_address_from_an_untrusted_peer_changes_nothing() {
-    for world in [by_default().await, behind_proxies().await] {
+    for world in [with_five().await, behind_proxies().await] {
         for number in 0..5 {
             let claimed = format!("203.0.113.{number}");
             attempt(&world).header("x-forwarded-for", &claimed).await.fails(400, "INVALID_CODE");
@@ -94,6 +160,7 @@ async fn a_forwarded_address_from_an_untrusted_peer_changes_nothing() {
         attempt(&world).header("forwarded", "for=203.0.113.9").await.fails(429, "RATE_LIMIT_EXCEEDED");
         attempt(&world).header("x-real-ip", "203.0.113.9").await.fails(429, "RATE_LIMIT_EXCEEDED");
         attempt(&world).await.fails(429, "RATE_LIMIT_EXCEEDED");
+        assert_eq!(world.gauge("ignored_forwarded_for_total").await, 6, "and an operator is told");
     }
 }
 
@@ -114,7 +181,7 @@ async fn a_forwarded_address_from_a_trusted_proxy_is_the_real_one() {
 
 #[tokio::test]
 async fn an_ipv6_network_of_64_bits_is_one_address() {
-    let world = by_default().await;
+    let world = with_five().await;
     for number in 0..5 {
         attempt(&world).from(&format!("2001:db8:1:2:{number}::1")).await.fails(400, "INVALID_CODE");
     }

@@ -345,7 +345,7 @@ async fn what_a_program_says_of_itself_is_only_text() {
 #[tokio::test]
 async fn pages_of_nothing_say_so_and_guessing_is_limited() {
     let world = World::with(|setup| {
-        setup.config.limits.strict = domain::Limit { count: 5, window: 15 * MINUTE };
+        setup.config.limits.sign_in = domain::Limit { count: 5, window: 15 * MINUTE };
     })
     .await;
     for path in ["/login/nothing", "/login/%00", "/login/%FF", "/login/a%2Fb"] {

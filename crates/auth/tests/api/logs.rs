@@ -108,7 +108,7 @@ async fn a_mail_that_is_not_accepted_is_logged_without_the_mail() {
     let world = World::with(|setup| setup.mailer = Some(Arc::new(smtp))).await;
     world.request_code("ann@example.com").await.fails(502, "PROVIDER_ERROR");
     let text = log.text();
-    assert!(text.contains("a sign-in mail could not be sent") && text.contains("550"), "{text}");
+    assert!(text.contains("a mail with a code could not be sent") && text.contains("550"), "{text}");
     assert!(!text.contains("works once, for 10 minutes"), "{text}");
 }
 
@@ -141,4 +141,46 @@ async fn a_request_line_reads_alone() {
     }
     world.get("/no%0Asuch/path").header("x-request-id", "lost").await.fails(404, "NOT_FOUND");
     assert_eq!(log.requests("lost")[0]["route"], "unknown");
+}
+
+/// Somebody who forgot to name their proxy is told once, and not by every request.
+#[tokio::test]
+async fn a_proxy_that_is_not_trusted_is_named_once() {
+    let (log, _capturing) = Log::capture();
+    let world = World::new().await;
+    for _ in 0..20 {
+        for peer in ["10.0.0.7", "10.0.0.8"] {
+            world.get("/health").from(peer).header("x-forwarded-for", "203.0.113.9").await.ok(200);
+        }
+    }
+    let text = log.text();
+    let told: Vec<_> = text.lines().filter(|line| line.contains("TRUSTED_PROXIES")).collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].contains("10.0.0.7") && told[1].contains("10.0.0.8") && told[0].contains("WARN"), "{told:?}");
+    assert_eq!(world.gauge("ignored_forwarded_for_total").await, 40);
+}
+
+#[tokio::test]
+async fn an_operator_is_told_once_when_a_day_is_nearly_used_up_and_once_when_it_is() {
+    let (log, _capturing) = Log::capture();
+    let world = World::with(|setup| {
+        setup.config.limits.sms_per_day = 10;
+        setup.config.limits.sms_countries = "US".parse().unwrap();
+    })
+    .await;
+    let request = |phone: &str| world.post("/auth/sms/request").json(&json!({ "phone": phone }));
+    request("+14155552671").await.ok(200);
+    let code = world.outbox.mails()[0].text[..6].to_owned();
+    world.post("/auth/sms/verify").json(&json!({ "phone": "+14155552671", "code": code })).await.ok(200);
+    for number in 0..20 {
+        request(&format!("+141555526{number:02}")).await.ok(200);
+    }
+    for _ in 0..10 {
+        request("+14155552671").await;
+    }
+    let text = log.text();
+    let told = |part: &str| text.lines().filter(|line| line.contains("WARN") && line.contains(part)).count();
+    assert_eq!(told("two thirds of SMS_DAILY_CAP"), 1, "newcomers");
+    assert_eq!(told("four fifths of today's SMS"), 1, "{text}");
+    assert_eq!(told("SMS_DAILY_CAP is reached"), 1);
 }

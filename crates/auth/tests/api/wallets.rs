@@ -299,8 +299,8 @@ async fn a_second_factor_and_a_disabled_account_are_heeded() {
 }
 
 #[tokio::test]
-async fn both_routes_have_the_strict_limit() {
-    let world = World::with(|setup| setup.config.limits.strict = "2/15m".parse().unwrap()).await;
+async fn both_routes_have_the_limit_of_sign_in() {
+    let world = World::with(|setup| setup.config.limits.sign_in = "4/15m".parse().unwrap()).await;
     let address = address("ethers", ANN).await;
     for _ in 0..2 {
         ask(&world, &address).await.ok(200);

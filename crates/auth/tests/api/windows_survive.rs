@@ -7,9 +7,9 @@ use web::TrustedProxies;
 use crate::mfa;
 use crate::world::{MINUTE, SECOND, Setup, World};
 
-/// With the limits that an installation has unless it says otherwise.
+/// With a limit of sign-in that is soon reached, and otherwise those that an installation has.
 fn by_default(setup: &mut Setup) {
-    setup.config.limits = Limits::default();
+    setup.config.limits = Limits { sign_in: "5/15m".parse().unwrap(), ..Limits::default() };
     setup.config.trusted_proxies = TrustedProxies::default();
 }
 

@@ -303,6 +303,7 @@ fn config() -> Config {
         limits: Limits {
             creations_per_day: 10_000,
             max_active_tokens: 10_000,
+            sign_in: generous,
             strict: generous,
             standard: generous,
             relaxed: generous,

@@ -41,8 +41,10 @@ pub(super) fn wants_html(headers: &HeaderMap) -> bool {
 
 /// The media ranges of `Accept` with their quality in thousandths (RFC 9110 §12.5.1).
 fn ranges(headers: &HeaderMap) -> impl Iterator<Item = (String, u16)> {
-    let lines = headers.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok());
-    lines.flat_map(|line| line.split(',')).map(|range| {
+    let lines = headers.get_all(header::ACCEPT).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    lines.map(|range| {
+        // A range that is no text names nothing, and hides none of the others.
+        let range = str::from_utf8(range).unwrap_or_default();
         let mut parts = range.split(';').map(str::trim);
         let media_type = parts.next().unwrap_or_default().to_ascii_lowercase();
         let quality = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
@@ -87,6 +89,14 @@ mod tests {
             assert_eq!(MediaType::accepted(&headers(accept)), expected, "{accept:?}");
         }
         assert_eq!(MediaType::accepted(&HeaderMap::new()), Json);
+        for (accept, expected) in [
+            (&b"\xff"[..], Json),
+            (b"application/graphql-response+json\xff", Json),
+            (b"\xff, application/graphql-response+json", GraphQlResponse),
+        ] {
+            let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_bytes(accept).unwrap())]);
+            assert_eq!(MediaType::accepted(&headers), expected, "{accept:?}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fmt;
 use auth_api::ErrorCode;
 use axum::extract::multipart::{Multipart, MultipartError};
 use axum::extract::{FromRequest, Request};
-use http::{StatusCode, header};
+use http::StatusCode;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
@@ -71,7 +71,7 @@ impl<'de> Deserialize<'de> for Body {
 impl Body {
     /// Reads the body of a `POST` by its content type.
     pub(super) async fn read(request: Request) -> Result<Self, ApiError> {
-        let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let content_type = web::content_type(request.headers())?.and_then(|value| value.to_str().ok());
         let is_form = content_type.is_some_and(|value| {
             value.split(';').next().is_some_and(|essence| essence.trim().eq_ignore_ascii_case("multipart/form-data"))
         });

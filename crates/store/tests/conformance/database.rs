@@ -13,9 +13,9 @@ use rand_chacha::ChaCha20Rng;
 use sqlx::any::AnyConnectOptions;
 use sqlx::{AnyPool, ConnectOptions as _, Row as _};
 use store::{
-    CodeOutcome, CodePurpose, CreationLimits, CreationOutcome, Event, MethodType, NewCode, NewEvent, NewMfaChallenge,
-    NewSession, NewSignIn, NewToken, NewTokenSecret, Options, Profile, Redemption, Session, SignInOutcome, SignedIn,
-    Store, Token, User, WayIn,
+    Allowance, Channel, CodeOutcome, CodePurpose, CreationLimits, CreationOutcome, Event, MethodType, NewCode,
+    NewEvent, NewMfaChallenge, NewSession, NewSignIn, NewToken, NewTokenSecret, Options, Profile, Redemption, Session,
+    SignInOutcome, SignedIn, Store, Token, User, WayIn,
 };
 use tempfile::TempDir;
 
@@ -151,7 +151,7 @@ impl Database {
 
     pub(crate) async fn put_code(&self, email: &str, code: &str, at: Timestamp) -> Option<UserId> {
         let code = self.new_code(email, code, at.plus(10 * MINUTE));
-        self.store.put_code(&code, &self.event(at)).await.unwrap()
+        self.store.put_code(&code, &self.event(at), &plenty(at)).await.unwrap().user_id
     }
 
     pub(crate) fn redemption(&self, email: &str, code: &str, at: Timestamp) -> Redemption {
@@ -284,4 +284,10 @@ where
     F: Future<Output: Send + 'static> + Send + 'static,
 {
     tasks.into_iter().collect::<tokio::task::JoinSet<_>>().join_all().await
+}
+
+/// More messages than any test sends.
+pub(crate) fn plenty(at: Timestamp) -> Allowance {
+    let day = at.as_millis().div_euclid(24 * 60 * 60 * 1000);
+    Allowance { channel: Channel::Mail, day, all: 1_000_000, shares: Vec::new() }
 }

@@ -12,7 +12,7 @@ use store::{
 };
 
 use crate::chain::seal;
-use crate::database::{DAY, Database, MINUTE, NOW, digest, digest_of};
+use crate::database::{DAY, Database, MINUTE, NOW, digest, digest_of, plenty};
 
 /// After so long nothing is open any more that began before a deletion.
 pub(crate) const SETTLED: Duration = MINUTE;
@@ -166,7 +166,7 @@ pub(crate) async fn a_deleted_user_is_nobody_while_their_rows_are_still_there(db
         way_in: WayIn::email("late@example.com"),
         expires_at: NOW.plus(MINUTE),
     };
-    db.store.put_link_code(&code).await.unwrap();
+    db.store.put_link_code(&code, &plenty(NOW)).await.unwrap();
     assert!(db.store.delete_user(&id, &db.event(NOW)).await.unwrap());
 
     let owed = crate::owed_marks::owed(db).await;
@@ -347,7 +347,7 @@ pub(crate) async fn an_account_has_a_bounded_number_of_ways_in(db: &Database) {
         way_in: way_in.clone(),
         expires_at: NOW.plus(MINUTE),
     };
-    db.store.put_link_code(&code).await.unwrap();
+    db.store.put_link_code(&code, &plenty(NOW)).await.unwrap();
     let link = store::NewLink { user_id: ann.id.clone(), method_id: "late".parse().unwrap(), way_in };
     let outcome = db.store.redeem_link_code(&link, &code.digest, 3, &db.event(NOW)).await.unwrap();
     assert_eq!(outcome, LinkCodeOutcome::Right(LinkOutcome::TooMany));

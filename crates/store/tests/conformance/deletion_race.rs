@@ -12,7 +12,7 @@ use store::{
 };
 
 use crate::chain::seal;
-use crate::database::{DAY, Database, LIMITS, MINUTE, NOW, digest, digest_of, in_parallel, seal_key};
+use crate::database::{DAY, Database, LIMITS, MINUTE, NOW, digest, digest_of, in_parallel, plenty, seal_key};
 use crate::deletion::{SETTLED, finish};
 
 const ROUNDS: usize = 200;
@@ -128,7 +128,7 @@ async fn sessions_and_codes(person: &Person) -> Vec<Racer> {
     let (db, email) = (&person.db, person.email.clone());
     let mut racers: Vec<Racer> = Vec::new();
     let (store, code, event) = (person.store(0), db.new_code(&email, "123456", NOW.plus(10 * MINUTE)), person.event());
-    racers.push(async move { drop(store.put_code(&code, &event).await.unwrap()) }.boxed());
+    racers.push(async move { drop(store.put_code(&code, &event, &plenty(NOW)).await.unwrap()) }.boxed());
     for typed in ["654321", "123456"] {
         let (store, mut redemption) = (person.store(1), db.redemption(&email, typed, NOW));
         redemption.sign_in.client = client();
@@ -258,7 +258,7 @@ async fn account(person: &Person) -> Vec<Racer> {
     let new = WayIn::email(&format!("{MARK}new{}@example.com", person.round));
     let code =
         NewLinkCode { user_id: person.id(), digest: digest(&["code"]), way_in: new.clone(), expires_at: NOW.plus(DAY) };
-    person.db.store.put_link_code(&code).await.unwrap();
+    person.db.store.put_link_code(&code, &plenty(NOW)).await.unwrap();
     let (store, event, link) = (person.store(1), person.event(), person.link(new));
     racers.push(async move { drop(store.redeem_link_code(&link, &digest(&["code"]), 3, &event).await) }.boxed());
     let (store, user_id, event, id) = (person.store(0), person.id(), person.event(), phone.id.clone());
@@ -296,7 +296,7 @@ async fn account(person: &Person) -> Vec<Racer> {
     racers.push(
         async move {
             // Whose account is gone already keeps nothing.
-            drop(store.put_link_code(&code).await);
+            drop(store.put_link_code(&code, &plenty(NOW)).await);
             drop(store.put_oauth_link(&oauth, NOW).await);
             drop(store.put_wallet_challenge(&challenge, NOW).await);
         }
@@ -350,7 +350,7 @@ async fn second_factor(person: &Person) -> BoxFuture<'static, ()> {
             code_digest: digest(&["right"]),
             expires_at: NOW.plus(MINUTE),
         };
-        assert!(store.put_reauth_flow(&flow, NOW).await.unwrap());
+        assert!(store.put_reauth_flow(&flow, &plenty(NOW), NOW).await.unwrap().is_some());
         let late = NewReauthFlow { digest: digest(&["late", user_id.as_str()]), ..flow };
         let who = Reauthentication { user_id, session_id, max_failures: 20 };
         return async move {
@@ -359,7 +359,7 @@ async fn second_factor(person: &Person) -> BoxFuture<'static, ()> {
                     ReauthCode { method: MethodType::Email, flow: None, digest: digest(&[name]), max_attempts: 5 };
                 drop(store.reauthenticate_by_code(&who, &code, event).await);
             }
-            drop(store.put_reauth_flow(&late, NOW).await);
+            drop(store.put_reauth_flow(&late, &plenty(NOW), NOW).await);
         }
         .boxed();
     }

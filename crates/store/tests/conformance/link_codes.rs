@@ -2,7 +2,7 @@ use domain::audit::EventType;
 use domain::{Timestamp, UserId};
 use store::{LinkCodeOutcome, LinkOutcome, MethodType, NewLink, NewLinkCode, Store, WayIn};
 
-use crate::database::{Database, MINUTE, NOW, digest, in_parallel};
+use crate::database::{Database, MINUTE, NOW, digest, in_parallel, plenty};
 
 const NEW: &str = "new@example.com";
 
@@ -13,7 +13,7 @@ async fn put(db: &Database, user_id: &UserId, way_in: WayIn, code: &str) {
         way_in,
         expires_at: NOW.plus(10 * MINUTE),
     };
-    db.store.put_link_code(&code).await.unwrap();
+    db.store.put_link_code(&code, &plenty(NOW)).await.unwrap();
 }
 
 fn link(db: &Database, user_id: &UserId, way_in: WayIn) -> NewLink {

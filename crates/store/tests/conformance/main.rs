@@ -20,6 +20,7 @@ mod instances;
 mod leaks;
 mod link_codes;
 mod mail_links;
+mod messages;
 mod methods;
 mod oauth;
 mod operators;
@@ -32,7 +33,6 @@ mod retention;
 mod second_factor;
 mod sessions;
 mod signing_keys;
-mod sms;
 mod step_up;
 mod token_limits;
 mod token_lookups;
@@ -307,8 +307,11 @@ conformance! {
     deletion_race {
         whatever_is_written_beside_a_deletion_nothing_of_the_person_is_left,
     }
-    sms {
-        of_parallel_sms_no_more_than_the_cap_are_counted,
+    messages {
+        of_parallel_messages_no_more_than_each_share_are_counted,
+        newcomers_wait_and_whoever_was_here_does_not,
+        a_code_for_linking_counts_and_a_refused_one_is_not_kept,
+        days_that_are_over_go_in_batches,
     }
     housekeeping {
         long_expired_tokens_go_in_batches,

@@ -1,6 +1,6 @@
 use store::{LinkCodeOutcome, LinkOutcome, MethodType, NewEvent, NewLink, UnlinkOutcome, User, WayIn};
 
-use crate::database::{Database, NOW, digest, in_parallel};
+use crate::database::{Database, NOW, digest, in_parallel, plenty};
 
 /// Sends a code for a way in, as the service does.
 async fn send_code(db: &Database, user: &User, way_in: &WayIn) {
@@ -10,7 +10,7 @@ async fn send_code(db: &Database, user: &User, way_in: &WayIn) {
         way_in: way_in.clone(),
         expires_at: NOW.plus(crate::database::MINUTE),
     };
-    db.store.put_link_code(&code).await.unwrap();
+    db.store.put_link_code(&code, &plenty(NOW)).await.unwrap();
 }
 
 /// Adds the way in by that code.

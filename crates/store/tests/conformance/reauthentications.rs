@@ -17,7 +17,7 @@ pub(crate) async fn a_code_renews_its_own_session_once(db: &Database) {
     let signed_in = db.sign_in("ann@example.com").await;
     let (ann, session) = (signed_in.user, signed_in.session);
     let other = db.sign_in("ann@example.com").await.session;
-    assert!(store.put_reauth_flow(&flow(&ann, &session, "a", "123456"), AGED).await.unwrap());
+    assert!(store.put_reauth_flow(&flow(&ann, &session, "a", "123456"), &plenty(AGED), AGED).await.unwrap().is_some());
     let verify = async |session: &Session, flow, code: &str, at| {
         let event = by(db, &session.id, at);
         store.reauthenticate_by_code(&who(&ann, session), &typed(flow, code), &event).await.unwrap()
@@ -45,7 +45,8 @@ pub(crate) async fn a_code_renews_its_own_session_once(db: &Database) {
     let event = by(db, &session.id, AGED);
     let outcome = store.reauthenticate_by_code(&gone, &typed(None, "1"), &event).await.unwrap();
     assert_eq!(outcome, ReauthOutcome::Gone);
-    assert!(!store.put_reauth_flow(&flow(&ann, &session, "c", "123456"), AGED).await.unwrap());
+    let late = store.put_reauth_flow(&flow(&ann, &session, "c", "123456"), &plenty(AGED), AGED).await.unwrap();
+    assert!(late.is_none());
     assert_eq!(db.count_rows("reauth_flows").await, 0, "they go with the session");
 }
 
@@ -55,7 +56,7 @@ pub(crate) async fn a_way_in_that_was_removed_proves_nothing(db: &Database) {
     let signed_in = db.sign_in("ann@example.com").await;
     let (ann, session) = (signed_in.user, signed_in.session);
     crate::methods::link(db, &ann, WayIn::email("second@example.com")).await;
-    store.put_reauth_flow(&flow(&ann, &session, "a", "123456"), NOW).await.unwrap();
+    store.put_reauth_flow(&flow(&ann, &session, "a", "123456"), &plenty(NOW), NOW).await.unwrap();
     let methods = db.store.list_methods(&ann.id).await.unwrap();
     let first = methods.iter().find(|method| method.identifier == "ann@example.com").unwrap();
     db.store.unlink_method(&ann.id, &first.id, &db.event(NOW)).await.unwrap();
@@ -72,7 +73,7 @@ pub(crate) async fn of_parallel_guesses_no_more_than_a_sessions_few_are_compared
         // Flows enough that no single one is what stops them.
         for number in 0..10 {
             let new = flow(&ann, &session, &format!("{round}-{number}"), "123456");
-            assert!(db.store.put_reauth_flow(&new, NOW).await.unwrap());
+            assert!(db.store.put_reauth_flow(&new, &plenty(NOW), NOW).await.unwrap().is_some());
         }
         let outcomes = in_parallel((0..60usize).map(|number| {
             let (store, event) = (demanding(&db.instance(number), false), by(db, &session.id, NOW));
@@ -92,7 +93,7 @@ pub(crate) async fn of_parallel_guesses_no_more_than_a_sessions_few_are_compared
         demanding(&db.store, true).check_proof(&ann.id, &fresh.id, NOW).await.unwrap();
         let mut new = flow(&ann, &fresh, &format!("{round}-fresh"), "123456");
         new.way_in = WayIn::email(&format!("ann{round}@example.com"));
-        db.store.put_reauth_flow(&new, NOW).await.unwrap();
+        db.store.put_reauth_flow(&new, &plenty(NOW), NOW).await.unwrap();
         let event = by(db, &fresh.id, NOW);
         let right = db.store.reauthenticate_by_code(&who(&ann, &fresh), &typed(None, "123456"), &event).await;
         assert_eq!(right.unwrap(), ReauthOutcome::Renewed);
@@ -103,7 +104,7 @@ pub(crate) async fn five_guesses_are_compared_in_one_flow(db: &Database) {
     let signed_in = db.sign_in("ann@example.com").await;
     let (ann, session) = (signed_in.user, signed_in.session);
     for name in ["a", "b"] {
-        db.store.put_reauth_flow(&flow(&ann, &session, name, "123456"), NOW).await.unwrap();
+        db.store.put_reauth_flow(&flow(&ann, &session, name, "123456"), &plenty(NOW), NOW).await.unwrap();
     }
     let verify = async |flow, code: &str| {
         let event = by(db, &session.id, NOW);
@@ -129,7 +130,7 @@ pub(crate) async fn with_a_second_factor_nothing_else_renews(db: &Database) {
     let signed_in = db.sign_in("ann@example.com").await;
     let (ann, session) = (signed_in.user, signed_in.session);
     let other = db.sign_in("ann@example.com").await.session.id;
-    store.put_reauth_flow(&flow(&ann, &session, "a", "123456"), NOW).await.unwrap();
+    store.put_reauth_flow(&flow(&ann, &session, "a", "123456"), &plenty(NOW), NOW).await.unwrap();
     let event = || by(db, &session.id, NOW);
     let by_step = async |step: Option<SecondProof>| {
         store.reauthenticate_by_second_factor(&who(&ann, &session), step.as_ref(), &event()).await.unwrap()
@@ -301,7 +302,7 @@ pub(crate) async fn flows_that_are_over_go_in_batches(db: &Database) {
     let signed_in = db.sign_in("ann@example.com").await;
     let (ann, session) = (signed_in.user, signed_in.session);
     for name in ["a", "b", "c"] {
-        db.store.put_reauth_flow(&flow(&ann, &session, name, "123456"), NOW).await.unwrap();
+        db.store.put_reauth_flow(&flow(&ann, &session, name, "123456"), &plenty(NOW), NOW).await.unwrap();
     }
     let end = AGED.plus(MAX_AGE);
     assert_eq!(db.store.purge_reauth_flows(end, 2).await.unwrap(), 0);

@@ -247,7 +247,7 @@ pub(crate) async fn changes_beside_a_renewal_are_after_it_or_refused(db: &Databa
         let (ann, session) = (signed_in.user, signed_in.session);
         let mut new = flow(&ann, &session, &format!("race-{round}"), "123456");
         new.way_in = WayIn::email(&email);
-        db.store.put_reauth_flow(&new, NOW).await.unwrap();
+        db.store.put_reauth_flow(&new, &plenty(NOW), NOW).await.unwrap();
         let method = db.store.list_methods(&ann.id).await.unwrap().remove(0);
         let before = db.count_events(&ann, EventType::MethodPrimarySet).await;
         let done = in_parallel((0..16usize).map(|number| {

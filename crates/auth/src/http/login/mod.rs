@@ -130,7 +130,7 @@ async fn send_code(
         limit?;
         let web::Form(form) = form?;
         let address = address(&form.email)?;
-        limits::admit(&auth, &context, &format!("mailbox:{address}"), auth.config.limits.strict).await?;
+        limits::admit(&auth, &context, &format!("mailbox:{}", address.mailbox()), auth.config.limits.strict).await?;
         email::request(&auth, context.client(), &address, &SignInTo::Pairing(&pairing)).await?;
         Ok(address)
     };
@@ -299,9 +299,11 @@ impl<S: Send + Sync> FromRequestParts<S> for OwnPage {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        match parts.headers.get("sec-fetch-site").map(http::HeaderValue::as_bytes) {
-            None | Some(b"same-origin" | b"none") => Ok(Self),
-            Some(_) => Err(ApiError::new(ErrorCode::Forbidden, "This form was sent from another site")),
+        let sites = parts.headers.get_all("sec-fetch-site");
+        if sites.iter().all(|site| matches!(site.as_bytes(), b"same-origin" | b"none")) {
+            Ok(Self)
+        } else {
+            Err(ApiError::new(ErrorCode::Forbidden, "This form was sent from another site"))
         }
     }
 }

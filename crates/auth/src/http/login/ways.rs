@@ -60,6 +60,7 @@ pub(super) async fn send_sms(
         let web::Form(form) = form?;
         let phone = number(&form.phone)?;
         sms::require_configured(&auth)?;
+        sms::require_reachable(&auth, &phone)?;
         limits::admit(&auth, &context, &format!("phone:{phone}"), auth.config.limits.strict).await?;
         sms::request(&auth, context.client(), &phone, Some(&pairing.name)).await?;
         Ok(phone)

@@ -191,6 +191,44 @@ async fn only_a_trusted_proxy_may_say_whose_address_it_is() {
 }
 
 #[tokio::test]
+async fn what_a_trusted_proxy_passes_on_and_is_no_address_makes_the_client_unknown() {
+    for nonsense in [&b"\xff"[..], b"198.51.100.7, \x80", b"", b"\xff, 10.9.9.9"] {
+        let service = Service::start().await;
+        let mut request = with(post(&json!({"query": ME})), header::AUTHORIZATION, "good");
+        request.headers_mut().insert("x-forwarded-for", HeaderValue::from_bytes(nonsense).unwrap());
+        request.extensions_mut().insert(Peer("10.1.2.3:1".parse().unwrap()));
+        service.send(request).await;
+        let asked = service.auth.asked();
+        assert_eq!(asked[0].body["client"]["ip"], Value::Null, "{nonsense:?}");
+        assert_eq!(asked[1].claims.meta.as_ref().and_then(|meta| meta.ip.as_deref()), None, "{nonsense:?}");
+    }
+}
+
+/// Never anonymous, and never anybody.
+#[tokio::test]
+async fn a_spoiled_authorization_is_refused() {
+    let service = Service::start().await;
+    for lines in [
+        &[&b"Bearer good\xff"[..]] as &[&[u8]],
+        &[b"\x80Bearer good"],
+        &[b"good\xc3\xa4"],
+        &[b""],
+        &[b"\xff"],
+        &[b"Bearer good", b"\xff"],
+        &[b"\xff", b"Bearer good"],
+        &[b"Bearer good", b"Bearer good"],
+    ] {
+        let mut request = post(&json!({"query": "{version{version}}"}));
+        for line in lines {
+            request.headers_mut().append(header::AUTHORIZATION, HeaderValue::from_bytes(line).unwrap());
+        }
+        let reply = service.send(request).await;
+        assert_eq!((reply.status, reply.code().as_str()), (StatusCode::UNAUTHORIZED, "UNAUTHENTICATED"), "{lines:?}");
+    }
+    assert_eq!(service.auth.asked().len(), 0);
+}
+
+#[tokio::test]
 async fn over_a_real_socket_the_peer_is_the_client() {
     let service = Service::start().await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

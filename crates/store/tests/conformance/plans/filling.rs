@@ -131,6 +131,12 @@ const TABLES: &[Table] = &[
         "$name, $name, 'email', 'r' || i, 'd', i, CASE WHEN i % 2000 = 7 THEN 1 ELSE 900000 + i END",
         20_000,
     ),
+    (
+        "message_days",
+        "app_id, day, channel, share, sent",
+        "'default', CASE WHEN i % 2000 = 7 THEN 1 ELSE 2000000 + i % 2 END, 'sms', 'r' || i, 1",
+        20_000,
+    ),
     ("owed_marks", "credential, ends", "'pat:r' || i, 900000 + i", 1_000),
     (
         "audit_events",
