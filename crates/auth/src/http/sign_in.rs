@@ -14,8 +14,8 @@ use web::{ApiError, Context};
 use super::caller::Session;
 use super::limits::{self, Standard, Strict};
 use super::oauth::read_challenge;
-use crate::sign_in::email::{self, SignInTo};
 use crate::sign_in::CODE_LIFETIME;
+use crate::sign_in::email::{self, SignInTo};
 use crate::{AuthService, sessions};
 
 /// Send a sign-in code by e-mail. Known and unknown addresses are answered alike.

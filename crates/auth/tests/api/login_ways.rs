@@ -144,10 +144,9 @@ async fn a_newcomer_who_presses_often_gets_one_account() {
         page(send(&world, &at(&asking, "email"), &format!("email={email}")).await, 200);
         let form = format!("email={email}&code={}", world.mailed_code(&email));
         let newcomer = hidden(&page(send(&world, &at(&asking, "code"), &form).await, 200), "newcomer");
-        let replies = parallel(16, |_| {
-            send(&world, &at(&asking, "new-account"), &format!("newcomer={newcomer}")).into_future()
-        })
-        .await;
+        let replies =
+            parallel(16, |_| send(&world, &at(&asking, "new-account"), &format!("newcomer={newcomer}")).into_future())
+                .await;
         assert_eq!(replies.iter().filter(|reply| reply.status == 200).count(), 1, "round {round}");
         assert_eq!(world.count("SELECT COUNT(*) FROM users").await, round);
     }

@@ -116,7 +116,12 @@ pub(crate) async fn request_link(world: &World, owner: &Person, name: &str) -> O
 }
 
 /// The code that somebody's browser has who went where a link's address leads.
-pub(crate) async fn proof(world: &World, provider: &testkit::OAuthProvider, name: &str, reference: &OneTimeSecret) -> String {
+pub(crate) async fn proof(
+    world: &World,
+    provider: &testkit::OAuthProvider,
+    name: &str,
+    reference: &OneTimeSecret,
+) -> String {
     let path = format!("/auth/oauth/{name}?link={}", reference.expose());
     let trip = trip(name, &world.get(&path).header("referer", "https://app.example.com/").await);
     let back = at_provider(provider, &trip).await;

@@ -122,7 +122,9 @@ pub(crate) async fn challenge(
 /// The page that asks the wallet, which compares it with what it says: the app's, or our own.
 fn asking_page<'a>(auth: &'a AuthService, made_for: For<'_>) -> (Cow<'a, str>, Cow<'a, str>) {
     match made_for {
-        For::SignIn | For::Link(_) => (auth.config.sign_in_domain.as_str().into(), auth.config.sign_in_uri.as_str().into()),
+        For::SignIn | For::Link(_) => {
+            (auth.config.sign_in_domain.as_str().into(), auth.config.sign_in_uri.as_str().into())
+        }
         For::Pairing(id) => {
             let own = &auth.config.public_url;
             (own.authority().to_owned().into(), pairing_page(auth, id).into())
