@@ -43,7 +43,8 @@ impl ClaimedName {
 
 /// Browsers say that they are each other, so the order counts: whoever says `Edg/` says `Chrome/` and `Safari/` as well.
 fn browser(agent: &str) -> Option<ClaimedName> {
-    let first = |known: &[(&str, &'static str)]| known.iter().find(|(mark, _)| agent.contains(mark)).map(|(_, name)| *name);
+    let first =
+        |known: &[(&str, &'static str)]| known.iter().find(|(mark, _)| agent.contains(mark)).map(|(_, name)| *name);
     if !agent.starts_with("Mozilla/5.0 (") {
         return None;
     }

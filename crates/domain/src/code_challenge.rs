@@ -94,7 +94,8 @@ mod tests {
     #[test]
     fn other_texts_are_refused() {
         let padded = format!("{CHALLENGE}=");
-        for text in ["", "x", &padded, &CHALLENGE[1..], &CHALLENGE.replace('-', "+"), &"_".repeat(43), &"é".repeat(22)] {
+        for text in ["", "x", &padded, &CHALLENGE[1..], &CHALLENGE.replace('-', "+"), &"_".repeat(43), &"é".repeat(22)]
+        {
             assert!(text.parse::<CodeChallenge>().is_err(), "{text:?}");
         }
         for text in ["", &VERIFIER[1..], &"x".repeat(129), &format!("{VERIFIER} "), &"é".repeat(30)] {

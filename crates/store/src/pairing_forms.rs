@@ -155,11 +155,7 @@ async fn enter(tx: &mut AnyConnection, sign_in: &NewSignIn, form: &NewPairingFor
     Ok(FormSignIn::Newcomer)
 }
 
-async fn keep(
-    tx: &mut AnyConnection,
-    recognised: Recognised,
-    form: &NewPairingForm,
-) -> Result<FormSignIn, StoreError> {
+async fn keep(tx: &mut AnyConnection, recognised: Recognised, form: &NewPairingForm) -> Result<FormSignIn, StoreError> {
     match recognised {
         Recognised::User(user_id) => insert(tx, form, &user_id).await.map(|()| FormSignIn::SignedIn),
         Recognised::MfaRequired => Ok(FormSignIn::MfaRequired),

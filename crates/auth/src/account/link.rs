@@ -83,7 +83,11 @@ pub(crate) fn asked_by(session: &OwnSession) -> ProofFor {
 }
 
 /// Adds the account at a provider that the code stands for, if it was this session that asked for the link.
-pub(crate) async fn verify_oauth(auth: &AuthService, session: &OwnSession, code: &OneTimeSecret) -> Result<(), ApiError> {
+pub(crate) async fn verify_oauth(
+    auth: &AuthService,
+    session: &OwnSession,
+    code: &OneTimeSecret,
+) -> Result<(), ApiError> {
     let caller = &session.principal;
     let (method_id, event_id) = auth.chance.with(|rng| (AuthMethodId::generate(rng), EventId::generate(rng)));
     let event = caller.event(event_id, auth.clock.now());

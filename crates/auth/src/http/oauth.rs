@@ -145,7 +145,10 @@ pub(super) async fn callback(
 }
 
 /// The provider that the path names; a name that is not even text is no provider's.
-pub(super) fn provider_in_path(auth: &AuthService, name: Result<Path<String>, PathRejection>) -> Result<&OAuthProvider, ApiError> {
+pub(super) fn provider_in_path(
+    auth: &AuthService,
+    name: Result<Path<String>, PathRejection>,
+) -> Result<&OAuthProvider, ApiError> {
     let Path(name) = name.map_err(|_| ApiError::not_found())?;
     auth.config.oauth.provider(&name)
 }

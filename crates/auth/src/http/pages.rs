@@ -161,8 +161,18 @@ mod tests {
     fn every_template_renders_and_escapes() {
         for (name, _) in TEMPLATES {
             for step in [
-                "user_code", "email", "code", "sms_code", "wallet", "second_factor", "newcomer", "decide", "done", "over",
-                "elsewhere", "ask",
+                "user_code",
+                "email",
+                "code",
+                "sms_code",
+                "wallet",
+                "second_factor",
+                "newcomer",
+                "decide",
+                "done",
+                "over",
+                "elsewhere",
+                "ask",
             ] {
                 let evil = "<script>alert(1)</script>\" onfocus=\"alert(1)";
                 let asked = context! { agent => evil, network => evil, at => evil };

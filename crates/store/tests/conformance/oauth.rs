@@ -1,8 +1,8 @@
 use domain::audit::EventType;
 use domain::{AuthMethodId, CodeVerifier, PairingId, Timestamp};
 use store::{
-    CodeOutcome, LinkOutcome, MethodType, NewOAuthLink, NewOAuthProof, NewOAuthState, NewSignIn, OAuthErrand, OAuthState,
-    Profile, ProofFor, ProofPurpose, SignInOutcome, SignedIn, WayIn,
+    CodeOutcome, LinkOutcome, MethodType, NewOAuthLink, NewOAuthProof, NewOAuthState, NewSignIn, OAuthErrand,
+    OAuthState, Profile, ProofFor, ProofPurpose, SignInOutcome, SignedIn, WayIn,
 };
 
 use crate::database::{DAY, Database, MINUTE, NOW, digest, in_parallel};
@@ -82,7 +82,11 @@ fn at_github() -> WayIn {
 pub(crate) async fn a_state_is_spent_once_on_any_instance(db: &Database) {
     put(db, "state").await;
     let spent = spend(db, "state").await.unwrap();
-    let kept = OAuthState { sealed_verifier: "sealed state".to_owned(), redirect_url: HOME.to_owned(), errand: OAuthErrand::SignIn { challenge: None } };
+    let kept = OAuthState {
+        sealed_verifier: "sealed state".to_owned(),
+        redirect_url: HOME.to_owned(),
+        errand: OAuthErrand::SignIn { challenge: None },
+    };
     assert_eq!(spent, kept);
     assert_eq!(spend(db, "state").await, None);
     assert_eq!(spend(db, "other").await, None);

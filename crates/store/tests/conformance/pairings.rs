@@ -273,7 +273,8 @@ pub(crate) async fn a_form_decides_once_in_its_users_name(db: &Database) {
 pub(crate) async fn whoever_decides_can_only_narrow(db: &Database) {
     let user = db.user(ANN).await;
     let id = start(db, 1).await;
-    let with = |scopes: &str| Decision::Approve(Approval { scopes: Some(scopes.parse().unwrap()), ..Approval::default() });
+    let with =
+        |scopes: &str| Decision::Approve(Approval { scopes: Some(scopes.parse().unwrap()), ..Approval::default() });
     for wider in ["*", "projects:* tokens:read", "tokens:read", "projects"] {
         assert_eq!(decide(db, &id, &user, with(wider)).await, DecisionOutcome::Wider, "{wider}");
         assert_eq!(status(db, &id).await, PairingStatus::Pending);
@@ -342,8 +343,7 @@ pub(crate) async fn other_ways_lead_to_a_form_as_well(db: &Database) {
     assert_eq!(db.count_rows("users").await, 1);
 
     let wallet: domain::wallet::WalletAddress = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed".parse().unwrap();
-    let by_wallet =
-        store::NewSignIn { way_in: store::WayIn::wallet(&wallet), ..db.redemption("", "", NOW).sign_in };
+    let by_wallet = store::NewSignIn { way_in: store::WayIn::wallet(&wallet), ..db.redemption("", "", NOW).sign_in };
     for purpose in [store::WalletPurpose::SignIn, store::WalletPurpose::Pairing] {
         let challenge = store::WalletChallenge {
             digest: digest(&["challenge", purpose.as_str()]),

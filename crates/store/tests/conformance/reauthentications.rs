@@ -9,7 +9,7 @@ use store::{
     SecondProof, Session, WalletChallenge, WalletPurpose, WayIn,
 };
 
-use crate::database::{Database, MINUTE, NOW, digest, in_parallel, seal_key};
+use crate::database::{Database, MINUTE, NOW, digest, in_parallel, plenty, seal_key};
 use crate::step_up::{AGED, MAX_AGE, by, demanding, flow, refused, typed, who};
 
 pub(crate) async fn a_code_renews_its_own_session_once(db: &Database) {

@@ -9,7 +9,7 @@ use store::{
     Reauthentication, RotationTerms, SecondProof, Session, StepUp, Store, StoreError, User, WayIn,
 };
 
-use crate::database::{Database, LIMITS, MINUTE, NOW, client, digest, in_parallel, seal_key};
+use crate::database::{Database, LIMITS, MINUTE, NOW, client, digest, in_parallel, plenty, seal_key};
 
 pub(crate) const MAX_AGE: Duration = Duration::from_mins(10);
 /// The first moment at which a proof of now is too old.
