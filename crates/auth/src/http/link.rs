@@ -95,5 +95,6 @@ pub(super) async fn verify(
 }
 
 fn code_sent() -> CodeSentReply {
-    CodeSentReply { success: true, message: "A code is on its way".to_owned(), expires_in: CODE_LIFETIME.as_secs() }
+    let message = "A code is on its way".to_owned();
+    CodeSentReply { success: true, message, expires_in: CODE_LIFETIME.as_secs(), flow_id: None }
 }

@@ -8,11 +8,12 @@ use auth_api::{
 };
 use axum::extract::State;
 use axum::{Extension, Json};
-use domain::{EmailAddress, OneTimeCode};
+use domain::{EmailAddress, OneTimeCode, SentCode};
 use web::{ApiError, Context};
 
 use super::caller::Session;
 use super::limits::{self, Standard, Strict};
+use crate::sign_in::code::Typed;
 use crate::sign_in::{CODE_LIFETIME, email};
 use crate::{AuthService, sessions};
 
@@ -27,13 +28,15 @@ pub(super) async fn request_email_code(
     web::Json(request): web::Json<EmailRequest>,
 ) -> Result<Json<CodeSentReply>, ApiError> {
     let address = address(&request.email)?;
-    // By mailbox as well, or many addresses together could flood one.
-    limits::admit(&auth, &context, &format!("mailbox:{address}"), auth.config.limits.strict).await?;
-    email::request(&auth, context.client(), &address).await?;
+    // By mailbox as well, or many addresses together could flood one. Nobody is refused for it, or they could shut out
+    // its owner: see `store::ENOUGH_TIME`.
+    let has_room = limits::has_room(&auth, &format!("mailbox:{address}"), auth.config.limits.strict).await?;
+    let flow = email::request(&auth, context.client(), &address, has_room).await?;
     Ok(Json(CodeSentReply {
         success: true,
         message: "If the address is right, a code is on its way".to_owned(),
         expires_in: CODE_LIFETIME.as_secs(),
+        flow_id: Some(flow.expose().to_owned()),
     }))
 }
 
@@ -47,11 +50,17 @@ pub(super) async fn verify_email_code(
     web::Json(request): web::Json<EmailVerifyRequest>,
 ) -> Result<Json<SignInReply>, ApiError> {
     let address = address(&request.email)?;
-    let code = typed_code(&request.code)?;
-    email::verify(&auth, context.client(), &address, &code).await.map(Json)
+    let code = sent_code(&request.code)?;
+    let typed = Typed { code: &code, flow: request.flow_id.as_deref() };
+    email::verify(&auth, context.client(), &address, &typed).await.map(Json)
 }
 
-/// The code in a request.
+/// The code in a request to sign in.
+pub(super) fn sent_code(text: &str) -> Result<SentCode, ApiError> {
+    text.parse().map_err(|error| ApiError::validation("code", error))
+}
+
+/// The code in a request to link.
 pub(super) fn typed_code(text: &str) -> Result<OneTimeCode, ApiError> {
     text.parse().map_err(|error| ApiError::validation("code", error))
 }

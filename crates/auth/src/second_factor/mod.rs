@@ -13,6 +13,14 @@ pub(crate) use verify::{Admitted, admit, finish, finish_for_pairing, unknown};
 use auth_api::ErrorCode;
 use web::ApiError;
 
+/// The answer to a single code of a person at whose codes somebody has guessed too often. Nobody is shut out: whoever
+/// holds the app has two codes after half a minute, and the backup codes.
+fn wants_two() -> ApiError {
+    let sentence = "Too many wrong codes were tried for this account: enter two codes of your authenticator app that \
+                    follow each other, all twelve digits, or a backup code";
+    ApiError::new(ErrorCode::InvalidCode, sentence)
+}
+
 fn wrong() -> ApiError {
     ApiError::new(ErrorCode::InvalidCode, "This code is not right or has been used")
 }

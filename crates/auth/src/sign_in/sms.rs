@@ -1,10 +1,11 @@
 //! Signing in with a code sent by SMS.
 
 use auth_api::{ErrorCode, SignInReply};
-use domain::{ClientInfo, OneTimeCode, PhoneNumber, Timestamp};
+use domain::{ClientInfo, OneTimeSecret, PhoneNumber, Timestamp};
 use store::{CodePurpose, MethodType, WayIn};
 use web::ApiError;
 
+use super::code::Typed;
 use super::{CODE_LIFETIME, code};
 use crate::notify::Sms;
 use crate::{AuthService, internal};
@@ -16,18 +17,29 @@ pub(crate) fn require_configured(auth: &AuthService) -> Result<(), ApiError> {
     if auth.sms.is_some() { Ok(()) } else { Err(not_configured()) }
 }
 
-/// Sends a code. Numbers with and without an account are answered alike.
-pub(crate) async fn request(auth: &AuthService, client: &ClientInfo, phone: &PhoneNumber) -> Result<(), ApiError> {
+/// Begins a flow and sends a code for it, unless the number has had enough and a code that does. Numbers with and without
+/// an account are answered alike, and so are those that get no SMS.
+pub(crate) async fn request(
+    auth: &AuthService,
+    client: &ClientInfo,
+    phone: &PhoneNumber,
+    has_room: bool,
+) -> Result<OneTimeSecret, ApiError> {
     require_configured(auth)?;
     let now = auth.clock.now();
-    let code = auth.chance.with(|rng| OneTimeCode::generate(rng));
-    let (new_code, event) = code::keep(auth, client, CodePurpose::SignInBySms, phone.as_str(), &code, now);
+    let prepared = code::prepare(auth, client, CodePurpose::SignInBySms, phone.as_str(), has_room, now);
+    if has_room {
+        count(auth, now).await?;
+    }
+    let kept = auth.store.put_code(&prepared.new_code, &prepared.event).await.map_err(internal)?;
+    let Some(shape) = kept.shape else { return Ok(prepared.flow) };
+    if !has_room {
+        count(auth, now).await?;
+    }
     let minutes = CODE_LIFETIME.as_secs() / 60;
-    let sms = auth.templates.sign_in_sms(phone, &code, minutes).map_err(|error| ApiError::internal(&error))?;
-
-    count(auth, now).await?;
-    auth.store.put_code(&new_code, &event).await.map_err(internal)?;
-    send(auth, sms).await
+    let sms = auth.templates.sign_in_sms(phone, &prepared.code(shape).show(), minutes);
+    send(auth, sms.map_err(|error| ApiError::internal(&error))?).await?;
+    Ok(prepared.flow)
 }
 
 /// Hands a message over to the gateway.
@@ -44,10 +56,10 @@ pub(crate) async fn verify(
     auth: &AuthService,
     client: &ClientInfo,
     phone: &PhoneNumber,
-    code: &OneTimeCode,
+    typed: &Typed<'_>,
 ) -> Result<SignInReply, ApiError> {
     let way_in = WayIn { method: MethodType::Sms, provider: None, identifier: phone.as_str().to_owned() };
-    code::verify(auth, client, CodePurpose::SignInBySms, way_in, code).await
+    code::verify(auth, client, CodePurpose::SignInBySms, way_in, typed).await
 }
 
 /// Counts one more against what may be sent today, in days of UTC. It stays counted if sending fails: the provider may
