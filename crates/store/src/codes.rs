@@ -96,6 +96,8 @@ pub struct Redemption {
     pub subject_digest: Digest,
     /// Whose guesses this one counts with.
     pub flow: Flow,
+    /// Whether it is written down if it is wrong.
+    pub is_noted: bool,
     /// What follows when it is right. The subject is the way in's identifier.
     pub sign_in: NewSignIn,
 }
@@ -230,6 +232,9 @@ async fn note_wrong(tx: &mut AnyConnection, redemption: &Redemption, at_code: Op
         flows::guard(tx, &redemption.subject_digest, sign_in.at).await?;
     }
     let user_id = sign_in::find_user_id(tx, &sign_in.way_in).await?;
+    if !redemption.is_noted {
+        return Ok(());
+    }
     sign_in::record_failure(tx, sign_in, user_id.as_ref(), "wrong_code").await
 }
 

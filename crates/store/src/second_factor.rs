@@ -215,8 +215,8 @@ impl Store {
             .await?;
             let Some(counted) = counted else { return Ok(MfaAttempt::TooMany) };
             let attempts_remaining = max_attempts.saturating_sub(counted.count("attempts")?);
-            let guesser = guesses::waiting(challenge);
-            if guessed == Guessed::OneStep && !guesses::count_totp(tx, &user_id, &guesser, now).await? {
+            let by = guesses::waiting(challenge);
+            if guessed == Guessed::OneStep && !guesses::count_totp(tx, &user_id, &by, now).await? {
                 return Ok(MfaAttempt::WantsTwoSteps { attempts_remaining });
             }
             Ok(MfaAttempt::Counted { user_id, attempts_remaining })

@@ -79,7 +79,7 @@ impl Templates {
         minutes: u64,
         asked: Option<&Asked>,
     ) -> Result<String, minijinja::Error> {
-        let product = &self.product;
+        let (product, asked) = (&self.product, asked.map(Asked::shown));
         self.environment.get_template(name)?.render(context! { product, code, link, minutes, asked })
     }
 

@@ -36,7 +36,7 @@ pub(crate) async fn sign_in(
     typed: &Typed<'_>,
 ) -> Result<SignedIn, ApiError> {
     let way_in = WayIn::email(address.as_str());
-    let (mut redemption, mfa_token) = code::redemption(auth, client, CodePurpose::SignInByEmail, way_in, typed);
+    let (mut redemption, mfa_token) = code::redemption(auth, client, CodePurpose::SignInByEmail, way_in, typed).await;
     redemption.sign_in.mfa.digest = mfa_digest(auth, id, &mfa_token);
     let (form, kept) = new_form(auth, id);
     let outcome = auth.store.sign_in_to_pairing(&redemption, &kept).await.map_err(internal)?;

@@ -12,7 +12,7 @@ use url::form_urlencoded::byte_serialize;
 use web::ApiError;
 
 use super::backup::{self, BackupCode};
-use super::{ShownCode, totp, wants_two, wrong};
+use super::{ShownCode, note_failure, totp, wants_two, wrong};
 use crate::principal::Principal;
 use crate::{AuthService, internal};
 
@@ -51,10 +51,8 @@ pub(crate) async fn enable(
         return Err(enabled_already());
     }
     let secret = open(auth, user_id, &factor)?;
-    let step = match guess(auth, caller, code, &factor).await? {
-        Some(SecondProof::Step(step) | SecondProof::TwoSteps(step)) => step,
-        _ => return Err(wrong()),
-    };
+    let proof = guess(auth, caller, code, &factor).await?;
+    let Some(SecondProof::Step(step) | SecondProof::TwoSteps(step)) = proof else { return Err(wrong()) };
     let codes = backup::generate(auth);
     let digests: Vec<Digest> = codes.iter().map(|code| code.digest(&secret, user_id)).collect();
     let event = event(auth, caller);
@@ -78,13 +76,13 @@ pub(crate) async fn disable(auth: &AuthService, caller: &Principal, code: &Shown
     if disabled {
         return Ok(());
     }
-    auth.store.record_mfa_failure(user_id, &event).await.map_err(internal)?;
+    note_failure(auth, user_id, &event).await?;
     Err(wrong())
 }
 
 /// What a session may guess; each wrong one is an event in the audit log. Of this session alone: nobody else can use it
 /// up, and whoever has lost it to a thief signs in again.
-const GUESSES_OF_A_SESSION: Limit = Limit { count: 10, window: Duration::from_mins(15) };
+const GUESSES_OF_A_SESSION: Limit = Limit { count: 5, window: Duration::from_mins(15) };
 
 /// Counts a guess that a session makes, if it is one that could be right by chance, and what it proves. Others' guesses
 /// shut the session out of nothing: at worst two codes are asked for.

@@ -6,7 +6,7 @@ use domain::{ClientInfo, Digest, UserId};
 use store::{MfaAttempt, MfaOutcome, NewEvent, NewPairingForm, NewSignIn, SecondProof};
 use web::ApiError;
 
-use super::{ShownCode, wants_two, wrong};
+use super::{ShownCode, note_failure, wants_two, wrong};
 use crate::sessions::session_reply;
 use crate::sign_in::{disabled, plan_kept};
 use crate::{AuthService, internal};
@@ -72,7 +72,7 @@ impl Admitted {
                     client: sign_in.client,
                     metadata: std::collections::BTreeMap::new(),
                 };
-                auth.store.record_mfa_failure(&self.user_id, &event).await.map_err(internal)?;
+                note_failure(auth, &self.user_id, &event).await?;
                 Err(wrong().with_attempts_remaining(self.attempts_remaining))
             }
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use auth_api::{ErrorCode, SignInReply};
 use domain::audit::Actor;
-use domain::{ClientInfo, CodeId, CodeShape, Digest, EventId, OneTimeSecret, SentCode, Timestamp};
+use domain::{ClientInfo, CodeId, CodeShape, Digest, EventId, Limit, OneTimeSecret, SentCode, Timestamp};
 use store::{CodeOutcome, CodePurpose, Flow, NewCode, NewEvent, Profile, Redemption, WayIn};
 use web::ApiError;
 
@@ -16,6 +16,9 @@ use crate::{AuthService, internal};
 pub(crate) const CODE_LIFETIME: Duration = Duration::from_mins(10);
 /// How many guesses at a code for linking are looked at.
 pub(crate) const MAX_ATTEMPTS: u32 = 3;
+
+/// Failures at one mailbox or number that go into the audit log.
+const NOTED: Limit = Limit::per_day(1_440);
 
 /// A request for a code, ready for the store, which decides whether a code is sent and how long it is.
 pub(crate) struct Prepared {
@@ -91,7 +94,7 @@ pub(crate) async fn verify(
     way_in: WayIn,
     typed: &Typed<'_>,
 ) -> Result<SignInReply, ApiError> {
-    let (redemption, mfa_token) = redemption(auth, client, purpose, way_in, typed);
+    let (redemption, mfa_token) = redemption(auth, client, purpose, way_in, typed).await;
     match auth.store.redeem_code(&redemption).await.map_err(internal)? {
         CodeOutcome::Right(outcome) => {
             auth.metrics.guesses.note(purpose.into(), true);
@@ -102,7 +105,7 @@ pub(crate) async fn verify(
 }
 
 /// What the store needs to compare a code, and the `mfaToken` if a second factor follows.
-pub(crate) fn redemption(
+pub(crate) async fn redemption(
     auth: &AuthService,
     client: &ClientInfo,
     purpose: CodePurpose,
@@ -110,6 +113,8 @@ pub(crate) fn redemption(
     typed: &Typed<'_>,
 ) -> (Redemption, OneTimeSecret) {
     let subject = &way_in.identifier;
+    // Before anybody knows whether it is right, or whose it is: the same for all.
+    let is_noted = auth.is_noted(&format!("failures:{}:{subject}", purpose.as_str()), NOTED).await;
     let digest = digest(auth, purpose, subject, typed.code);
     let subject_digest = subject_digest(auth, purpose, subject);
     let flow = match typed.flow {
@@ -118,7 +123,7 @@ pub(crate) fn redemption(
         None => Flow::Shared(auth.code_digests.digest(&["flow.shared", purpose.as_str(), subject])),
     };
     let Planned { sign_in, mfa_token } = plan(auth, client, way_in, Profile::default());
-    (Redemption { purpose, digest, shape: typed.code.shape(), subject_digest, flow, sign_in }, mfa_token)
+    (Redemption { purpose, digest, shape: typed.code.shape(), subject_digest, flow, is_noted, sign_in }, mfa_token)
 }
 
 /// Why a code did not sign in; a wrong one is counted.
