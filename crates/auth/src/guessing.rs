@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn the_breaker_opens_at_an_attack_and_closes_when_it_is_over() {
         let guesses = Guesses::new();
-        let mut weigh = |right, wrong| {
+        let weigh = |right, wrong| {
             guesses.weigh(GuessCounts { right, wrong });
             guesses.is_attacked()
         };
