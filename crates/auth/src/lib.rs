@@ -8,6 +8,7 @@ mod addresses;
 mod audit;
 mod background;
 mod config;
+mod guessing;
 mod hashing;
 mod http;
 mod keys;

@@ -1,5 +1,6 @@
 //! Messages to people. Nothing here is written before what they are about has been committed.
 
+mod asked;
 mod http_sms;
 mod outbox;
 mod resend;
@@ -15,6 +16,7 @@ use futures_util::future::BoxFuture;
 use secrecy::SecretString;
 use store::LeakRemedy;
 
+pub(crate) use asked::Asked;
 pub use http_sms::HttpSms;
 pub use outbox::{Outbox, OutboxMail};
 pub use resend::Resend;
@@ -26,7 +28,8 @@ pub use twilio::Twilio;
 pub struct Mail {
     /// To whom.
     pub to: EmailAddress,
-    /// The subject line; never carries a secret, since lock screens show it.
+    /// The subject line. May carry a code: people read it off the notification, and it is worth nothing to whoever sees
+    /// a locked screen and has not asked for it.
     pub subject: String,
     /// The text for readers that show no HTML.
     pub text: SecretString,
@@ -110,7 +113,10 @@ pub(crate) struct LeakMail<'a> {
 /// What a sign-in mail says.
 pub(crate) struct SignInMail<'a> {
     pub(crate) to: &'a EmailAddress,
-    pub(crate) code: &'a OneTimeCode,
+    /// As people see it.
+    pub(crate) code: &'a SecretString,
     pub(crate) link: &'a SecretString,
     pub(crate) minutes: u64,
+    /// Who asked for it.
+    pub(crate) asked: &'a Asked,
 }

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use auth_api::ErrorCode;
 use domain::audit::Actor;
-use domain::{ClientInfo, Digest, EmailAddress, EventId, OneTimeCode, OneTimeSecret, PairingId};
+use domain::{ClientInfo, Digest, EmailAddress, EventId, OneTimeSecret, PairingId};
 use store::{CodePurpose, Decision, FormOutcome, FormSignIn, NewEvent, NewPairingForm, WayIn};
 use web::ApiError;
 
 use super::decide::decided;
 use crate::second_factor::{self, Admitted, ShownCode};
-use crate::sign_in::{code, disabled};
+use crate::sign_in::code::{self, Typed};
+use crate::sign_in::disabled;
 use crate::tokens::creation_limits;
 use crate::{AuthService, internal};
 
@@ -32,16 +33,20 @@ pub(crate) async fn sign_in(
     client: &ClientInfo,
     id: &PairingId,
     address: &EmailAddress,
-    typed: &OneTimeCode,
+    typed: &Typed<'_>,
 ) -> Result<SignedIn, ApiError> {
     let way_in = WayIn::email(address.as_str());
-    let (mut redemption, mfa_token) = code::redemption(auth, client, CodePurpose::SignInByEmail, way_in, typed);
+    let (mut redemption, mfa_token) = code::redemption(auth, client, CodePurpose::SignInByEmail, way_in, typed).await;
     redemption.sign_in.mfa.digest = mfa_digest(auth, id, &mfa_token);
     let (form, kept) = new_form(auth, id);
-    match auth.store.sign_in_to_pairing(&redemption, &kept).await.map_err(internal)? {
+    let outcome = auth.store.sign_in_to_pairing(&redemption, &kept).await.map_err(internal)?;
+    if !matches!(outcome, FormSignIn::NotRight(_)) {
+        auth.metrics.guesses.note(CodePurpose::SignInByEmail.into(), true);
+    }
+    match outcome {
         FormSignIn::SignedIn => Ok(SignedIn::Form(form)),
         FormSignIn::MfaRequired => Ok(SignedIn::MfaRequired(mfa_token)),
-        FormSignIn::NotRight(outcome) => Err(code::refused(&outcome)),
+        FormSignIn::NotRight(outcome) => Err(code::refused(auth, CodePurpose::SignInByEmail, &outcome)),
         FormSignIn::Disabled => Err(disabled()),
     }
 }
@@ -51,8 +56,9 @@ pub(crate) async fn admit_second(
     auth: &AuthService,
     id: &PairingId,
     mfa_token: &OneTimeSecret,
+    code: &ShownCode,
 ) -> Result<Admitted, ApiError> {
-    second_factor::admit(auth, mfa_digest(auth, id, mfa_token)).await
+    second_factor::admit(auth, mfa_digest(auth, id, mfa_token), code).await
 }
 
 /// Signs in to the page with the second factor; what is returned goes into a hidden field of the form that decides.

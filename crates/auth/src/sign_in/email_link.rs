@@ -7,7 +7,7 @@ use url::Url;
 use web::ApiError;
 
 use super::exchange::{self, EXCHANGE_LIFETIME};
-use super::{MAX_ATTEMPTS, Planned, plan_kept, reply};
+use super::{Planned, plan_kept, reply};
 use crate::{AuthService, internal};
 
 /// Signs in with the token from a link.
@@ -49,7 +49,7 @@ pub(crate) fn invalid() -> ApiError {
 }
 
 fn secret(auth: &AuthService, token: &OneTimeSecret) -> LinkSecret {
-    LinkSecret { purpose: CodePurpose::SignInByEmail, digest: digest(auth, token), max_attempts: MAX_ATTEMPTS }
+    LinkSecret { purpose: CodePurpose::SignInByEmail, digest: digest(auth, token) }
 }
 
 fn accepted<T>(outcome: TradedLink<T>) -> Result<T, ApiError> {
@@ -57,8 +57,5 @@ fn accepted<T>(outcome: TradedLink<T>) -> Result<T, ApiError> {
         TradedLink::Right(value) => Ok(value),
         TradedLink::NoLink => Err(invalid()),
         TradedLink::Expired => Err(ApiError::new(ErrorCode::CodeExpired, "This link is too old; request a new one")),
-        TradedLink::TooManyAttempts => {
-            Err(ApiError::new(ErrorCode::TooManyAttempts, "Too many wrong codes; request a new one"))
-        }
     }
 }

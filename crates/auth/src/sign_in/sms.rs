@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use auth_api::{ErrorCode, SignInReply};
-use domain::{ClientInfo, OneTimeCode, PhoneNumber};
+use domain::{ClientInfo, OneTimeSecret, PhoneNumber};
 use store::{Channel, CodePurpose, MethodType, WayIn};
 use web::ApiError;
 
-use super::allowance::{self, Told};
+use super::allowance::{self, Told, When};
+use super::code::Typed;
 use super::{CODE_LIFETIME, code};
 use crate::metrics::Message;
 use crate::notify::Sms;
@@ -30,26 +31,29 @@ pub(crate) fn require_reachable(auth: &AuthService, phone: &PhoneNumber) -> Resu
     Err(ApiError::validation("phone", problem))
 }
 
-/// Sends a code. Numbers with and without an account are answered alike.
-pub(crate) async fn request(auth: &AuthService, client: &ClientInfo, phone: &PhoneNumber) -> Result<Told, ApiError> {
+/// Begins a flow and sends a code for it, unless the number has had enough and a code that does, or there is none for
+/// newcomers today. Numbers with and without an account are answered alike, and so are those that get no SMS.
+pub(crate) async fn request(
+    auth: &AuthService,
+    client: &ClientInfo,
+    phone: &PhoneNumber,
+    has_room: bool,
+) -> Result<(OneTimeSecret, Told), ApiError> {
     require_configured(auth)?;
     let now = auth.clock.now();
-    let code = auth.chance.with(|rng| OneTimeCode::generate(rng));
-    let (new_code, event) = code::keep(auth, client, CodePurpose::SignInBySms, phone.as_str(), &code, now);
-    let minutes = CODE_LIFETIME.as_secs() / 60;
-    let sms = auth.templates.sign_in_sms(phone, &code, minutes).map_err(|error| ApiError::internal(&error))?;
-
+    let prepared = code::prepare(auth, client, CodePurpose::SignInBySms, phone.as_str(), has_room, now);
     let allowance = allowance::of_sms(auth, phone, now);
-    let requested = auth.store.put_code(&new_code, &event, &allowance).await.map_err(internal)?;
-    let (told, is_to_be_sent) = allowance::conclude(auth, &allowance, &requested.allowed, now)?;
-    if is_to_be_sent {
-        send(auth, sms, told).await?;
-    }
-    Ok(told)
+    let kept = auth.store.put_code(&prepared.new_code, &prepared.event, &allowance).await.map_err(internal)?;
+    let told = allowance::conclude(auth, &allowance, &kept.allowed, now)?;
+    let Some(shape) = kept.shape else { return Ok((prepared.flow, told)) };
+    let minutes = CODE_LIFETIME.as_secs() / 60;
+    let sms = auth.templates.sign_in_sms(phone, &prepared.code(shape).show(), minutes);
+    send(auth, sms.map_err(|error| ApiError::internal(&error))?, When::of(told)).await?;
+    Ok((prepared.flow, told))
 }
 
 /// Hands a message over to the gateway. It stays counted if that fails: the provider may have charged for it.
-pub(crate) async fn send(auth: &AuthService, sms: Sms, told: Told) -> Result<(), ApiError> {
+pub(crate) async fn send(auth: &AuthService, sms: Sms, when: When) -> Result<(), ApiError> {
     let Some(sender) = auth.sms.clone() else { return Err(not_configured()) };
     let metrics = Arc::clone(&auth.metrics);
     let sending = async move {
@@ -60,7 +64,7 @@ pub(crate) async fn send(auth: &AuthService, sms: Sms, told: Told) -> Result<(),
             ApiError::new(ErrorCode::ProviderError, "The SMS could not be sent; try again shortly")
         })
     };
-    allowance::hand_over(told, sending).await
+    allowance::hand_over(when, sending).await
 }
 
 /// Signs in with a code.
@@ -68,10 +72,10 @@ pub(crate) async fn verify(
     auth: &AuthService,
     client: &ClientInfo,
     phone: &PhoneNumber,
-    code: &OneTimeCode,
+    typed: &Typed<'_>,
 ) -> Result<SignInReply, ApiError> {
     let way_in = WayIn { method: MethodType::Sms, provider: None, identifier: phone.as_str().to_owned() };
-    code::verify(auth, client, CodePurpose::SignInBySms, way_in, code).await
+    code::verify(auth, client, CodePurpose::SignInBySms, way_in, typed).await
 }
 
 fn not_configured() -> ApiError {

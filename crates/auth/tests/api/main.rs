@@ -17,6 +17,7 @@ mod bearer;
 mod clocks;
 mod code_sign_in;
 mod code_sign_in_hostile;
+mod code_sign_in_strangers;
 mod contract_wallets;
 mod creation_limits;
 mod described;

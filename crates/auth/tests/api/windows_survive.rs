@@ -80,14 +80,15 @@ async fn a_mailbox_is_flooded_neither_before_nor_after_a_kill() {
         world.request_code("ann@example.com").from(&format!("203.0.{number}.1")).await.ok(200);
         world = world.killed(by_default).await;
     }
-    world.request_code("ann@example.com").from("203.0.99.1").await.fails(429, "RATE_LIMIT_EXCEEDED");
+    world.request_code("ann@example.com").from("203.0.99.1").await.ok(200);
     assert_eq!(world.outbox.mails().len(), 0, "of this process");
     world.request_code("bob@example.com").from("203.0.99.1").await.ok(200);
 }
 
 #[tokio::test]
 async fn guesses_at_a_second_factor_survive_a_kill() {
-    let strict = |setup: &mut Setup| setup.config.limits.strict = "5/15m".parse().unwrap();
+    // What protects a secret is no setting.
+    let strict = |setup: &mut Setup| setup.config.limits.strict = domain::Limit::per_minute(1_000_000);
     let mut world = World::new().await;
     let (person, app, _) = mfa::ann(&world).await;
     let wrong = app.wrong(&world);

@@ -16,7 +16,7 @@ use axum::extract::{FromRequestParts, Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
-use domain::{EmailAddress, OneTimeCode, OneTimeSecret, PairingId, Timestamp, UserCode};
+use domain::{EmailAddress, OneTimeSecret, PairingId, SentCode, Timestamp, UserCode};
 use http::request::Parts;
 use serde::Deserialize;
 use store::{Decision, Pairing, PairingStatus};
@@ -24,11 +24,11 @@ use web::{ApiError, Context};
 
 use self::view::Step;
 use super::limits::{self, Relaxed, Standard, Strict};
-use super::mfa::admit_guess;
 use super::pages::Page;
 use crate::pairing::{self, SignedIn};
 use crate::second_factor::ShownCode;
-use crate::sign_in::email;
+use crate::sign_in::code::Typed;
+use crate::sign_in::{code, email};
 use crate::{AuthService, internal};
 
 const DAY: Duration = Duration::from_hours(24);
@@ -118,12 +118,16 @@ async fn send_code(
         limit?;
         let web::Form(form) = form?;
         let address = address(&form.email)?;
-        limits::admit(&auth, &context, &format!("mailbox:{}", address.mailbox()), auth.config.limits.strict).await?;
-        email::request(&auth, context.client(), &address).await?;
-        Ok(address)
+        let mailbox = format!("mailbox:{}", address.mailbox());
+        let has_room = limits::has_room(&auth, &mailbox, auth.config.limits.strict).await?;
+        let (flow, _) = email::request(&auth, context.client(), &address, has_room).await?;
+        Ok((address, flow))
     };
     match sent.await {
-        Ok(address) => view::page(&auth, &Step::Code { email: address.as_str() }, Some(&pairing)),
+        Ok((address, flow)) => {
+            let step = Step::Code { email: address.as_str(), flow: flow.expose(), attempts_remaining: None };
+            view::page(&auth, &step, Some(&pairing))
+        }
         Err(error) => view::failed(&auth, &Step::Email, Some(&pairing), &error),
     }
 }
@@ -133,6 +137,8 @@ async fn send_code(
 struct CodeForm {
     email: String,
     code: String,
+    #[serde(default)]
+    flow: String,
 }
 
 /// Sign in to the page: the reply carries the form that decides.
@@ -157,25 +163,32 @@ async fn sign_in(
         Err(error) => return view::failed(&auth, &Step::Email, Some(&pairing), &error),
     };
     let signed_in = async {
-        let code: OneTimeCode = form
-            .code
-            .parse()
-            .map_err(|_| ApiError::new(ErrorCode::ValidationError, "Enter the six digits that were sent"))?;
-        pairing::sign_in(&auth, context.client(), &pairing.id, &address, &code).await
+        let code: SentCode =
+            form.code.parse().map_err(|_| ApiError::new(ErrorCode::ValidationError, "Enter the code that was sent"))?;
+        let typed = Typed { code: &code, flow: Some(&form.flow) };
+        pairing::sign_in(&auth, context.client(), &pairing.id, &address, &typed).await
     };
     match signed_in.await {
         Ok(SignedIn::MfaRequired(mfa_token)) => {
             view::page(&auth, &Step::SecondFactor { mfa_token: &mfa_token }, Some(&pairing))
         }
-        Ok(SignedIn::Form(form)) => {
-            let step = Step::Decide { email: Some(address.as_str()), form: &form, name: pairing.name.as_str() };
+        Ok(SignedIn::Form(secret)) => {
+            let step = Step::Decide { email: Some(address.as_str()), form: &secret, name: pairing.name.as_str() };
             view::page(&auth, &step, Some(&pairing))
         }
         // The code is dead, or the account may not decide here: another one is due.
         Err(error) if error.code() != ErrorCode::InvalidCode && error.code() != ErrorCode::ValidationError => {
             view::failed(&auth, &Step::Email, Some(&pairing), &error)
         }
-        Err(error) => view::failed(&auth, &Step::Code { email: address.as_str() }, Some(&pairing), &error),
+        // There are no guesses left: another code is due, and the page says so at once.
+        Err(error) if error.attempts_remaining() == Some(0) => {
+            view::failed(&auth, &Step::Email, Some(&pairing), &code::refused_flow())
+        }
+        Err(error) => {
+            let attempts_remaining = error.attempts_remaining();
+            let step = Step::Code { email: address.as_str(), flow: &form.flow, attempts_remaining };
+            view::failed(&auth, &step, Some(&pairing), &error)
+        }
     }
 }
 
@@ -210,8 +223,7 @@ async fn second_factor(
     };
     let signed_in = async {
         let code = ShownCode::read(&form.code)?;
-        let admitted = pairing::admit_second(&auth, &pairing.id, &mfa_token).await?;
-        admit_guess(&auth, &context, &admitted.user_id).await?;
+        let admitted = pairing::admit_second(&auth, &pairing.id, &mfa_token, &code).await?;
         let form = pairing::sign_in_second(&auth, context.client(), &pairing.id, &admitted, &code).await?;
         let user = auth.store.find_user(&admitted.user_id).await.map_err(internal)?;
         Ok::<_, ApiError>((form, user.and_then(|user| user.email)))

@@ -14,8 +14,8 @@ pub(super) enum Step<'a> {
     UserCode,
     /// Who decides? Their address.
     Email,
-    /// The code that was sent to this address.
-    Code { email: &'a str },
+    /// The code that was sent to this address, in the flow of this id; after a wrong one, how many more guesses it has.
+    Code { email: &'a str, flow: &'a str, attempts_remaining: Option<u32> },
     /// The second factor of whom the token was made for.
     SecondFactor { mfa_token: &'a OneTimeSecret },
     /// The decision, by a form that decides once.
@@ -43,7 +43,9 @@ fn render(auth: &AuthService, step: &Step<'_>, pairing: Option<&Pairing>, proble
             ("user_code", "Let a program in", context! { message => "Enter the code that the program shows you." })
         }
         Step::Email => ("email", ASKING, context! {}),
-        Step::Code { email } => ("code", ASKING, context! { email => *email }),
+        Step::Code { email, flow, attempts_remaining } => {
+            ("code", ASKING, context! { email => *email, flow => *flow, attempts_remaining => *attempts_remaining })
+        }
         Step::SecondFactor { mfa_token } => ("second_factor", ASKING, context! { mfa_token => mfa_token.expose() }),
         Step::Decide { email, form, name } => {
             ("decide", ASKING, context! { email => *email, form => form.expose(), name => *name })
