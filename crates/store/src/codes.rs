@@ -185,7 +185,8 @@ impl Store {
 pub(crate) async fn spend(tx: &mut AnyConnection, redemption: &Redemption) -> Result<Option<CodeOutcome>, StoreError> {
     let sign_in = &redemption.sign_in;
     let sent = lock_sent(tx, redemption.purpose, &sign_in.way_in.identifier).await?;
-    let epoch = sent.as_ref().map_or_else(String::new, |sent| format!("{}{}", sent.id, if sent.is_spent { "!" } else { "" }));
+    let epoch =
+        sent.as_ref().map_or_else(String::new, |sent| format!("{}{}", sent.id, if sent.is_spent { "!" } else { "" }));
     let attempts_remaining = match flows::admit(tx, redemption, &epoch).await? {
         Admitted::Yes { attempts_remaining } => attempts_remaining,
         Admitted::TooOften => return Ok(Some(CodeOutcome::TooManyAttempts)),

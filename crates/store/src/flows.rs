@@ -233,11 +233,8 @@ impl Store {
                     now.minus(GUARDED_FOR),
                 ),
             ] {
-                let deleted = sqlx::query(delete)
-                    .bind(over_before.as_millis())
-                    .bind(i64::from(limit))
-                    .execute(&mut *tx)
-                    .await?;
+                let deleted =
+                    sqlx::query(delete).bind(over_before.as_millis()).bind(i64::from(limit)).execute(&mut *tx).await?;
                 most = most.max(deleted.rows_affected());
             }
             Ok(most)

@@ -104,8 +104,7 @@ impl Store {
                     a_year_ago,
                 ),
             ] {
-                let deleted =
-                    sqlx::query(delete).bind(over_before).bind(i64::from(limit)).execute(&mut *tx).await?;
+                let deleted = sqlx::query(delete).bind(over_before).bind(i64::from(limit)).execute(&mut *tx).await?;
                 most = most.max(deleted.rows_affected());
             }
             Ok(most)

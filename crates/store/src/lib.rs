@@ -66,9 +66,7 @@ pub use copy::{CopyOutcome, CopyProgress};
 pub use deletion::Deletion;
 pub use error::StoreError;
 pub use exchange::{ExchangeOutcome, NewExchangeCode};
-pub use flows::{
-    Flow, GUARDED_FOR, GUESSES_COUNT_FOR, GUESSES_PER_CODE, GUESSES_PER_FLOW, GUESSES_PER_YEAR,
-};
+pub use flows::{Flow, GUARDED_FOR, GUESSES_COUNT_FOR, GUESSES_PER_CODE, GUESSES_PER_FLOW, GUESSES_PER_YEAR};
 pub use guesses::{GuessCounts, TOTP_GUESSES_PER_YEAR};
 pub use imports::{Import, ImportOutcome, OlderSecret, OlderSecretPlace};
 pub use instances::{RoundBy, Seen};

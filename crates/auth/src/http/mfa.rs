@@ -36,8 +36,8 @@ pub(super) async fn enable(
     web::Json(request): web::Json<MfaCodeRequest>,
 ) -> Result<Json<MfaEnabledReply>, ApiError> {
     let code = ShownCode::read(&request.code).ok().filter(ShownCode::is_of_app);
-    let code = code
-        .ok_or_else(|| ApiError::validation("code", "must be the six digits that the authenticator app shows"))?;
+    let code =
+        code.ok_or_else(|| ApiError::validation("code", "must be the six digits that the authenticator app shows"))?;
     second_factor::enable(&auth, &me.principal, &code).await.map(Json)
 }
 

@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use domain::audit::{Actor, EventType};
 use domain::{
-    AuthMethodId, Chance, ClientInfo, CodeId, CodeShape, Digest, DigestKey, EventId, Limit, SessionId, Timestamp, TokenId,
-    TokenSecretId, UserId,
+    AuthMethodId, Chance, ClientInfo, CodeId, CodeShape, Digest, DigestKey, EventId, Limit, SessionId, Timestamp,
+    TokenId, TokenSecretId, UserId,
 };
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 use sqlx::any::AnyConnectOptions;
 use sqlx::{AnyPool, ConnectOptions as _, Row as _};
 use store::{
-    CodeOutcome, CodePurpose, CreationLimits, CreationOutcome, Event, Flow, MethodType, NewCode, NewEvent, NewMfaChallenge,
-    NewSession, NewSignIn, NewToken, NewTokenSecret, Options, Profile, Redemption, Session, SignInOutcome, SignedIn,
-    Store, Token, User, WayIn,
+    CodeOutcome, CodePurpose, CreationLimits, CreationOutcome, Event, Flow, MethodType, NewCode, NewEvent,
+    NewMfaChallenge, NewSession, NewSignIn, NewToken, NewTokenSecret, Options, Profile, Redemption, Session,
+    SignInOutcome, SignedIn, Store, Token, User, WayIn,
 };
 use tempfile::TempDir;
 

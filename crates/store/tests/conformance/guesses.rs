@@ -60,10 +60,7 @@ pub(crate) async fn a_person_suffers_thirty_guesses_at_single_codes_a_year(db: &
 pub(crate) async fn a_session_takes_back_what_was_right_and_no_more(db: &Database) {
     let ann = ann(db).await;
     let session: SessionId = "thesession".parse().unwrap();
-    let event = NewEvent {
-        actor: Actor { session_id: Some(session.clone()), ..Actor::default() },
-        ..db.event(NOW)
-    };
+    let event = NewEvent { actor: Actor { session_id: Some(session.clone()), ..Actor::default() }, ..db.event(NOW) };
     for _ in 0..3 {
         assert!(db.store.count_totp_guess(&ann.id, Some(&session), NOW).await.unwrap());
     }

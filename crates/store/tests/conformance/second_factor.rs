@@ -1,8 +1,8 @@
 use domain::audit::EventType;
 use domain::{Digest, PairingId, Timestamp, UserCode, UserId};
 use store::{
-    CodeOutcome, Decision, Factor, FormOutcome, FormSignIn, Guessed, MfaAttempt, MfaOutcome, NewPairing, NewPairingForm,
-    NewSignIn, SecondProof, SignInOutcome, SignedIn, Store, User,
+    CodeOutcome, Decision, Factor, FormOutcome, FormSignIn, Guessed, MfaAttempt, MfaOutcome, NewPairing,
+    NewPairingForm, NewSignIn, SecondProof, SignInOutcome, SignedIn, Store, User,
 };
 
 use crate::database::{Database, LIMITS, MINUTE, NOW, client, digest, in_parallel, seal_key};
@@ -54,7 +54,12 @@ pub(crate) fn plan(db: &Database, at: Timestamp) -> NewSignIn {
     db.redemption("", "", at).sign_in
 }
 
-pub(crate) async fn finish(db: &Database, challenge: &Digest, proof: &SecondProof, at: Timestamp) -> MfaOutcome<Box<SignedIn>> {
+pub(crate) async fn finish(
+    db: &Database,
+    challenge: &Digest,
+    proof: &SecondProof,
+    at: Timestamp,
+) -> MfaOutcome<Box<SignedIn>> {
     db.store.finish_mfa(challenge, proof, &plan(db, at)).await.unwrap()
 }
 

@@ -162,10 +162,8 @@ async fn sign_in(
         Err(error) => return view::failed(&auth, &Step::Email, Some(&pairing), &error),
     };
     let signed_in = async {
-        let code: SentCode = form
-            .code
-            .parse()
-            .map_err(|_| ApiError::new(ErrorCode::ValidationError, "Enter the code that was sent"))?;
+        let code: SentCode =
+            form.code.parse().map_err(|_| ApiError::new(ErrorCode::ValidationError, "Enter the code that was sent"))?;
         let typed = Typed { code: &code, flow: Some(&form.flow) };
         pairing::sign_in(&auth, context.client(), &pairing.id, &address, &typed).await
     };
