@@ -64,15 +64,18 @@ impl Visit for Statement {
 async fn guesses(db: &Database, recorded: &Mutex<Vec<String>>) -> Vec<(String, Vec<String>)> {
     db.user("known@example.com").await;
     let mut all = Vec::new();
-    for (email, has_code) in
-        [("known@example.com", true), ("known@example.com", false), ("new@example.com", true), ("no@example.com", false)]
-    {
+    for (email, has_code) in [
+        ("known@example.com", true),
+        ("known@example.com", false),
+        ("new@example.com", true),
+        ("no@example.com", false),
+    ] {
         let (flow, _) = db.begin_flow(email, "123456", NOW).await;
         if !has_code {
             db.by_hand("DELETE FROM one_time_codes").await;
         }
-        let plain = db.redemption(email, "000000", NOW);
-        for redemption in [Redemption { flow, ..plain.clone() }, plain] {
+        let (plain, named) = (db.redemption(email, "000000", NOW), db.redemption(email, "000000", NOW));
+        for redemption in [Redemption { flow, ..named }, plain] {
             let what = if matches!(redemption.flow, Flow::Named(_)) { "in a flow" } else { "in none" };
             recorded.lock().unwrap().clear();
             db.store.redeem_code(&redemption).await.unwrap();

@@ -193,7 +193,7 @@ async fn a_disabled_account_stays_shut() {
 
     world.by_hand("UPDATE users SET disabled_at = NULL").await;
     world.verify_code("ann@example.com", &code).await.fails(400, "INVALID_CODE");
-    assert_eq!(world.count_events(&ann, "sign_in.failed").await, 1);
+    assert_eq!(world.count_events(&ann, "sign_in.failed").await, 2, "disabled, and a code that was spent");
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use web::TrustedProxies;
 
 use crate::client::{ADDRESS, Call, Reply};
 use crate::wallets::{ask, verify};
-use crate::world::{MINUTE, SECOND, World, person};
+use crate::world::{MINUTE, SECOND, World, nobody, person};
 
 /// With the limits that an installation has unless it says otherwise.
 async fn by_default() -> World {
@@ -34,7 +34,7 @@ async fn behind_proxies() -> World {
 
 /// A sign-in attempt for a mailbox that nobody asked a code for: refused, and within the limit of sign-in.
 fn attempt(world: &World) -> Call {
-    world.verify_code("nobody@example.com", "123456")
+    world.verify_code(&nobody(), "123456")
 }
 
 #[track_caller]

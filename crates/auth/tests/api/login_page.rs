@@ -163,8 +163,8 @@ async fn who_is_disabled_is_told() {
     world.ann().await;
     let asking = start(&world, json!({})).await;
     world.by_hand("UPDATE users SET disabled_at = 1").await;
-    send(&world, &format!("/login/{}/email", asking.id), &format!("email={ANN}")).await;
-    let form = format!("email={ANN}&code={}", world.mailed_code(ANN));
+    let asked = page(send(&world, &format!("/login/{}/email", asking.id), &format!("email={ANN}")).await, 200);
+    let form = format!("email={ANN}&flow={}&code={}", flow(&asked), world.mailed_code(ANN));
     let told = page(send(&world, &format!("/login/{}/code", asking.id), &form).await, 403);
     assert!(told.contains("disabled"));
     assert_eq!(world.count("SELECT COUNT(*) FROM pairing_forms").await, 0);

@@ -195,7 +195,7 @@ async fn somebody_who_mistypes_and_gets_in_is_no_stranger() {
         verify(&world, &waiting, &app.code(&world, 0)).await.ok(200);
         world.clock.advance(MINUTE);
     }
-    assert_eq!(world.count("SELECT COUNT(*) FROM totp_guesses").await, 0);
+    assert_eq!(world.count("SELECT CAST(SUM(wrong) AS BIGINT) FROM totp_guesses").await, 0);
 }
 
 #[tokio::test]
@@ -204,7 +204,8 @@ async fn one_sessions_guesses_are_limited_and_are_no_other_sessions() {
     let (thief, app, codes) = ann(&world).await;
     let waiting = first_factor(&world).await;
     let own = person(&verify(&world, &waiting, &app.code(&world, 0)).await.ok(200));
-    for _ in 0..5 {
+    // One was shown to enable it.
+    for _ in 0..4 {
         account(&world, &thief, "disable", &app.wrong(&world)).await.fails(400, "INVALID_CODE");
     }
     account(&world, &thief, "disable", &codes[0]).await.fails(429, "RATE_LIMIT_EXCEEDED");

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use auth::App;
@@ -303,6 +304,12 @@ impl World {
         let files = fs::read_dir(self.folder.path()).unwrap();
         files.flat_map(|file| fs::read(file.unwrap().path()).unwrap()).collect()
     }
+}
+
+/// An address that nobody has asked a code for, another one each time: guesses without a flow have three for each.
+pub(crate) fn nobody() -> String {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    format!("nobody{}@example.com", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 fn database_url(folder: &TempDir) -> String {
