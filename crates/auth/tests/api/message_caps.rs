@@ -128,7 +128,7 @@ async fn two_hundred_addresses_pump_few_sms_and_keep_nobody_out() {
     assert_eq!(outcomes(&world, "code_sms", "sent").await, 1 + 666, "two thirds of the day, with Ann's first");
 
     let (known, unknown) = (request(&world, ANN).await, request(&world, "+14155552672").await);
-    assert_eq!(told(known), told(unknown), "nobody learns who has an account");
+    assert_eq!(told(&known), told(&unknown), "nobody learns who has an account");
     until("an SMS", async || outcomes(&world, "code_sms", "sent").await, |sent| *sent == 1 + 667).await;
     assert!(is_sent_to(&world, ANN) && !is_sent_to(&world, "+14155552672"));
     person(&verify(&world, ANN, &sent_code(&world)).await.ok(200));
@@ -146,7 +146,7 @@ async fn two_hundred_addresses_pump_few_sms_and_keep_nobody_out() {
 }
 
 /// What a reply says, but for what every reply has of its own.
-fn told(reply: Reply) -> (u16, Value) {
+fn told(reply: &Reply) -> (u16, Value) {
     let mut body = reply.json.clone();
     if let Some(body) = body.as_object_mut() {
         body.retain(|field, _| !["requestId", "flowId"].contains(&field.as_str()));
@@ -174,7 +174,7 @@ async fn no_more_sms_than_the_days_cap_are_sent_whoever_asks() {
     // A restart gives none back; the next day does.
     let world = world.restart(cap).await;
     let (known, unknown) = (request(&world, ANN).await, request(&world, "+14155552600").await);
-    assert_eq!(told(known.clone()), told(unknown));
+    assert_eq!(told(&known), told(&unknown));
     let body = known.fails(429, "RATE_LIMIT_EXCEEDED");
     assert_eq!(body["resetAt"], "2025-11-09T00:00:00.000Z");
     assert_eq!(sent(&world), 0, "of this process");
@@ -196,7 +196,7 @@ async fn a_block_of_numbers_has_its_quarter_of_the_day_even_of_those_who_signed_
         request(&world, "+4915112340001").await.ok(200);
     }
     let (known, unknown) = (request(&world, "+4915112340002").await, request(&world, "+4915112340003").await);
-    assert_eq!(told(known.clone()), told(unknown));
+    assert_eq!(told(&known), told(&unknown));
     known.fails(429, "RATE_LIMIT_EXCEEDED");
     in_the_end(&world, 10).await;
     request(&world, ANN).await.ok(200);
@@ -213,7 +213,7 @@ async fn mails_have_a_day_too_and_a_third_of_it_is_for_those_who_signed_in() {
     assert_eq!(sent(&world), 6);
     assert_eq!(world.count("SELECT COUNT(*) FROM one_time_codes").await, 6);
     let (known, unknown) = (world.request_code("ann@example.com").await, world.request_code("new9@example.com").await);
-    assert_eq!(told(known.clone()), told(unknown));
+    assert_eq!(told(&known), told(&unknown));
     let sentence = known.ok(200)["message"].as_str().unwrap().to_owned();
     assert!(sentence.contains("before tomorrow"), "{sentence}");
     in_the_end(&world, 7).await;
