@@ -26,16 +26,24 @@ pub struct CodeSentReply {
     pub message: String,
     /// Seconds for which the code works.
     pub expires_in: u64,
+    /// The id of this request, for `verify`: guesses that name it count apart from everybody else's. Codes for linking
+    /// have none; nobody else can guess at them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flow_id: Option<String>,
 }
 
 /// `POST /auth/email/verify`.
 #[derive(Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
 pub struct EmailVerifyRequest {
     /// The address the code was sent to.
     pub email: String,
-    /// The six digits.
+    /// The code: six digits, or ten letters and digits.
     pub code: String,
+    /// The `flowId` of the request's reply. Three guesses of a flow are looked at, and three of all who name none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flow_id: Option<String>,
 }
 
 /// `POST /auth/email/link`.
@@ -57,11 +65,15 @@ pub struct SmsRequest {
 /// `POST /auth/sms/verify`.
 #[derive(Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
 pub struct SmsVerifyRequest {
     /// The number the code was sent to.
     pub phone: String,
-    /// The six digits.
+    /// The code: six digits, or ten letters and digits.
     pub code: String,
+    /// The `flowId` of the request's reply. Three guesses of a flow are looked at, and three of all who name none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flow_id: Option<String>,
 }
 
 /// `POST /auth/exchange`.

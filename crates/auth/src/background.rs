@@ -31,6 +31,8 @@ const DELETE_EVERY: Duration = Duration::from_secs(1);
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
 /// A clock that was set is written down so soon beside the windows that are saved.
 const CLOCK_EVERY: Duration = Duration::from_secs(1);
+/// So soon after guessing has become an attack, everybody's codes are longer.
+const WEIGH_EVERY: Duration = Duration::from_secs(5);
 /// A key that another instance made is noticed so soon, if no JWT of it comes before.
 const KEYS_EVERY: Duration = Duration::from_mins(1);
 const PRUNE_EVERY: Duration = Duration::from_mins(1);
@@ -62,7 +64,7 @@ struct Chore {
     work: for<'a> fn(&'a AuthService) -> BoxFuture<'a, Result<(), StoreError>>,
 }
 
-const CHORES: [Chore; 13] = [
+const CHORES: [Chore; 14] = [
     Chore {
         what: "looking at what was taken away",
         first: Duration::ZERO,
@@ -99,6 +101,12 @@ const CHORES: [Chore; 13] = [
         first: CLOCK_EVERY,
         every: CLOCK_EVERY,
         work: |auth| auth.look_at_the_clock().boxed(),
+    },
+    Chore {
+        what: "weighing guesses",
+        first: WEIGH_EVERY,
+        every: WEIGH_EVERY,
+        work: |auth| auth.weigh_guesses().boxed(),
     },
     Chore {
         what: "looking after the signing keys",
@@ -237,6 +245,9 @@ impl AuthService {
         if let Some(windows) = &self.windows {
             while windows.purge(BATCH).await? {}
         }
+        let now = self.clock.now();
+        while self.store.purge_flows(now, BATCH).await? == u64::from(BATCH) {}
+        while self.store.purge_guesses(now, BATCH).await? == u64::from(BATCH) {}
         self.purge_owed_marks().await
     }
 

@@ -9,6 +9,7 @@ mod asker;
 mod audit;
 mod background;
 mod config;
+mod guessing;
 mod hashing;
 mod http;
 mod keys;

@@ -9,6 +9,7 @@ use telemetry::{Gauge, HistogramVec, Outcomes, Registry, State};
 use tokio::time::{Instant, timeout};
 
 use crate::AuthService;
+use crate::guessing::Guesses;
 use crate::hashing::Waiting;
 use crate::tokens::{Rejection, Validated};
 
@@ -31,6 +32,7 @@ pub(crate) struct Metrics {
     uses_waiting: Gauge,
     audit_unsealed: Gauge,
     audit_oldest_unsealed_seconds: Gauge,
+    pub(crate) guesses: Guesses,
     pub(crate) hashing: Waiting,
 }
 
@@ -117,6 +119,7 @@ impl Metrics {
             uses_waiting: Gauge::default(),
             audit_unsealed: Gauge::default(),
             audit_oldest_unsealed_seconds: Gauge::default(),
+            guesses: Guesses::new(),
             hashing: Waiting::default(),
         }
     }
@@ -187,6 +190,7 @@ impl Metrics {
             "Age of the oldest audit event that is not in the chain yet",
             self.audit_oldest_unsealed_seconds.clone(),
         );
+        self.guesses.register(registry);
         registry.add("bcrypt_waiting", "Hashes that wait for a processor or are being made", self.hashing.gauge());
     }
 }

@@ -192,6 +192,13 @@ impl AuthService {
         }
     }
 
+    /// Whether one more failure at `key`, which anybody can name, goes into the audit log. Nobody is refused for it: it
+    /// only keeps strangers from filling somebody's log.
+    pub(crate) async fn is_noted(&self, key: &str, limit: Limit) -> bool {
+        let at = self.clock.moment().steady;
+        matches!(self.strangers.admit(&self.window_name(key), limit, at).await, Verdict::Admitted(_))
+    }
+
     /// Admits nothing any more, and saves all windows that are counted in this process. Without this, the next process
     /// grants a tenth less of each limit for one window.
     ///

@@ -58,7 +58,7 @@ macro_rules! of_address {
 }
 
 /// What an account leaves in other tables, most of what would be worth something first; each of at most `$2` rows.
-const ROWS: [&str; 16] = [
+const ROWS: [&str; 17] = [
     of_address!(
         "one_time_codes",
         "id",
@@ -74,6 +74,7 @@ const ROWS: [&str; 16] = [
     of_address!("wallet_challenges", "digest", "c.address = a.identifier AND a.type = 'wallet'"),
     of_user!("mfa_challenges", "digest"),
     of_user!("totp_factors", "user_id"),
+    of_user!("totp_guesses", "guesser"),
     of_user!("backup_codes", "digest" within a user),
     of_user!("link_codes", "type" within a user),
     of_user!("oauth_states", "digest"),

@@ -7,7 +7,7 @@ use crate::audit::{NewEvent, record};
 use crate::rows::Columns;
 use crate::second_factor::{put_backup_codes, remove, spend};
 use crate::transaction::transaction;
-use crate::{Factor, SecondProof, Store, StoreError, users};
+use crate::{Factor, SecondProof, Store, StoreError, guesses, users};
 
 /// How a user's second factor is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +69,9 @@ impl Store {
             .await?;
             if kept.rows_affected() == 0 || !spend(tx, user_id, proof).await? {
                 return Ok(false);
+            }
+            if let SecondProof::Step(_) = proof {
+                guesses::take_back_one(tx, event.actor.session_id.as_ref()).await?;
             }
             put_backup_codes(tx, user_id, backup_codes).await?;
             record(tx, EventType::MfaBackupCodesReplaced, Some(user_id), event).await?;

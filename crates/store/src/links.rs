@@ -1,4 +1,5 @@
-//! The links beside one-time codes: another secret for the same row, so both end together.
+//! The links beside one-time codes: another secret for the same row, so that whoever uses one of them ends both. Wrong
+//! guesses at the code do nothing to the link, or a stranger could keep the owner of a mailbox out.
 
 use domain::{Digest, Timestamp};
 use sqlx::AnyConnection;
@@ -17,8 +18,6 @@ pub struct LinkSecret {
     pub purpose: CodePurpose,
     /// The keyed digest of its token.
     pub digest: Digest,
-    /// How many guesses at its code end it as well.
-    pub max_attempts: u32,
 }
 
 /// What became of a link.
@@ -26,8 +25,6 @@ pub struct LinkSecret {
 pub enum TradedLink<T> {
     /// It was right, and it and its code are spent.
     Right(T),
-    /// Its code has been guessed at too often.
-    TooManyAttempts,
     /// It is too old.
     Expired,
     /// There is none such, or it or its code has been used.
@@ -45,7 +42,6 @@ impl Store {
         transaction!(self, |tx| {
             let way_in = match spend(tx, link, template.at).await? {
                 TradedLink::Right(way_in) => way_in,
-                TradedLink::TooManyAttempts => return Ok(TradedLink::TooManyAttempts),
                 TradedLink::Expired => return Ok(TradedLink::Expired),
                 TradedLink::NoLink => return Ok(TradedLink::NoLink),
             };
@@ -65,7 +61,6 @@ impl Store {
         transaction!(self, |tx| {
             let way_in = match spend(tx, link, at).await? {
                 TradedLink::Right(way_in) => way_in,
-                TradedLink::TooManyAttempts => return Ok(TradedLink::TooManyAttempts),
                 TradedLink::Expired => return Ok(TradedLink::Expired),
                 TradedLink::NoLink => return Ok(TradedLink::NoLink),
             };
@@ -81,20 +76,19 @@ async fn spend(tx: &mut AnyConnection, link: &LinkSecret, at: Timestamp) -> Resu
     let spent = sqlx::query(
         "UPDATE one_time_codes SET consumed_at = $1 \
          WHERE link_digest = $2 AND app_id = $3 AND purpose = $4 \
-         AND consumed_at IS NULL AND expires_at > $1 AND attempts < $5 RETURNING subject",
+         AND consumed_at IS NULL AND expires_at > $1 RETURNING subject",
     )
     .bind(at.as_millis())
     .bind(link.digest.to_string())
     .bind(app())
     .bind(link.purpose.as_str())
-    .bind(i64::from(link.max_attempts))
     .fetch_optional(&mut *tx)
     .await?;
     if let Some(row) = spent {
         return Ok(TradedLink::Right(link.purpose.way_in(&row.text("subject")?)));
     }
     let row = sqlx::query(
-        "SELECT expires_at FROM one_time_codes \
+        "SELECT id FROM one_time_codes \
          WHERE link_digest = $1 AND app_id = $2 AND purpose = $3 AND consumed_at IS NULL",
     )
     .bind(link.digest.to_string())
@@ -102,9 +96,6 @@ async fn spend(tx: &mut AnyConnection, link: &LinkSecret, at: Timestamp) -> Resu
     .bind(link.purpose.as_str())
     .fetch_optional(tx)
     .await?;
-    Ok(match row {
-        None => TradedLink::NoLink,
-        Some(row) if row.time("expires_at")? <= at => TradedLink::Expired,
-        Some(_) => TradedLink::TooManyAttempts,
-    })
+    // What is there and has not been spent is too old.
+    Ok(row.map_or(TradedLink::NoLink, |_| TradedLink::Expired))
 }

@@ -86,6 +86,11 @@ pub enum Allowed {
         /// The share that newcomers wait for. Whoever asks must be told the same as a newcomer, or learns who is none.
         newcomers_wait: Option<Share>,
     },
+    /// None was needed. Nothing was counted.
+    Unneeded {
+        /// As above.
+        newcomers_wait: Option<Share>,
+    },
     /// It is a newcomer's, and this share of theirs is used up. Nothing was counted.
     Newcomer(Share),
     /// Nobody's may, since this share is used up. Nothing was counted.
@@ -125,33 +130,65 @@ pub(crate) async fn count(
     allowance: &Allowance,
     is_newcomer: bool,
 ) -> Result<Allowed, StoreError> {
-    // Whoever counts holds this row until the end of the transaction, so what is read next stays true.
-    let all = add(tx, allowance, &Share::All, 0).await?;
-    if all >= allowance.all {
-        return Ok(Allowed::Nobody(Share::All));
+    let day = Day::look(tx, allowance).await?;
+    if let Some(share) = day.nobody {
+        return Ok(Allowed::Nobody(share));
     }
-    let mut newcomers_wait = None;
-    let mut counted = vec![(&Share::All, all, allowance.all)];
-    for (share, cap) in &allowance.shares {
-        let sent = sent(tx, allowance, share).await?;
-        match (sent >= *cap, share.is_of_newcomers()) {
-            (true, false) => return Ok(Allowed::Nobody(share.clone())),
-            (true, true) => newcomers_wait = newcomers_wait.or(Some(share)),
-            (false, is_of_newcomers) if is_newcomer || !is_of_newcomers => counted.push((share, sent, *cap)),
-            (false, _) => {}
+    if let Some(share) = day.newcomers_wait.clone().filter(|_| is_newcomer) {
+        return Ok(Allowed::Newcomer(share));
+    }
+    let (mut today, mut last_of) = (0, Vec::new());
+    for (share, cap, sent) in day.shares {
+        if share.is_of_newcomers() && !is_newcomer {
+            continue;
         }
-    }
-    if let Some(share) = newcomers_wait.filter(|_| is_newcomer) {
-        return Ok(Allowed::Newcomer(share.clone()));
-    }
-    let mut last_of = Vec::new();
-    for (share, sent, cap) in counted {
-        add(tx, allowance, share, 1).await?;
+        add(tx, allowance, &share, 1).await?;
+        if share == Share::All {
+            today = sent + 1;
+        }
         if sent + 1 == cap {
-            last_of.push(share.clone());
+            last_of.push(share);
         }
     }
-    Ok(Allowed::Counted { today: all + 1, last_of, newcomers_wait: newcomers_wait.cloned() })
+    Ok(Allowed::Counted { today, last_of, newcomers_wait: day.newcomers_wait })
+}
+
+/// What whoever asks is told where no message is needed: the same as somebody who needs one, or it would tell whether there
+/// was one before.
+pub(crate) async fn look(tx: &mut AnyConnection, allowance: &Allowance) -> Result<Allowed, StoreError> {
+    let day = Day::look(tx, allowance).await?;
+    Ok(match day.nobody {
+        Some(share) => Allowed::Nobody(share),
+        None => Allowed::Unneeded { newcomers_wait: day.newcomers_wait },
+    })
+}
+
+/// What a day has come to.
+struct Day {
+    /// Each share, how many of it are sent in a day, and how many were.
+    shares: Vec<(Share, u32, u32)>,
+    /// The first that is used up for all.
+    nobody: Option<Share>,
+    /// The first that is used up for newcomers.
+    newcomers_wait: Option<Share>,
+}
+
+impl Day {
+    /// Looks at the day, which stays as it is until the end of the transaction.
+    async fn look(tx: &mut AnyConnection, allowance: &Allowance) -> Result<Self, StoreError> {
+        // Whoever looks holds this row, so what is read next stays true.
+        let all = add(tx, allowance, &Share::All, 0).await?;
+        let mut shares = vec![(Share::All, allowance.all, all)];
+        for (share, cap) in &allowance.shares {
+            shares.push((share.clone(), *cap, sent(tx, allowance, share).await?));
+        }
+        let first = |of_newcomers: bool| {
+            let mut used_up = shares.iter().filter(|(_, cap, sent)| sent >= cap).map(|(share, ..)| share);
+            used_up.find(|share| share.is_of_newcomers() == of_newcomers).cloned()
+        };
+        let (nobody, newcomers_wait) = (first(false), first(true));
+        Ok(Self { shares, nobody, newcomers_wait })
+    }
 }
 
 /// Adds so many to a share of the day, and returns how many there are now.

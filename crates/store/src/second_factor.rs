@@ -5,6 +5,7 @@ use domain::{Digest, DigestKeyId, Timestamp, UserId};
 use sqlx::AnyConnection;
 
 use crate::audit::{NewEvent, record};
+use crate::guesses;
 use crate::pairing_forms::{self, NewPairingForm};
 use crate::rows::Columns;
 use crate::sign_in::{self, MethodType, NewSignIn, SignedIn};
@@ -25,10 +26,21 @@ pub struct Factor {
 /// A second proof that has been checked as far as can be without the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SecondProof {
-    /// A right code of this time step; each step is good once (RFC 6238 §5.2).
+    /// A right code of this time step; each step is good once (RFC 6238 §5.2). It was counted before it was compared.
     Step(i64),
+    /// Two right codes, of this time step and of the one before.
+    TwoSteps(i64),
     /// A backup code's digest.
     BackupCode(Digest),
+}
+
+/// What is guessed at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guessed {
+    /// One code of the app: three of a million are right, so that a person suffers only so many guesses.
+    OneStep,
+    /// Two successive codes of the app, or a backup code, which no number of guesses finds.
+    Long,
 }
 
 /// Whether a guess at a waiting sign-in may be looked at.
@@ -39,6 +51,11 @@ pub enum MfaAttempt {
         /// Whose sign-in it is.
         user_id: UserId,
         /// How many more guesses will be.
+        attempts_remaining: u32,
+    },
+    /// It may not, since there have been too many at single codes of this person's app: the next has to be of two.
+    WantsTwoSteps {
+        /// How many more guesses will be looked at.
         attempts_remaining: u32,
     },
     /// There have been too many.
@@ -139,6 +156,7 @@ impl Store {
             if let Some(session_id) = &event.actor.session_id {
                 step_up::renew(tx, session_id, true, event.at).await?;
             }
+            guesses::take_back_one(tx, event.actor.session_id.as_ref()).await?;
             record(tx, EventType::MfaEnabled, Some(user_id), event).await?;
             Ok(true)
         })
@@ -160,42 +178,51 @@ impl Store {
             if !spend(tx, user_id, proof).await? {
                 return Ok(false);
             }
+            if let SecondProof::Step(_) = proof {
+                guesses::take_back_one(tx, event.actor.session_id.as_ref()).await?;
+            }
             remove(tx, user_id).await?;
             record(tx, EventType::MfaDisabled, Some(user_id), event).await?;
             Ok(true)
         })
     }
 
-    /// Takes one of the attempts of a waiting sign-in, if there is one left. Counting and checking are one statement.
+    /// Takes one of the attempts of a waiting sign-in, if there is one left, and one of the person's if it is one code
+    /// of the app. Guesses at one sign-in are none at another: whoever has somebody's mailbox shuts them out of nothing.
     pub async fn count_mfa_attempt(
         &self,
         challenge: &Digest,
+        guessed: Guessed,
         max_attempts: u32,
         now: Timestamp,
     ) -> Result<MfaAttempt, StoreError> {
         transaction!(self, |tx| {
-            let counted = sqlx::query(
-                "UPDATE mfa_challenges SET attempts = attempts + 1 \
-                 WHERE digest = $1 AND expires_at > $2 AND attempts < $3 RETURNING user_id, attempts",
-            )
-            .bind(challenge.to_string())
-            .bind(now.as_millis())
-            .bind(i64::from(max_attempts))
-            .fetch_optional(&mut *tx)
-            .await?;
-            if let Some(row) = counted {
-                let attempts_remaining = max_attempts.saturating_sub(row.count("attempts")?);
-                return Ok(MfaAttempt::Counted { user_id: row.parsed("user_id")?, attempts_remaining });
-            }
-            let kept = sqlx::query("SELECT expires_at FROM mfa_challenges WHERE digest = $1")
+            let kept = sqlx::query("SELECT user_id, expires_at FROM mfa_challenges WHERE digest = $1")
                 .bind(challenge.to_string())
                 .fetch_optional(&mut *tx)
                 .await?;
-            Ok(match kept {
-                None => MfaAttempt::Unknown,
-                Some(row) if row.time("expires_at")? <= now => MfaAttempt::Expired,
-                Some(_) => MfaAttempt::TooMany,
-            })
+            let Some(kept) = kept else { return Ok(MfaAttempt::Unknown) };
+            if kept.time("expires_at")? <= now {
+                return Ok(MfaAttempt::Expired);
+            }
+            let user_id: UserId = kept.parsed("user_id")?;
+            // The person's row comes first, as where the sign-in ends: in the other order two could wait for each other.
+            users::is_taken(tx, &user_id).await?;
+            let counted = sqlx::query(
+                "UPDATE mfa_challenges SET attempts = attempts + 1 WHERE digest = $1 AND attempts < $2 \
+                 RETURNING attempts",
+            )
+            .bind(challenge.to_string())
+            .bind(i64::from(max_attempts))
+            .fetch_optional(&mut *tx)
+            .await?;
+            let Some(counted) = counted else { return Ok(MfaAttempt::TooMany) };
+            let attempts_remaining = max_attempts.saturating_sub(counted.count("attempts")?);
+            let by = guesses::waiting(challenge);
+            if guessed == Guessed::OneStep && !guesses::count_totp(tx, &user_id, &by, now).await? {
+                return Ok(MfaAttempt::WantsTwoSteps { attempts_remaining });
+            }
+            Ok(MfaAttempt::Counted { user_id, attempts_remaining })
         })
     }
 
@@ -291,6 +318,7 @@ async fn prove(
     if ended.rows_affected() == 0 {
         return Ok(MfaOutcome::NoProof);
     }
+    guesses::take_back(tx, challenge).await?;
     Ok(MfaOutcome::Right((sign_in, user)))
 }
 
@@ -324,7 +352,7 @@ pub(crate) async fn remove(tx: &mut AnyConnection, user_id: &UserId) -> Result<b
 /// Spends a proof of a user whose row is locked; whether it was good.
 pub(crate) async fn spend(tx: &mut AnyConnection, user_id: &UserId, proof: &SecondProof) -> Result<bool, StoreError> {
     let spent = match proof {
-        SecondProof::Step(step) => {
+        SecondProof::Step(step) | SecondProof::TwoSteps(step) => {
             sqlx::query(
                 "UPDATE totp_factors SET last_step = $1 \
                  WHERE user_id = $2 AND enabled_at IS NOT NULL AND last_step < $1",

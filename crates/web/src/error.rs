@@ -122,6 +122,12 @@ impl ApiError {
         Self { attempts_remaining: Some(attempts), ..self }
     }
 
+    /// How many guesses are left, where they are counted.
+    #[must_use]
+    pub const fn attempts_remaining(&self) -> Option<u32> {
+        self.attempts_remaining
+    }
+
     /// What a program decides by.
     #[must_use]
     pub const fn code(&self) -> ErrorCode {

@@ -66,7 +66,7 @@ async fn somebody_lets_a_program_in_by_keyboard() {
         let mails = installation.mail.mails().len();
         browser.type_text("ann@example.com").await;
         let sent = browser.press("Enter").await;
-        assert_eq!(sent.focus, focus("input", "The six digits sent to ann@example.com"));
+        assert_eq!(sent.focus, focus("input", "The code sent to ann@example.com"));
         look(&mut browser, "code").await;
         browser.type_text(&six_digits(&installation.mail.mails()[mails].text)).await;
         browser.press("Enter").await;

@@ -7,7 +7,7 @@ use web::ApiError;
 
 use crate::notify::LinkMail;
 use crate::principal::{OwnSession, Principal};
-use crate::sign_in::allowance::{self, Told};
+use crate::sign_in::allowance::{self, Told, When};
 use crate::sign_in::{CODE_LIFETIME, MAX_ATTEMPTS, code, email as by_email, oauth, sms};
 use crate::{AuthService, internal};
 
@@ -28,7 +28,7 @@ pub(crate) async fn request_email(
     let allowance = allowance::of_mail(auth, now);
     let (told, is_to_be_sent) = keep(auth, caller, WayIn::email(email.as_str()), &typed, &allowance, now).await?;
     if is_to_be_sent {
-        by_email::send(auth, mailer, mail, told).await?;
+        by_email::send(auth, mailer, mail, When::of(told)).await?;
     }
     Ok(told)
 }
@@ -43,7 +43,7 @@ pub(crate) async fn request_sms(auth: &AuthService, caller: &Principal, phone: &
     let allowance = allowance::of_sms(auth, phone, now);
     let (told, is_to_be_sent) = keep(auth, caller, sms::way_in(phone), &typed, &allowance, now).await?;
     if is_to_be_sent {
-        sms::send(auth, message, told).await?;
+        sms::send(auth, message, When::of(told)).await?;
     }
     Ok(told)
 }
@@ -130,7 +130,8 @@ async fn keep(
         expires_at: now.plus(CODE_LIFETIME),
     };
     let allowed = auth.store.put_link_code(&code, allowance).await.map_err(internal)?;
-    allowance::conclude(auth, allowance, &allowed, now)
+    let told = allowance::conclude(auth, allowance, &allowed, now)?;
+    Ok((told, allowed.is_counted()))
 }
 
 /// Bound to the account, the way in and the purpose: worthless for any other.

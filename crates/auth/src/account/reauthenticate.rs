@@ -15,7 +15,7 @@ use web::ApiError;
 use crate::notify::ReauthMail;
 use crate::principal::OwnSession;
 use crate::second_factor::ShownCode;
-use crate::sign_in::allowance::{self, Told};
+use crate::sign_in::allowance::{self, When};
 use crate::sign_in::{CODE_LIFETIME, code, email as by_email, oauth, sms, wallet};
 use crate::{AuthService, internal};
 
@@ -65,7 +65,7 @@ pub(crate) async fn request_email(
     let mail = auth.templates.reauth(&mail).map_err(|error| ApiError::internal(&error))?;
     let now = auth.clock.now();
     let flow = keep(auth, session, way_in, &typed, &allowance::of_mail(auth, now), now).await?;
-    by_email::send(auth, mailer, mail, Told::Sent).await?;
+    by_email::send(auth, mailer, mail, When::Now).await?;
     Ok(flow)
 }
 
@@ -83,7 +83,7 @@ pub(crate) async fn request_sms(
     let message = message.map_err(|error| ApiError::internal(&error))?;
     let now = auth.clock.now();
     let flow = keep(auth, session, way_in, &typed, &allowance::of_sms(auth, &to, now), now).await?;
-    sms::send(auth, message, Told::Sent).await?;
+    sms::send(auth, message, When::Now).await?;
     Ok(flow)
 }
 

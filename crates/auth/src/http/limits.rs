@@ -47,11 +47,6 @@ pub(crate) async fn admit_user(
     admit_one(auth, context, &auth.limiter, &format!("user:{user_id}:{}", route.0), limit).await
 }
 
-/// Counts one more of a user's guesses at their second factor.
-pub(crate) async fn admit_guess(auth: &AuthService, context: &Context, user_id: &UserId) -> Result<(), ApiError> {
-    admit_one(auth, context, &auth.limiter, &format!("mfa:{user_id}"), auth.config.limits.strict).await
-}
-
 /// Counts one more code that is sent to whoever has this session. By session: whoever has stolen one uses up nothing of
 /// its owner's elsewhere.
 pub(crate) async fn admit_reauth_code(
@@ -122,6 +117,16 @@ async fn admit_from(
 /// Counts one more under `key`, which anybody can name, and shows the window in the reply.
 pub(crate) async fn admit(auth: &AuthService, context: &Context, key: &str, limit: Limit) -> Result<(), ApiError> {
     admit_one(auth, context, &auth.strangers, &auth.window_name(key), limit).await
+}
+
+/// Counts one more under `key`, which anybody can name, and says whether there was room. The reply does not show it:
+/// what is full is somebody else's, and a stranger may have filled it.
+pub(crate) async fn has_room(auth: &AuthService, key: &str, limit: Limit) -> Result<bool, ApiError> {
+    match auth.strangers.admit(&auth.window_name(key), limit, auth.clock.moment().steady).await {
+        Verdict::Admitted(_) => Ok(true),
+        Verdict::Refused { .. } => Ok(false),
+        Verdict::Unsaved => Err(internal(StoreError::WindowNotSaved)),
+    }
 }
 
 async fn admit_one(

@@ -106,5 +106,5 @@ fn code_sent(told: Told) -> CodeSentReply {
              before tomorrow"
         }
     };
-    CodeSentReply { success: true, message: message.to_owned(), expires_in: CODE_LIFETIME.as_secs() }
+    CodeSentReply { success: true, message: message.to_owned(), expires_in: CODE_LIFETIME.as_secs(), flow_id: None }
 }

@@ -7,19 +7,13 @@ use auth_api::{
 };
 use axum::extract::State;
 use axum::{Extension, Json};
-use domain::UserId;
 use web::{ApiError, Context};
 
 use super::caller::{RecentSession, Session};
-use super::limits::{self, Strict};
+use super::limits::Strict;
 use crate::AuthService;
 use crate::second_factor::{self, ShownCode};
 use crate::sign_in::mfa_digest;
-
-/// Guesses at one person's codes, wherever they come from: neither many addresses nor fresh sign-ins allow more.
-pub(super) async fn admit_guess(auth: &AuthService, context: &Context, user_id: &UserId) -> Result<(), ApiError> {
-    limits::admit_guess(auth, context, user_id).await
-}
 
 /// Begin with a second factor: a secret for an authenticator app. It is asked for once it is enabled.
 #[utoipa::path(post, path = "/account/mfa/setup", tag = "account",
@@ -41,10 +35,9 @@ pub(super) async fn enable(
     RecentSession(me): RecentSession,
     web::Json(request): web::Json<MfaCodeRequest>,
 ) -> Result<Json<MfaEnabledReply>, ApiError> {
-    let code = request
-        .code
-        .parse()
-        .map_err(|_| ApiError::validation("code", "must be the six digits that the authenticator app shows"))?;
+    let code = ShownCode::read(&request.code).ok().filter(ShownCode::is_of_app);
+    let code =
+        code.ok_or_else(|| ApiError::validation("code", "must be the six digits that the authenticator app shows"))?;
     second_factor::enable(&auth, &me.principal, &code).await.map(Json)
 }
 
@@ -55,11 +48,9 @@ pub(super) async fn enable(
 pub(super) async fn disable(
     State(auth): State<Arc<AuthService>>,
     RecentSession(me): RecentSession,
-    Extension(context): Extension<Arc<Context>>,
     web::Json(request): web::Json<MfaCodeRequest>,
 ) -> Result<Json<MessageReply>, ApiError> {
     let code = ShownCode::read(&request.code)?;
-    admit_guess(&auth, &context, &me.principal.user_id).await?;
     second_factor::disable(&auth, &me.principal, &code).await?;
     Ok(Json(MessageReply { success: true, message: "The second factor is disabled".to_owned() }))
 }
@@ -82,11 +73,9 @@ pub(super) async fn status(
 pub(super) async fn backup_codes(
     State(auth): State<Arc<AuthService>>,
     RecentSession(me): RecentSession,
-    Extension(context): Extension<Arc<Context>>,
     web::Json(request): web::Json<MfaCodeRequest>,
 ) -> Result<Json<MfaEnabledReply>, ApiError> {
     let code = ShownCode::read(&request.code)?;
-    admit_guess(&auth, &context, &me.principal.user_id).await?;
     second_factor::replace_backup_codes(&auth, &me.principal, &code).await.map(Json)
 }
 
@@ -102,7 +91,6 @@ pub(super) async fn verify(
 ) -> Result<Json<SessionReply>, ApiError> {
     let code = ShownCode::read(&request.code)?;
     let token = request.mfa_token.parse().map_err(|_| second_factor::unknown())?;
-    let admitted = second_factor::admit(&auth, mfa_digest(&auth, &token)).await?;
-    admit_guess(&auth, &context, &admitted.user_id).await?;
+    let admitted = second_factor::admit(&auth, mfa_digest(&auth, &token), &code).await?;
     second_factor::finish(&auth, context.client(), &admitted, &code).await.map(Json)
 }

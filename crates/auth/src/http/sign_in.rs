@@ -8,7 +8,7 @@ use auth_api::{
 };
 use axum::extract::State;
 use axum::{Extension, Json};
-use domain::{EmailAddress, OneTimeCode};
+use domain::{EmailAddress, OneTimeCode, SentCode};
 use web::{ApiError, Context};
 
 use super::caller::Session;
@@ -16,6 +16,7 @@ use super::limits::{self, Standard, Strict};
 use super::oauth::read_challenge;
 use crate::sign_in::CODE_LIFETIME;
 use crate::sign_in::allowance::Told;
+use crate::sign_in::code::Typed;
 use crate::sign_in::email::{self, SignInTo};
 use crate::{AuthService, sessions};
 
@@ -31,15 +32,24 @@ pub(super) async fn request_email_code(
 ) -> Result<Json<CodeSentReply>, ApiError> {
     let address = address(&request.email)?;
     let challenge = read_challenge("codeChallenge", request.code_challenge.as_deref())?;
-    // By mailbox as well, or many addresses together could flood one.
-    limits::admit(&auth, &context, &format!("mailbox:{}", address.mailbox()), auth.config.limits.strict).await?;
-    let message = match email::request(&auth, context.client(), &address, &SignInTo::App { challenge }).await? {
+    // By mailbox as well, or many addresses together could flood one. Nobody is refused for it, or they could shut out
+    // its owner: see `store::ENOUGH_TIME`.
+    let mailbox = format!("mailbox:{}", address.mailbox());
+    let has_room = limits::has_room(&auth, &mailbox, auth.config.limits.strict).await?;
+    let to = SignInTo::App { challenge };
+    let (flow, told) = email::request(&auth, context.client(), &address, &to, has_room).await?;
+    let message = match told {
         Told::Sent => "If the address is right, a code is on its way",
         Told::SentUnlessNew => {
             "If this address has signed in here before, a code is on its way; for new ones there is none before tomorrow"
         }
     };
-    Ok(Json(CodeSentReply { success: true, message: message.to_owned(), expires_in: CODE_LIFETIME.as_secs() }))
+    Ok(Json(CodeSentReply {
+        success: true,
+        message: message.to_owned(),
+        expires_in: CODE_LIFETIME.as_secs(),
+        flow_id: Some(flow.expose().to_owned()),
+    }))
 }
 
 /// Sign in with a code.
@@ -52,11 +62,17 @@ pub(super) async fn verify_email_code(
     web::Json(request): web::Json<EmailVerifyRequest>,
 ) -> Result<Json<SignInReply>, ApiError> {
     let address = address(&request.email)?;
-    let code = typed_code(&request.code)?;
-    email::verify(&auth, context.client(), &address, &code).await.map(Json)
+    let code = sent_code(&request.code)?;
+    let typed = Typed { code: &code, flow: request.flow_id.as_deref() };
+    email::verify(&auth, context.client(), &address, &typed).await.map(Json)
 }
 
-/// The code in a request.
+/// The code in a request to sign in.
+pub(super) fn sent_code(text: &str) -> Result<SentCode, ApiError> {
+    text.parse().map_err(|error| ApiError::validation("code", error))
+}
+
+/// The code in a request to link.
 pub(super) fn typed_code(text: &str) -> Result<OneTimeCode, ApiError> {
     text.parse().map_err(|error| ApiError::validation("code", error))
 }

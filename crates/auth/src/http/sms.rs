@@ -9,9 +9,10 @@ use domain::PhoneNumber;
 use web::{ApiError, Context};
 
 use super::limits::{self, Strict};
-use super::sign_in::typed_code;
+use super::sign_in::sent_code;
 use crate::AuthService;
 use crate::sign_in::allowance::Told;
+use crate::sign_in::code::Typed;
 use crate::sign_in::{CODE_LIFETIME, sms};
 
 /// Send a sign-in code by SMS. Known and unknown numbers are answered alike.
@@ -26,14 +27,20 @@ pub(super) async fn request_sms_code(
 ) -> Result<Json<CodeSentReply>, ApiError> {
     let phone = recipient(&auth, &request.phone)?;
     // By number as well, or many addresses together could flood one, at our cost.
-    limits::admit(&auth, &context, &format!("phone:{phone}"), auth.config.limits.strict).await?;
-    let message = match sms::request(&auth, context.client(), &phone, None).await? {
+    let has_room = limits::has_room(&auth, &format!("phone:{phone}"), auth.config.limits.strict).await?;
+    let (flow, told) = sms::request(&auth, context.client(), &phone, None, has_room).await?;
+    let message = match told {
         Told::Sent => "If the number is right, a code is on its way",
         Told::SentUnlessNew => {
             "If this number has signed in here before, a code is on its way; for new ones there is none before tomorrow"
         }
     };
-    Ok(Json(CodeSentReply { success: true, message: message.to_owned(), expires_in: CODE_LIFETIME.as_secs() }))
+    Ok(Json(CodeSentReply {
+        success: true,
+        message: message.to_owned(),
+        expires_in: CODE_LIFETIME.as_secs(),
+        flow_id: Some(flow.expose().to_owned()),
+    }))
 }
 
 /// Sign in with a code from an SMS.
@@ -46,8 +53,9 @@ pub(super) async fn verify_sms_code(
     web::Json(request): web::Json<SmsVerifyRequest>,
 ) -> Result<Json<SignInReply>, ApiError> {
     let phone = number(&request.phone)?;
-    let code = typed_code(&request.code)?;
-    sms::verify(&auth, context.client(), &phone, &code).await.map(Json)
+    let code = sent_code(&request.code)?;
+    let typed = Typed { code: &code, flow: request.flow_id.as_deref() };
+    sms::verify(&auth, context.client(), &phone, &typed).await.map(Json)
 }
 
 /// The number in a request to send something there.

@@ -1,5 +1,6 @@
 //! Messages to people. Nothing here is written before what they are about has been committed.
 
+mod asked;
 mod http_sms;
 mod outbox;
 mod resend;
@@ -18,6 +19,7 @@ use store::LeakRemedy;
 
 use crate::asker::Asker;
 
+pub(crate) use asked::Asked;
 pub use http_sms::HttpSms;
 pub use outbox::{Outbox, OutboxMail};
 pub use resend::Resend;
@@ -29,7 +31,8 @@ pub use twilio::Twilio;
 pub struct Mail {
     /// To whom.
     pub to: EmailAddress,
-    /// The subject line; never carries a secret, since lock screens show it.
+    /// The subject line. May carry a code: people read it off the notification, and it is worth nothing to whoever sees
+    /// a locked screen and has not asked for it.
     pub subject: String,
     /// The text for readers that show no HTML.
     pub text: SecretString,
@@ -122,7 +125,8 @@ pub(crate) struct LeakMail<'a> {
 /// What a mail says with whose code somebody decides about a program that waits.
 pub(crate) struct LetInMail<'a> {
     pub(crate) to: &'a EmailAddress,
-    pub(crate) code: &'a OneTimeCode,
+    /// As people see it.
+    pub(crate) code: &'a SecretString,
     /// What the program calls itself.
     pub(crate) program: &'a str,
     /// The machine that the program runs on.
@@ -133,7 +137,10 @@ pub(crate) struct LetInMail<'a> {
 /// What a sign-in mail says.
 pub(crate) struct SignInMail<'a> {
     pub(crate) to: &'a EmailAddress,
-    pub(crate) code: &'a OneTimeCode,
+    /// As people see it.
+    pub(crate) code: &'a SecretString,
     pub(crate) link: &'a SecretString,
     pub(crate) minutes: u64,
+    /// Who asked for it.
+    pub(crate) asked: &'a Asked,
 }

@@ -2,19 +2,19 @@
 
 use std::path::Path;
 
-use domain::{OneTimeCode, PhoneNumber};
+use domain::{ClientInfo, OneTimeCode, PhoneNumber, Timestamp};
 use minijinja::{Environment, context};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
-use super::{LeakMail, LetInMail, LinkMail, Mail, ReauthMail, SignInMail, Sms};
+use super::{Asked, LeakMail, LetInMail, LinkMail, Mail, ReauthMail, SignInMail, Sms};
 use crate::asker::Asker;
 
 /// The templates of all messages: built-in ones, or files of the same name in the operator's folder.
 ///
 /// A template sees `product`, `code` and `minutes`, those of the
-/// sign-in mail also `link`, those of `reauth` also `address`, from where it was asked for; those of a program that wants
-/// to be let in also `program` and, in mails, `agent`, `network` and `at`, which say who asked for it; those of a leaked
-/// token `product`, `token`, `prefix`, `url` and
+/// sign-in mail also `link`, and `asked` with `program`, `address` and `at`; those of `reauth` also `address`, from where
+/// it was asked for; those of a program that wants to be let in also `program` and, in mails, `agent`, `network` and `at`,
+/// which say who asked for it; those of a leaked token `product`, `token`, `prefix`, `url` and
 /// `remedy` (`revoked`, `secret_ended` or `told`). Names ending in `.html` escape what they insert.
 pub struct Templates {
     environment: Environment<'static>,
@@ -69,8 +69,9 @@ impl Templates {
         }
         let templates = Self { environment, product };
         for (name, _) in BUILT_IN {
+            let asked = Asked::of(&ClientInfo::default(), Timestamp::from_millis(0));
             templates
-                .render(name, "012345", "https://localhost/", 10)
+                .render(name, "012345", "https://localhost/", 10, Some(&asked))
                 .map_err(|error| TemplateError { name, problem: error.to_string() })?;
         }
         Ok(templates)
@@ -81,28 +82,35 @@ impl Templates {
         &self.product
     }
 
-    fn render(&self, name: &str, code: &str, link: &str, minutes: u64) -> Result<String, minijinja::Error> {
-        let product = &self.product;
-        self.environment.get_template(name)?.render(context! { product, code, link, minutes })
+    fn render(
+        &self,
+        name: &str,
+        code: &str,
+        link: &str,
+        minutes: u64,
+        asked: Option<&Asked>,
+    ) -> Result<String, minijinja::Error> {
+        let (product, asked) = (&self.product, asked.map(Asked::shown));
+        self.environment.get_template(name)?.render(context! { product, code, link, minutes, asked })
     }
 
     pub(crate) fn sign_in_sms(
         &self,
         to: &PhoneNumber,
-        code: &OneTimeCode,
+        code: &SecretString,
         minutes: u64,
     ) -> Result<Sms, minijinja::Error> {
-        let text = self.render("sign_in.sms.txt", code.expose(), "", minutes)?;
+        let text = self.render("sign_in.sms.txt", code.expose_secret(), "", minutes, None)?;
         Ok(Sms { to: to.clone(), text: text.trim().into() })
     }
 
     pub(crate) fn link_sms(&self, to: &PhoneNumber, code: &OneTimeCode, minutes: u64) -> Result<Sms, minijinja::Error> {
-        let text = self.render("link.sms.txt", code.expose(), "", minutes)?;
+        let text = self.render("link.sms.txt", code.expose(), "", minutes, None)?;
         Ok(Sms { to: to.clone(), text: text.trim().into() })
     }
 
     pub(crate) fn link(&self, mail: &LinkMail<'_>) -> Result<Mail, minijinja::Error> {
-        let render = |name| self.render(name, mail.code.expose(), "", mail.minutes);
+        let render = |name| self.render(name, mail.code.expose(), "", mail.minutes, None);
         Ok(Mail {
             to: mail.to.clone(),
             subject: render("link.subject.txt")?.trim().to_owned(),
@@ -117,7 +125,7 @@ impl Templates {
         code: &OneTimeCode,
         minutes: u64,
     ) -> Result<Sms, minijinja::Error> {
-        let text = self.render("reauth.sms.txt", code.expose(), "", minutes)?;
+        let text = self.render("reauth.sms.txt", code.expose(), "", minutes, None)?;
         Ok(Sms { to: to.clone(), text: text.trim().into() })
     }
 
@@ -138,7 +146,7 @@ impl Templates {
 
     /// With the code to decide about a program that waits.
     pub(crate) fn let_in(&self, mail: &LetInMail<'_>) -> Result<Mail, minijinja::Error> {
-        let (product, code, program, minutes) = (&self.product, mail.code.expose(), mail.program, mail.minutes);
+        let (product, code, program, minutes) = (&self.product, mail.code.expose_secret(), mail.program, mail.minutes);
         let Asker { agent, network, at } = mail.asked_by;
         let render = |name| {
             let template = self.environment.get_template(name)?;
@@ -156,11 +164,11 @@ impl Templates {
     pub(crate) fn let_in_sms(
         &self,
         to: &PhoneNumber,
-        code: &OneTimeCode,
+        code: &SecretString,
         program: &str,
         minutes: u64,
     ) -> Result<Sms, minijinja::Error> {
-        let (product, code) = (&self.product, code.expose());
+        let (product, code) = (&self.product, code.expose_secret());
         let template = self.environment.get_template("let_in.sms.txt")?;
         let text = template.render(context! { product, code, program, minutes })?;
         Ok(Sms { to: to.clone(), text: text.trim().into() })
@@ -182,7 +190,8 @@ impl Templates {
     }
 
     pub(crate) fn sign_in(&self, mail: &SignInMail<'_>) -> Result<Mail, minijinja::Error> {
-        let render = |name| self.render(name, mail.code.expose(), mail.link.expose_secret(), mail.minutes);
+        let (code, link) = (mail.code.expose_secret(), mail.link.expose_secret());
+        let render = |name| self.render(name, code, link, mail.minutes, Some(mail.asked));
         Ok(Mail {
             to: mail.to.clone(),
             subject: render("sign_in.subject.txt")?.trim().to_owned(),
@@ -201,23 +210,35 @@ impl std::fmt::Debug for Templates {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use secrecy::SecretString;
 
     fn render(templates: &Templates) -> Mail {
         let to = "ann@example.com".parse().unwrap();
-        let code = "012345".parse().unwrap();
+        let code: SecretString = "012345".into();
         let link: SecretString = "https://auth.example.com/login/email/x".into();
-        templates.sign_in(&SignInMail { to: &to, code: &code, link: &link, minutes: 10 }).unwrap()
+        let client = ClientInfo {
+            ip: Some("192.0.2.1".parse().unwrap()),
+            user_agent: Some("Call 555 now Firefox/127.0".to_owned()),
+            request_id: None,
+        };
+        let asked = Asked::of(&client, Timestamp::from_millis(1_762_603_200_000));
+        templates.sign_in(&SignInMail { to: &to, code: &code, link: &link, minutes: 10, asked: &asked }).unwrap()
     }
 
     #[test]
-    fn the_code_is_in_the_bodies_and_nowhere_else() {
+    fn the_code_is_in_subject_and_bodies_and_who_asked_too() {
         let mail = render(&Templates::load(None, "Example".to_owned()).unwrap());
         assert!(mail.text.expose_secret().contains("012345"));
         assert!(mail.html.expose_secret().contains("012345"));
         assert!(mail.text.expose_secret().contains("https://auth.example.com/login/email/x"));
         assert!(mail.html.expose_secret().contains("auth.example.com"));
-        assert_eq!(mail.subject, "Sign in to Example");
+        assert_eq!(mail.subject, "012345 is your code for Example");
+        for body in [&mail.text, &mail.html] {
+            let body = body.expose_secret();
+            for part in ["Firefox", "192.0.2.1", "2025-11-08 12:00 UTC"] {
+                assert!(body.contains(part), "{part}: {body}");
+            }
+            assert!(!body.contains("555"), "whoever asks writes no part of it: {body}");
+        }
         assert_eq!(format!("{mail:?}"), "Mail([REDACTED])");
     }
 

@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use auth_api::ErrorCode;
 use domain::audit::Actor;
-use domain::{ClientInfo, Digest, EventId, OneTimeCode, OneTimeSecret, PairingId};
+use domain::{ClientInfo, Digest, EventId, OneTimeSecret, PairingId};
 use store::{CodePurpose, Decision, FormOutcome, FormSignIn, NewEvent, NewPairingForm, NewSignIn, Profile, WayIn};
 use web::ApiError;
 
 use super::decide::decided;
 use crate::second_factor::{self, Admitted, ShownCode};
+use crate::sign_in::code::{self, Typed};
 use crate::sign_in::wallet::{self, Signed};
-use crate::sign_in::{Planned, code, disabled, oauth, plan, plan_kept};
+use crate::sign_in::{Planned, disabled, oauth, plan, plan_kept};
 use crate::tokens::creation_limits;
 use crate::{AuthService, internal};
 
@@ -43,13 +44,18 @@ pub(crate) async fn sign_in(
     id: &PairingId,
     purpose: CodePurpose,
     way_in: WayIn,
-    typed: &OneTimeCode,
+    typed: &Typed<'_>,
 ) -> Result<SignedIn, ApiError> {
-    let (mut redemption, mfa_token) = code::redemption(auth, client, purpose, way_in, typed);
+    let (mut redemption, mfa_token) = code::redemption(auth, client, purpose, way_in, typed).await;
     let (secrets, kept) = new_secrets(auth, id, mfa_token);
     redemption.sign_in.mfa.digest = mfa_digest(auth, id, &secrets.mfa_token);
-    let outcome = auth.store.sign_in_to_pairing(&redemption, &kept).await.map_err(internal)?;
-    signed_in(outcome, secrets)
+    match auth.store.sign_in_to_pairing(&redemption, &kept).await.map_err(internal)? {
+        FormSignIn::NotRight(outcome) => Err(code::refused(auth, purpose, &outcome)),
+        outcome => {
+            auth.metrics.guesses.note(purpose.into(), true);
+            signed_in(outcome, secrets)
+        }
+    }
 }
 
 /// Signs in to the page with what a provider has vouched for.
@@ -105,7 +111,8 @@ fn signed_in(outcome: FormSignIn, secrets: Secrets) -> Result<SignedIn, ApiError
         FormSignIn::SignedIn => Ok(SignedIn::Form(secrets.form)),
         FormSignIn::MfaRequired => Ok(SignedIn::MfaRequired(secrets.mfa_token)),
         FormSignIn::Newcomer => Ok(SignedIn::Newcomer(secrets.newcomer)),
-        FormSignIn::NotRight(outcome) => Err(code::refused(&outcome)),
+        // Only of a code, and told above.
+        FormSignIn::NotRight(_) => Err(code::wrong(0)),
         FormSignIn::Disabled => Err(disabled()),
     }
 }
@@ -115,8 +122,9 @@ pub(crate) async fn admit_second(
     auth: &AuthService,
     id: &PairingId,
     mfa_token: &OneTimeSecret,
+    code: &ShownCode,
 ) -> Result<Admitted, ApiError> {
-    second_factor::admit(auth, mfa_digest(auth, id, mfa_token)).await
+    second_factor::admit(auth, mfa_digest(auth, id, mfa_token), code).await
 }
 
 /// Signs in to the page with the second factor; what is returned goes into a hidden field of the form that decides.

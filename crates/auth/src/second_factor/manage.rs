@@ -1,16 +1,18 @@
 //! Setting the second factor up, enabling and disabling it.
 
+use std::time::Duration;
+
 use auth_api::{ErrorCode, MfaEnabledReply, MfaSetupReply, MfaStatusReply};
-use domain::{Digest, EventId, OneTimeCode, UserId};
+use domain::{Digest, EventId, Limit, UserId};
 use qrcode::QrCode;
 use qrcode::render::svg;
 use secrecy::{ExposeSecret, SecretSlice};
-use store::{Factor, NewEvent, User};
+use store::{Factor, Guessed, NewEvent, SecondProof, User};
 use url::form_urlencoded::byte_serialize;
 use web::ApiError;
 
 use super::backup::{self, BackupCode};
-use super::{ShownCode, totp, wrong};
+use super::{ShownCode, note_failure, totp, wants_two, wrong};
 use crate::principal::Principal;
 use crate::{AuthService, internal};
 
@@ -41,7 +43,7 @@ pub(crate) async fn setup(auth: &AuthService, caller: &Principal) -> Result<MfaS
 pub(crate) async fn enable(
     auth: &AuthService,
     caller: &Principal,
-    code: &OneTimeCode,
+    code: &ShownCode,
 ) -> Result<MfaEnabledReply, ApiError> {
     let user_id = &caller.user_id;
     let factor = auth.store.find_factor(user_id).await.map_err(internal)?.ok_or_else(not_set_up)?;
@@ -50,7 +52,8 @@ pub(crate) async fn enable(
     }
     // What nobody can open any more was never enabled: it is set up anew.
     let secret = unseal(auth, user_id, &factor).ok_or_else(not_set_up)?;
-    let step = totp::find_step(&secret, code, auth.clock.now(), factor.last_step).ok_or_else(wrong)?;
+    let proof = guess(auth, caller, code, &factor).await?;
+    let Some(SecondProof::Step(step) | SecondProof::TwoSteps(step)) = proof else { return Err(wrong()) };
     let codes = backup::generate(auth);
     let digests: Vec<Digest> = codes.iter().map(|code| code.digest(&secret, user_id)).collect();
     let event = event(auth, caller);
@@ -66,14 +69,15 @@ pub(crate) async fn disable(auth: &AuthService, caller: &Principal, code: &Shown
     let factor = auth.store.find_factor(user_id).await.map_err(internal)?;
     let factor = factor.filter(|factor| factor.is_enabled).ok_or_else(not_enabled)?;
     let event = event(auth, caller);
-    let disabled = match code.prove(auth, user_id, &factor)? {
+    let disabled = match guess(auth, caller, code, &factor).await? {
         None => false,
         Some(proof) => auth.store.disable_factor(user_id, &proof, &event).await.map_err(internal)?,
     };
+    code.note(auth, disabled);
     if disabled {
         return Ok(());
     }
-    auth.store.record_mfa_failure(user_id, &event).await.map_err(internal)?;
+    note_failure(auth, user_id, &event).await?;
     Err(wrong())
 }
 
@@ -102,17 +106,41 @@ pub(crate) async fn replace_backup_codes(
     let secret = open(auth, user_id, &factor)?;
     let codes = backup::generate(auth);
     let digests: Vec<Digest> = codes.iter().map(|code| code.digest(&secret, user_id)).collect();
-    let replaced = match code.prove(auth, user_id, &factor)? {
+    let replaced = match guess(auth, caller, code, &factor).await? {
         None => false,
         Some(proof) => {
             auth.store.replace_backup_codes(user_id, &factor, &proof, &digests, &event).await.map_err(internal)?
         }
     };
+    code.note(auth, replaced);
     if replaced {
         return Ok(MfaEnabledReply { success: true, backup_codes: codes.iter().map(BackupCode::show).collect() });
     }
-    auth.store.record_mfa_failure(user_id, &event).await.map_err(internal)?;
+    note_failure(auth, user_id, &event).await?;
     Err(wrong())
+}
+
+/// What a session may guess; each wrong one is an event in the audit log. Of this session alone: nobody else can use it
+/// up, and whoever has lost it to a thief signs in again.
+const GUESSES_OF_A_SESSION: Limit = Limit { count: 5, window: Duration::from_mins(15) };
+
+/// Counts a guess that a session makes, if it is one that could be right by chance, and what it proves. Others' guesses
+/// shut the session out of nothing: at worst two codes are asked for.
+async fn guess(
+    auth: &AuthService,
+    caller: &Principal,
+    code: &ShownCode,
+    factor: &Factor,
+) -> Result<Option<SecondProof>, ApiError> {
+    let session = caller.actor.session_id.as_ref().map_or("", |id| id.as_str());
+    auth.admit_from_anywhere(&format!("mfa:{session}"), GUESSES_OF_A_SESSION).await?;
+    if code.guessed() == Guessed::OneStep {
+        let (by, now) = (caller.actor.session_id.as_ref(), auth.clock.now());
+        if !auth.store.count_totp_guess(&caller.user_id, by, now).await.map_err(internal)? {
+            return Err(wants_two());
+        }
+    }
+    code.prove(auth, &caller.user_id, factor)
 }
 
 /// The secret behind the codes. Where the service's own secret was replaced and the old one is gone, nothing can be

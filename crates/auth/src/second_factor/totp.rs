@@ -13,10 +13,25 @@ const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 /// The step around `now` whose code this is. The app's clock may be a step off; a step up to `last_step` is over.
 pub(super) fn find_step(secret: &SecretSlice<u8>, code: &OneTimeCode, now: Timestamp, last_step: i64) -> Option<i64> {
     let present = now.as_seconds().div_euclid(STEP_SECONDS);
-    (present - 1..=present + 1).filter(|step| *step > last_step).find(|step| {
-        let right = format!("{:06}", truncated(secret.expose_secret(), *step) % COMBINATIONS);
-        verify_slices_are_equal(right.as_bytes(), code.expose().as_bytes()).is_ok()
-    })
+    (present - 1..=present + 1).filter(|step| *step > last_step).find(|step| is_of(secret, code, *step))
+}
+
+/// The later of two successive steps whose codes these are, both after `last_step`; that one is as near to `now` as a
+/// single one has to be.
+pub(super) fn find_two_steps(
+    secret: &SecretSlice<u8>,
+    codes: [&OneTimeCode; 2],
+    now: Timestamp,
+    last_step: i64,
+) -> Option<i64> {
+    let present = now.as_seconds().div_euclid(STEP_SECONDS);
+    let are_of = |later: &i64| is_of(secret, codes[0], later - 1) & is_of(secret, codes[1], *later);
+    (present - 1..=present + 1).filter(|later| later - 1 > last_step).find(are_of)
+}
+
+fn is_of(secret: &SecretSlice<u8>, code: &OneTimeCode, step: i64) -> bool {
+    let right = format!("{:06}", truncated(secret.expose_secret(), step) % COMBINATIONS);
+    verify_slices_are_equal(right.as_bytes(), code.expose().as_bytes()).is_ok()
 }
 
 /// RFC 4226 §5.3.
@@ -68,6 +83,20 @@ mod tests {
         assert_eq!([0, 29, 30, 59, 60, 89].map(|seconds| find(seconds, 0)), [Some(1); 6]);
         assert_eq!([-1, 90].map(|seconds| find(seconds, 0)), [None; 2]);
         assert_eq!(find(59, 1), None);
+    }
+
+    #[test]
+    fn two_codes_are_right_in_a_row_and_after_the_last_one() {
+        let secret: SecretSlice<u8> = SECRET.to_vec().into();
+        let code = |step| format!("{:06}", truncated(SECRET, step) % COMBINATIONS).parse::<OneTimeCode>().unwrap();
+        let find = |first, second, seconds, last| {
+            find_two_steps(&secret, [&code(first), &code(second)], Timestamp::from_seconds(seconds), last)
+        };
+        assert_eq!([59, 60, 119, 149].map(|seconds| find(2, 3, seconds, 0)), [None, Some(3), Some(3), Some(3)]);
+        assert_eq!(find(2, 3, 150, 0), None);
+        assert_eq!(find(3, 2, 90, 0), None, "in their order");
+        assert_eq!(find(2, 4, 90, 0), None, "one after the other");
+        assert_eq!((find(2, 3, 90, 1), find(2, 3, 90, 2)), (Some(3), None), "a code that was used is none");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use domain::{ClientInfo, Digest, UserId};
 use store::{MfaAttempt, MfaOutcome, NewEvent, NewPairingForm, NewSignIn, SecondProof};
 use web::ApiError;
 
-use super::{ShownCode, wrong};
+use super::{ShownCode, note_failure, wants_two, wrong};
 use crate::sessions::session_reply;
 use crate::sign_in::{disabled, plan_kept};
 use crate::{AuthService, internal};
@@ -28,8 +28,12 @@ pub(crate) fn unknown() -> ApiError {
 }
 
 /// Counts a guess at the sign-in that waits under the token of this digest.
-pub(crate) async fn admit(auth: &AuthService, challenge: Digest) -> Result<Admitted, ApiError> {
-    match auth.store.count_mfa_attempt(&challenge, MAX_ATTEMPTS, auth.clock.now()).await.map_err(internal)? {
+pub(crate) async fn admit(auth: &AuthService, challenge: Digest, code: &ShownCode) -> Result<Admitted, ApiError> {
+    let now = auth.clock.now();
+    match auth.store.count_mfa_attempt(&challenge, code.guessed(), MAX_ATTEMPTS, now).await.map_err(internal)? {
+        MfaAttempt::WantsTwoSteps { attempts_remaining } => {
+            Err(wants_two().with_attempts_remaining(attempts_remaining))
+        }
         MfaAttempt::Counted { user_id, attempts_remaining } => Ok(Admitted { user_id, challenge, attempts_remaining }),
         MfaAttempt::TooMany => {
             Err(ApiError::new(ErrorCode::TooManyAttempts, "Too many wrong codes; sign in from the beginning"))
@@ -52,9 +56,11 @@ impl Admitted {
     async fn concluded<T>(
         &self,
         auth: &AuthService,
+        code: &ShownCode,
         sign_in: NewSignIn,
         outcome: MfaOutcome<T>,
     ) -> Result<T, ApiError> {
+        code.note(auth, !matches!(outcome, MfaOutcome::NoProof));
         match outcome {
             MfaOutcome::Right(followed) => Ok(followed),
             MfaOutcome::Disabled => Err(disabled()),
@@ -66,7 +72,7 @@ impl Admitted {
                     client: sign_in.client,
                     metadata: std::collections::BTreeMap::new(),
                 };
-                auth.store.record_mfa_failure(&self.user_id, &event).await.map_err(internal)?;
+                note_failure(auth, &self.user_id, &event).await?;
                 Err(wrong().with_attempts_remaining(self.attempts_remaining))
             }
         }
@@ -85,7 +91,7 @@ pub(crate) async fn finish(
         None => MfaOutcome::NoProof,
         Some(proof) => auth.store.finish_mfa(&admitted.challenge, &proof, &sign_in).await.map_err(internal)?,
     };
-    let signed_in = admitted.concluded(auth, sign_in, outcome).await?;
+    let signed_in = admitted.concluded(auth, code, sign_in, outcome).await?;
     auth.changed_user(&signed_in.user.id);
     Ok(session_reply(auth, &signed_in.session, signed_in.user))
 }
@@ -106,5 +112,5 @@ pub(crate) async fn finish_for_pairing(
             finished.map_err(internal)?
         }
     };
-    admitted.concluded(auth, sign_in, outcome).await
+    admitted.concluded(auth, code, sign_in, outcome).await
 }

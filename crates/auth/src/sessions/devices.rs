@@ -47,6 +47,14 @@ pub(crate) async fn end_others(auth: &AuthService, caller: &OwnSession) -> Resul
 
 /// `Firefox on Linux`, or the program's own name.
 fn device_name(user_agent: &str) -> String {
+    known_device(user_agent).unwrap_or_else(|| {
+        let program = user_agent.split(['/', ' ']).next().unwrap_or_default();
+        if program.is_empty() { "Unknown device".to_owned() } else { program.chars().take(40).collect() }
+    })
+}
+
+/// The browser and the system that the text is of, in our own words and no others.
+pub(crate) fn known_device(user_agent: &str) -> Option<String> {
     let first = |names: &[(&str, &'static str)]| {
         names.iter().find(|(mark, _)| user_agent.contains(mark)).map(|(_, name)| *name)
     };
@@ -69,11 +77,8 @@ fn device_name(user_agent: &str) -> String {
         ("Linux", "Linux"),
     ]);
     match (browser, system) {
-        (Some(browser), Some(system)) => format!("{browser} on {system}"),
-        (Some(name), None) | (None, Some(name)) => name.to_owned(),
-        (None, None) => {
-            let program = user_agent.split(['/', ' ']).next().unwrap_or_default();
-            if program.is_empty() { "Unknown device".to_owned() } else { program.chars().take(40).collect() }
-        }
+        (Some(browser), Some(system)) => Some(format!("{browser} on {system}")),
+        (Some(name), None) | (None, Some(name)) => Some(name.to_owned()),
+        (None, None) => None,
     }
 }

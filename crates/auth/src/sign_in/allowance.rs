@@ -21,6 +21,12 @@ pub(crate) enum Told {
     SentUnlessNew,
 }
 
+impl Told {
+    const fn of(newcomers_wait: Option<&Share>) -> Self {
+        if newcomers_wait.is_some() { Self::SentUnlessNew } else { Self::Sent }
+    }
+}
+
 /// What a mail counts in.
 pub(crate) fn of_mail(auth: &AuthService, now: Timestamp) -> Allowance {
     let all = auth.config.limits.mails_per_day;
@@ -50,14 +56,13 @@ pub(crate) const fn of_newcomers(all: u32) -> u32 {
     all - all / 3
 }
 
-/// Writes down what the day has come to, once for all instances, and says what whoever asked is told. The second value is
-/// whether the message is to be sent.
+/// Writes down what the day has come to, once for all instances, and says what whoever asked is told.
 pub(crate) fn conclude(
     auth: &AuthService,
     allowance: &Allowance,
     allowed: &Allowed,
     now: Timestamp,
-) -> Result<(Told, bool), ApiError> {
+) -> Result<Told, ApiError> {
     let (setting, kind) = match allowance.channel {
         Channel::Mail => ("EMAIL_DAILY_CAP", "mails"),
         Channel::Sms => ("SMS_DAILY_CAP", "SMS"),
@@ -71,12 +76,12 @@ pub(crate) fn conclude(
             for share in last_of {
                 warn_of_end(share, setting, kind);
             }
-            let told = if newcomers_wait.is_some() { Told::SentUnlessNew } else { Told::Sent };
-            Ok((told, true))
+            Ok(Told::of(newcomers_wait.as_ref()))
         }
+        Allowed::Unneeded { newcomers_wait } => Ok(Told::of(newcomers_wait.as_ref())),
         Allowed::Newcomer(share) => {
             auth.metrics.message(allowance.channel, Message::of(share));
-            Ok((Told::SentUnlessNew, false))
+            Ok(Told::SentUnlessNew)
         }
         Allowed::Nobody(share) => {
             auth.metrics.message(allowance.channel, Message::of(share));
@@ -90,15 +95,32 @@ pub(crate) fn conclude(
     }
 }
 
-/// Hands a message over, and reports how that went. Where newcomers get none it goes on behind the reply: whoever is a
-/// newcomer is answered at once, and to wait for a gateway would tell who is none.
+/// When a message is handed over.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum When {
+    /// Before the reply, which says how it went.
+    Before,
+    /// Behind it: whoever gets none is answered at once, and to wait for a gateway would tell who gets one.
+    Behind,
+}
+
+impl When {
+    pub(crate) const fn of(told: Told) -> Self {
+        match told {
+            Told::Sent => Self::Before,
+            Told::SentUnlessNew => Self::Behind,
+        }
+    }
+}
+
+/// Hands a message over, and reports how that went.
 pub(crate) async fn hand_over(
-    told: Told,
+    when: When,
     sending: impl Future<Output = Result<(), ApiError>> + Send + 'static,
 ) -> Result<(), ApiError> {
-    match told {
-        Told::Sent => sending.await,
-        Told::SentUnlessNew => {
+    match when {
+        When::Before => sending.await,
+        When::Behind => {
             tokio::spawn(sending);
             Ok(())
         }

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use auth_api::{ErrorCode, SignInReply};
-use domain::{ClientInfo, CodeChallenge, EmailAddress, OneTimeCode, OneTimeSecret};
+use domain::{ClientInfo, CodeChallenge, EmailAddress, OneTimeSecret};
 use store::{Channel, CodePurpose, Pairing, WayIn};
 use web::ApiError;
 
-use super::allowance::{self, Told};
+use super::allowance::{self, Told, When};
+use super::code::Typed;
 use super::{CODE_LIFETIME, code, email_link};
 use crate::asker::Asker;
 use crate::metrics::Message;
-use crate::notify::{LetInMail, Mail, Mailer, SignInMail};
+use crate::notify::{Asked, LetInMail, Mail, Mailer, SignInMail};
 use crate::{AuthService, internal};
 
 /// What somebody signs in to.
@@ -25,27 +26,37 @@ pub(crate) enum SignInTo<'a> {
     Pairing(&'a Pairing),
 }
 
-/// Sends a code, and a link where one leads to what the person wants. Addresses with and without an account are answered
-/// alike.
+/// Begins a flow and sends a code for it, and a link where one leads to what the person wants; unless the mailbox has had
+/// enough and a code that does, or there is none for newcomers today. Addresses with and without an account are answered
+/// alike, and so are those that get no mail.
 pub(crate) async fn request(
     auth: &AuthService,
     client: &ClientInfo,
     email: &EmailAddress,
     to: &SignInTo<'_>,
-) -> Result<Told, ApiError> {
+    has_room: bool,
+) -> Result<(OneTimeSecret, Told), ApiError> {
     let Some(mailer) = &auth.mailer else {
         return Err(ApiError::new(ErrorCode::EmailNotConfigured, "This installation sends no e-mail"));
     };
-    let code = auth.chance.with(|rng| OneTimeCode::generate(rng));
-    let minutes = CODE_LIFETIME.as_secs() / 60;
     let now = auth.clock.now();
-    let (mut new_code, event) = code::keep(auth, client, CodePurpose::SignInByEmail, email.as_str(), &code, now);
+    let token = auth.chance.with(|rng| OneTimeSecret::generate(rng));
+    let mut prepared = code::prepare(auth, client, CodePurpose::SignInByEmail, email.as_str(), has_room, now);
+    if let SignInTo::App { challenge } = to {
+        prepared.new_code.link_digest = Some(email_link::keep(auth, client, email, &token, *challenge).await?);
+    }
+    prepared.new_code.is_alias = email.mailbox() != email.as_str();
+
+    let allowance = allowance::of_mail(auth, now);
+    let kept = auth.store.put_code(&prepared.new_code, &prepared.event, &allowance).await.map_err(internal)?;
+    let told = allowance::conclude(auth, &allowance, &kept.allowed, now)?;
+    let Some(shape) = kept.shape else { return Ok((prepared.flow, told)) };
+    let (code, minutes) = (prepared.code(shape).show(), CODE_LIFETIME.as_secs() / 60);
     let mail = match to {
-        SignInTo::App { challenge } => {
-            let token = auth.chance.with(|rng| OneTimeSecret::generate(rng));
-            new_code.link_digest = Some(email_link::keep(auth, client, email, &token, *challenge).await?);
+        SignInTo::App { .. } => {
             let link = String::from(email_link::url(auth, &token)).into();
-            auth.templates.sign_in(&SignInMail { to: email, code: &code, link: &link, minutes })
+            let asked = Asked::of(client, now);
+            auth.templates.sign_in(&SignInMail { to: email, code: &code, link: &link, minutes, asked: &asked })
         }
         SignInTo::Pairing(pairing) => {
             let asked_by = Asker::of(pairing.ip, pairing.user_agent.as_deref(), pairing.created_at);
@@ -54,18 +65,14 @@ pub(crate) async fn request(
         }
     };
     let mail = mail.map_err(|error| ApiError::internal(&error))?;
-
-    let allowance = allowance::of_mail(auth, now);
-    let requested = auth.store.put_code(&new_code, &event, &allowance).await.map_err(internal)?;
-    let (told, is_to_be_sent) = allowance::conclude(auth, &allowance, &requested.allowed, now)?;
-    if is_to_be_sent {
-        send(auth, mailer, mail, told).await?;
-    }
-    Ok(told)
+    // Past the quota of a mailbox it depends on who has signed in whether there is one.
+    let when = if has_room { When::of(told) } else { When::Behind };
+    send(auth, mailer, mail, when).await?;
+    Ok((prepared.flow, told))
 }
 
 /// Hands a mail with a code over. It stays counted if that fails: it may have arrived all the same.
-pub(crate) async fn send(auth: &AuthService, mailer: &Arc<dyn Mailer>, mail: Mail, told: Told) -> Result<(), ApiError> {
+pub(crate) async fn send(auth: &AuthService, mailer: &Arc<dyn Mailer>, mail: Mail, when: When) -> Result<(), ApiError> {
     let (mailer, metrics) = (Arc::clone(mailer), Arc::clone(&auth.metrics));
     let sending = async move {
         let sent = mailer.send(mail).await;
@@ -75,7 +82,7 @@ pub(crate) async fn send(auth: &AuthService, mailer: &Arc<dyn Mailer>, mail: Mai
             ApiError::new(ErrorCode::ProviderError, "The mail could not be sent; try again shortly")
         })
     };
-    allowance::hand_over(told, sending).await
+    allowance::hand_over(when, sending).await
 }
 
 /// Signs in with a code.
@@ -83,7 +90,7 @@ pub(crate) async fn verify(
     auth: &AuthService,
     client: &ClientInfo,
     email: &EmailAddress,
-    code: &OneTimeCode,
+    typed: &Typed<'_>,
 ) -> Result<SignInReply, ApiError> {
-    code::verify(auth, client, CodePurpose::SignInByEmail, WayIn::email(email.as_str()), code).await
+    code::verify(auth, client, CodePurpose::SignInByEmail, WayIn::email(email.as_str()), typed).await
 }

@@ -7,7 +7,7 @@ use url::Url;
 use web::ApiError;
 
 use super::exchange::{self, EXCHANGE_LIFETIME};
-use super::{CODE_LIFETIME, MAX_ATTEMPTS, Planned, plan_kept, reply};
+use super::{CODE_LIFETIME, Planned, plan_kept, reply};
 use crate::{AuthService, internal};
 
 /// Signs in with the token from a link.
@@ -81,7 +81,7 @@ fn expired() -> ApiError {
 }
 
 fn secret(auth: &AuthService, token: &OneTimeSecret) -> LinkSecret {
-    LinkSecret { purpose: CodePurpose::SignInByEmail, digest: digest(auth, token), max_attempts: MAX_ATTEMPTS }
+    LinkSecret { purpose: CodePurpose::SignInByEmail, digest: digest(auth, token) }
 }
 
 fn accepted<T>(outcome: TradedLink<T>) -> Result<T, ApiError> {
@@ -89,8 +89,5 @@ fn accepted<T>(outcome: TradedLink<T>) -> Result<T, ApiError> {
         TradedLink::Right(value) => Ok(value),
         TradedLink::NoLink => Err(invalid()),
         TradedLink::Expired => Err(expired()),
-        TradedLink::TooManyAttempts => {
-            Err(ApiError::new(ErrorCode::TooManyAttempts, "Too many wrong codes; request a new one"))
-        }
     }
 }

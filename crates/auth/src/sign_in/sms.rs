@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use auth_api::{ErrorCode, SignInReply};
-use domain::{ClientInfo, OneTimeCode, PhoneNumber, TokenName};
+use domain::{ClientInfo, OneTimeSecret, PhoneNumber, TokenName};
 use store::{Channel, CodePurpose, MethodType, WayIn};
 use web::ApiError;
 
-use super::allowance::{self, Told};
+use super::allowance::{self, Told, When};
+use super::code::Typed;
 use super::{CODE_LIFETIME, code};
 use crate::metrics::Message;
 use crate::notify::Sms;
@@ -30,36 +31,35 @@ pub(crate) fn require_reachable(auth: &AuthService, phone: &PhoneNumber) -> Resu
     Err(ApiError::validation("phone", problem))
 }
 
-/// Sends a code, to sign in or, if a program waits, to decide about it. Numbers with and without an account are answered
-/// alike.
+/// Begins a flow and sends a code for it, to sign in or, if a program waits, to decide about it; unless the number has had
+/// enough and a code that does, or there is none for newcomers today. Numbers with and without an account are answered
+/// alike, and so are those that get no SMS.
 pub(crate) async fn request(
     auth: &AuthService,
     client: &ClientInfo,
     phone: &PhoneNumber,
     program: Option<&TokenName>,
-) -> Result<Told, ApiError> {
+    has_room: bool,
+) -> Result<(OneTimeSecret, Told), ApiError> {
     require_configured(auth)?;
     let now = auth.clock.now();
-    let code = auth.chance.with(|rng| OneTimeCode::generate(rng));
-    let (new_code, event) = code::keep(auth, client, CodePurpose::SignInBySms, phone.as_str(), &code, now);
+    let prepared = code::prepare(auth, client, CodePurpose::SignInBySms, phone.as_str(), has_room, now);
+    let allowance = allowance::of_sms(auth, phone, now);
+    let kept = auth.store.put_code(&prepared.new_code, &prepared.event, &allowance).await.map_err(internal)?;
+    let told = allowance::conclude(auth, &allowance, &kept.allowed, now)?;
+    let Some(shape) = kept.shape else { return Ok((prepared.flow, told)) };
     let minutes = CODE_LIFETIME.as_secs() / 60;
+    let code = prepared.code(shape).show();
     let sms = match program {
         None => auth.templates.sign_in_sms(phone, &code, minutes),
         Some(program) => auth.templates.let_in_sms(phone, &code, program.as_str(), minutes),
     };
-    let sms = sms.map_err(|error| ApiError::internal(&error))?;
-
-    let allowance = allowance::of_sms(auth, phone, now);
-    let requested = auth.store.put_code(&new_code, &event, &allowance).await.map_err(internal)?;
-    let (told, is_to_be_sent) = allowance::conclude(auth, &allowance, &requested.allowed, now)?;
-    if is_to_be_sent {
-        send(auth, sms, told).await?;
-    }
-    Ok(told)
+    send(auth, sms.map_err(|error| ApiError::internal(&error))?, When::of(told)).await?;
+    Ok((prepared.flow, told))
 }
 
 /// Hands a message over to the gateway. It stays counted if that fails: the provider may have charged for it.
-pub(crate) async fn send(auth: &AuthService, sms: Sms, told: Told) -> Result<(), ApiError> {
+pub(crate) async fn send(auth: &AuthService, sms: Sms, when: When) -> Result<(), ApiError> {
     let Some(sender) = auth.sms.clone() else { return Err(not_configured()) };
     let metrics = Arc::clone(&auth.metrics);
     let sending = async move {
@@ -70,7 +70,7 @@ pub(crate) async fn send(auth: &AuthService, sms: Sms, told: Told) -> Result<(),
             ApiError::new(ErrorCode::ProviderError, "The SMS could not be sent; try again shortly")
         })
     };
-    allowance::hand_over(told, sending).await
+    allowance::hand_over(when, sending).await
 }
 
 /// Signs in with a code.
@@ -78,9 +78,9 @@ pub(crate) async fn verify(
     auth: &AuthService,
     client: &ClientInfo,
     phone: &PhoneNumber,
-    code: &OneTimeCode,
+    typed: &Typed<'_>,
 ) -> Result<SignInReply, ApiError> {
-    code::verify(auth, client, CodePurpose::SignInBySms, way_in(phone), code).await
+    code::verify(auth, client, CodePurpose::SignInBySms, way_in(phone), typed).await
 }
 
 /// The way in by this number.

@@ -11,19 +11,25 @@ use crate::world::{MINUTE, SECOND, World, decode_jwt, person};
 #[tokio::test]
 async fn a_code_from_the_mail_signs_in() {
     let world = World::new().await;
-    let sent = world.request_code("ann@example.com").await.ok(200);
+    let mut sent = world.request_code("ann@example.com").await.ok(200);
+    let flow = sent["flowId"].take().as_str().unwrap().to_owned();
+    assert!(flow.len() >= 22, "128 bits and more");
     assert_eq!(
         sent,
-        json!({ "success": true, "message": "If the address is right, a code is on its way", "expiresIn": 600 })
+        json!({ "success": true, "message": "If the address is right, a code is on its way", "expiresIn": 600,
+                "flowId": null })
     );
 
     let mails = world.outbox.mails();
     let code = world.mailed_code("ann@example.com");
     assert_eq!((mails.len(), mails[0].to.as_str(), mails[0].channel), (1, "ann@example.com", "email"));
     assert!(mails[0].text.contains(&code) && mails[0].html.contains(&code));
-    assert!(!mails[0].subject.contains(&code), "lock screens show subjects");
+    assert_eq!(mails[0].subject, format!("{code} is your code for Example"));
+    for body in [&mails[0].text, &mails[0].html] {
+        assert!(body.contains("198.51.100.1") && body.contains("UTC"), "who asked, from where and when: {body}");
+    }
 
-    let reply = world.verify_code("ann@example.com", &code).await.ok(200);
+    let reply = world.verify_in(&flow, "ann@example.com", &code).await.ok(200);
     let ann = person(&reply);
     assert_eq!(
         reply["user"],

@@ -6,7 +6,7 @@ use serde_json::json;
 use web::TrustedProxies;
 
 use crate::client::{Call, Reply};
-use crate::world::{ORIGIN, World};
+use crate::world::{ORIGIN, World, nobody};
 
 const PROXY: &str = "10.0.0.1";
 const HOME: &str = "192.0.2.7";
@@ -95,7 +95,7 @@ async fn unknown_addresses_have_a_window_of_their_own() {
     let limits = Limits { sign_in: "3/15m".parse().unwrap(), ..Limits::default() };
     let world = behind_a_proxy(Some(limits)).await;
     let attempt = |bytes: &[u8]| {
-        let call = world.verify_code("nobody@example.com", "123456").from(PROXY);
+        let call = world.verify_code(&nobody(), "123456").from(PROXY);
         lines(call, "x-forwarded-for", &[bytes])
     };
     for bytes in [&b"\xff"[..], b"\x80", b"unknown"] {
@@ -103,7 +103,7 @@ async fn unknown_addresses_have_a_window_of_their_own() {
     }
     attempt(b"\xfe").await.fails(429, "RATE_LIMIT_EXCEEDED");
     // Neither the proxy's nor anybody else's.
-    world.verify_code("nobody@example.com", "123456").from(PROXY).await.fails(400, "INVALID_CODE");
+    world.verify_code(&nobody(), "123456").from(PROXY).await.fails(400, "INVALID_CODE");
     attempt(HOME.as_bytes()).await.fails(400, "INVALID_CODE");
 }
 

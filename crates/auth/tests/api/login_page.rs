@@ -54,7 +54,7 @@ pub(crate) fn hidden(page: &str, name: &str) -> String {
 pub(crate) async fn sign_in(world: &World, asking: &Asking, email: &str) -> String {
     let asked = page(send(world, &format!("/login/{}/email", asking.id), &format!("email={email}")).await, 200);
     assert!(asked.contains(email) && !asked.contains(&world.mailed_code(email)));
-    let form = format!("email={email}&code={}", world.mailed_code(email));
+    let form = format!("email={email}&flow={}&code={}", flow(&asked), world.mailed_code(email));
     let shown = page(send(world, &format!("/login/{}/code", asking.id), &form).await, 200);
     if shown.contains("name=\"newcomer\"") { new_account(world, asking, &shown).await } else { shown }
 }
@@ -181,8 +181,8 @@ async fn who_is_disabled_is_told() {
     world.ann().await;
     let asking = start(&world, json!({})).await;
     world.by_hand("UPDATE users SET disabled_at = 1").await;
-    send(&world, &format!("/login/{}/email", asking.id), &format!("email={ANN}")).await;
-    let form = format!("email={ANN}&code={}", world.mailed_code(ANN));
+    let asked = page(send(&world, &format!("/login/{}/email", asking.id), &format!("email={ANN}")).await, 200);
+    let form = format!("email={ANN}&flow={}&code={}", flow(&asked), world.mailed_code(ANN));
     let told = page(send(&world, &format!("/login/{}/code", asking.id), &form).await, 403);
     assert!(told.contains("disabled"));
     assert_eq!(world.count("SELECT COUNT(*) FROM pairing_forms").await, 0);
@@ -272,19 +272,59 @@ async fn a_waiting_sign_in_is_of_its_page_and_its_guesses_are_counted() {
 
 #[tokio::test]
 async fn guesses_on_the_page_count_with_those_elsewhere() {
-    let world = World::with(|setup| setup.config.limits.strict.count = 4).await;
+    let world = World::new().await;
     let (_, app, _) = mfa::ann(&world).await;
-    let asking = start(&world, json!({})).await;
-    let token = mfa_token(&sign_in(&world, &asking, ANN).await);
-    let waiting = mfa::first_factor(&world).await;
     let wrong = app.wrong(&world);
-    for number in 0..2 {
-        page(second(&world, &asking, &token, &wrong).from(&format!("192.0.2.{number}")).await, 400);
-        mfa::verify(&world, &waiting, &wrong).from(&format!("192.0.2.{number}")).await.fails(400, "INVALID_CODE");
+    let asking = start(&world, json!({})).await;
+    for _ in 0..3 {
+        let token = mfa_token(&sign_in(&world, &asking, ANN).await);
+        let waiting = mfa::first_factor(&world).await;
+        for _ in 0..5 {
+            page(second(&world, &asking, &token, &wrong).await, 400);
+            mfa::verify(&world, &waiting, &wrong).await.fails(400, "INVALID_CODE");
+        }
+        page(second(&world, &asking, &token, &wrong).await, 400);
+        mfa::verify(&world, &waiting, &wrong).await.fails(400, "TOO_MANY_ATTEMPTS");
     }
-    let limited = second(&world, &asking, &token, &app.code(&world, 0)).from("192.0.2.9").await;
-    assert!(!limited.header("retry-after").is_empty());
-    page(limited, 429);
+    // Thirty in all: from now on it takes two codes, here as there.
+    let token = mfa_token(&sign_in(&world, &asking, ANN).await);
+    let told = page(second(&world, &asking, &token, &app.code(&world, 0)).await, 400);
+    assert!(told.contains("all twelve digits") && told.contains(&token), "{told}");
+    let two = format!("{}{}", app.code(&world, -1), app.code(&world, 0));
+    form_secret(&page(second(&world, &asking, &token, &two).await, 200));
+}
+
+/// The id of the flow in the page's form.
+fn flow(page: &str) -> String {
+    let (_, rest) = page.split_once("name=\"flow\" value=\"").unwrap();
+    rest.split_once('"').unwrap().0.to_owned()
+}
+
+#[tokio::test]
+async fn guesses_on_the_page_are_its_own_and_it_says_how_many_are_left() {
+    let world = World::new().await;
+    let asking = start(&world, json!({})).await;
+    let path = |step: &str| format!("/login/{}/{step}", asking.id);
+    let asked = page(send(&world, &path("email"), &format!("email={ANN}")).await, 200);
+    let code = world.mailed_code(ANN);
+    let wrong = format!("{:06}", (code.parse::<u32>().unwrap() + 1) % 1_000_000);
+    // A stranger's guesses, with and without a flow, are none of the page's.
+    let stranger = world.begin_flow("eve@example.com", "203.0.113.7").await;
+    for _ in 0..4 {
+        assert_eq!(world.verify_code(ANN, &wrong).await.status, 400);
+        world.verify_in(&stranger, ANN, &wrong).await.fails(400, "TOO_MANY_ATTEMPTS");
+    }
+    let flow = flow(&asked);
+    let typed = |code: &str| send(&world, &path("code"), &format!("email={ANN}&flow={flow}&code={code}"));
+    assert!(page(typed(&wrong).await, 400).contains("2 tries left"));
+    assert!(page(typed(&wrong).await, 400).contains("1 try left"));
+    let refused = page(typed("12345").await, 400);
+    assert!(refused.contains("Enter the code that was sent") && refused.contains(&flow), "{refused}");
+    let over = page(typed(&wrong).await, 400);
+    assert!(over.contains("request a new one") && !over.contains("name=\"flow\""), "{over}");
+    page(typed(&code).await, 400);
+    assert_eq!(world.count("SELECT COUNT(*) FROM pairing_forms").await, 0);
+    form_secret(&sign_in(&world, &asking, ANN).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

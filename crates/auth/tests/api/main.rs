@@ -18,6 +18,7 @@ mod bound;
 mod clocks;
 mod code_sign_in;
 mod code_sign_in_hostile;
+mod code_sign_in_strangers;
 mod contract_wallets;
 mod creation_limits;
 mod described;

@@ -4,7 +4,7 @@ use aws_lc_rs::hmac;
 use serde_json::{Value, json};
 
 use crate::client::{Call, parallel};
-use crate::world::{MINUTE, Person, SECOND, World, person};
+use crate::world::{DAY, MINUTE, Person, SECOND, World, person};
 
 const ANN: &str = "ann@example.com";
 
@@ -147,16 +147,69 @@ async fn guesses_are_counted() {
 }
 
 #[tokio::test]
-async fn fresh_sign_ins_and_other_addresses_allow_no_more_guesses() {
-    let world = World::with(|setup| setup.config.limits.strict.count = 6).await;
-    let (_, app, _) = ann(&world).await;
-    let wrong = app.wrong(&world);
-    let (first, second) = (first_factor(&world).await, first_factor(&world).await);
-    for (number, waiting) in [&first, &first, &first, &second, &second, &second].into_iter().enumerate() {
-        let address = format!("192.0.2.{number}");
-        verify(&world, waiting, &wrong).from(&address).await.fails(400, "INVALID_CODE");
+async fn whoever_has_the_mailbox_guesses_thirty_times_and_shuts_nobody_out() {
+    // Of what an operator may set, nothing grants a guess more.
+    let world = World::new().await;
+    let (owner, app, codes) = ann(&world).await;
+    let mut looked_at = 0;
+    for number in 0..30 {
+        let (waiting, wrong) = (first_factor(&world).await, app.wrong(&world));
+        for guess in 0..6 {
+            let reply = verify(&world, &waiting, &wrong).from(&format!("192.0.2.{}", number * 6 + guess)).await;
+            let told = reply.json["error"].as_str().unwrap();
+            looked_at += usize::from(reply.json["code"] == "INVALID_CODE" && !told.contains("twelve digits"));
+            assert_eq!(reply.status, 400, "{told}");
+        }
+        world.clock.advance(DAY);
     }
-    verify(&world, &second, &app.code(&world, 0)).from("192.0.2.9").await.fails(429, "RATE_LIMIT_EXCEEDED");
+    assert_eq!(looked_at, 30, "in thirty days, and in a year");
+
+    // She has her app and her backup codes, and is shut out neither of sign-ins nor of the settings.
+    let waiting = first_factor(&world).await;
+    let told = verify(&world, &waiting, &app.code(&world, 0)).await.fails(400, "INVALID_CODE");
+    assert!(told["error"].as_str().unwrap().contains("two codes"), "{told}");
+    assert_eq!(told["attemptsRemaining"], 4);
+    let swapped = format!("{}{}", app.code(&world, 0), app.code(&world, -1));
+    verify(&world, &waiting, &swapped).await.fails(400, "INVALID_CODE");
+    let two = format!("{} {}", app.code(&world, -1), app.code(&world, 0));
+    let ann = person(&verify(&world, &waiting, &two).await.ok(200));
+    assert_eq!(ann.id, owner.id);
+    let waiting = first_factor(&world).await;
+    verify(&world, &waiting, &two).await.fails(400, "INVALID_CODE");
+    verify(&world, &waiting, &codes[0]).await.ok(200);
+    account(&world, &ann, "disable", &app.code(&world, 1)).await.fails(400, "INVALID_CODE");
+    world.clock.advance(MINUTE);
+    let two = format!("{}{}", app.code(&world, 0), app.code(&world, 1));
+    account(&world, &ann, "disable", &two).await.ok(200);
+}
+
+#[tokio::test]
+async fn somebody_who_mistypes_and_gets_in_is_no_stranger() {
+    let world = World::new().await;
+    let (_, app, _) = ann(&world).await;
+    for _ in 0..20 {
+        let waiting = first_factor(&world).await;
+        for _ in 0..4 {
+            verify(&world, &waiting, &app.wrong(&world)).await.fails(400, "INVALID_CODE");
+        }
+        verify(&world, &waiting, &app.code(&world, 0)).await.ok(200);
+        world.clock.advance(MINUTE);
+    }
+    assert_eq!(world.count("SELECT CAST(SUM(wrong) AS BIGINT) FROM totp_guesses").await, 0);
+}
+
+#[tokio::test]
+async fn one_sessions_guesses_are_limited_and_are_no_other_sessions() {
+    let world = World::new().await;
+    let (thief, app, codes) = ann(&world).await;
+    let waiting = first_factor(&world).await;
+    let own = person(&verify(&world, &waiting, &app.code(&world, 0)).await.ok(200));
+    // One was shown to enable it.
+    for _ in 0..4 {
+        account(&world, &thief, "disable", &app.wrong(&world)).await.fails(400, "INVALID_CODE");
+    }
+    account(&world, &thief, "disable", &codes[0]).await.fails(429, "RATE_LIMIT_EXCEEDED");
+    account(&world, &own, "disable", &codes[0]).await.ok(200);
 }
 
 #[tokio::test]

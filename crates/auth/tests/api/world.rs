@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use auth::App;
@@ -185,6 +186,23 @@ impl World {
         self.post("/auth/refresh").json(&json!({ "refreshToken": refresh }))
     }
 
+    /// Asks for a code; the id of the flow that begins.
+    pub(crate) async fn begin_flow(&self, email: &str, from: &str) -> String {
+        let reply = self.request_code(email).from(from).await.ok(200);
+        reply["flowId"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn verify_in(&self, flow: &str, email: &str, code: &str) -> Call {
+        self.post("/auth/email/verify").json(&json!({ "email": email, "code": code, "flowId": flow }))
+    }
+
+    /// The code of ten characters of the last mail to this address.
+    pub(crate) fn mailed_long_code(&self, email: &str) -> String {
+        let mail = self.outbox.mails().into_iter().find(|mail| mail.to == email).unwrap();
+        let code = mail.text.lines().map(str::trim).find(|line| line.len() == 11 && line.as_bytes()[5] == b'-');
+        code.unwrap().to_owned()
+    }
+
     /// The code of the last mail to this address, which must be normalised.
     pub(crate) fn mailed_code(&self, email: &str) -> String {
         let mail = self.outbox.mails().into_iter().find(|mail| mail.to == email).unwrap();
@@ -286,6 +304,12 @@ impl World {
         let files = fs::read_dir(self.folder.path()).unwrap();
         files.flat_map(|file| fs::read(file.unwrap().path()).unwrap()).collect()
     }
+}
+
+/// An address that nobody has asked a code for, another one each time: guesses without a flow have three for each.
+pub(crate) fn nobody() -> String {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    format!("nobody{}@example.com", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 fn database_url(folder: &TempDir) -> String {

@@ -306,18 +306,18 @@ async fn await_second_factor(tx: &mut AnyConnection, sign_in: &NewSignIn, user_i
     record(tx, EventType::MfaRequired, Some(user_id), &event).await
 }
 
-/// Writes down that a sign-in of this user failed, and why.
+/// Writes down that a sign-in failed, of this user where there is one, and why.
 pub(crate) async fn record_failure(
     tx: &mut AnyConnection,
     sign_in: &NewSignIn,
-    user_id: &UserId,
+    user_id: impl Into<Option<&UserId>>,
     reason: &str,
 ) -> Result<(), StoreError> {
     let mut event =
         event(sign_in, &sign_in.signed_in).with("method", sign_in.way_in.method.as_str()).with("reason", reason);
     // The session never began.
     event.actor = Actor::default();
-    record(tx, EventType::SignInFailed, Some(user_id), &event).await
+    record(tx, EventType::SignInFailed, user_id.into(), &event).await
 }
 
 fn event(sign_in: &NewSignIn, id: &EventId) -> NewEvent {

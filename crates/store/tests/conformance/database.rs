@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use domain::audit::{Actor, EventType};
 use domain::{
-    AuthMethodId, Chance, ClientInfo, CodeId, Digest, DigestKey, EventId, Limit, SessionId, Timestamp, TokenId,
-    TokenSecretId, UserId,
+    AuthMethodId, Chance, ClientInfo, CodeId, CodeShape, Digest, DigestKey, EventId, Limit, SessionId, Timestamp,
+    TokenId, TokenSecretId, UserId,
 };
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 use sqlx::any::AnyConnectOptions;
 use sqlx::{AnyPool, ConnectOptions as _, Row as _};
 use store::{
-    Allowance, Channel, CodeOutcome, CodePurpose, CreationLimits, CreationOutcome, Event, MethodType, NewCode,
+    Allowance, Channel, CodeOutcome, CodePurpose, CreationLimits, CreationOutcome, Event, Flow, MethodType, NewCode,
     NewEvent, NewMfaChallenge, NewSession, NewSignIn, NewToken, NewTokenSecret, Options, Profile, Redemption, Session,
     SignInOutcome, SignedIn, Store, Token, User, WayIn,
 };
@@ -143,15 +143,41 @@ impl Database {
             id: self.chance.with(|rng| CodeId::generate(rng)),
             purpose: CodePurpose::SignInByEmail,
             subject: email.to_owned(),
-            digest: digest(&[email, code]),
+            subject_digest: digest(&["subject", email]),
+            flow: self.chance.with(|rng| digest(&["flow", CodeId::generate(rng).as_str()])),
+            digits: digest(&[email, code]),
+            characters: digest(&[email, &long(code)]),
             link_digest: Some(digest(&["link", email, code])),
             expires_at,
+            has_room: true,
+            is_guarded: false,
+            is_alias: false,
         }
     }
 
+    /// As an older client asks: the flow is not of interest.
     pub(crate) async fn put_code(&self, email: &str, code: &str, at: Timestamp) -> Option<UserId> {
         let code = self.new_code(email, code, at.plus(10 * MINUTE));
         self.store.put_code(&code, &self.event(at), &plenty(at)).await.unwrap().user_id
+    }
+
+    /// A flow of its own, and the shape of the code that is sent for it.
+    pub(crate) async fn begin_flow(&self, email: &str, code: &str, at: Timestamp) -> (Flow, Option<CodeShape>) {
+        let code = self.new_code(email, code, at.plus(10 * MINUTE));
+        let kept = self.store.put_code(&code, &self.event(at), &plenty(at)).await.unwrap();
+        (Flow::Named(code.flow), kept.shape)
+    }
+
+    /// The same when the mailbox has had its share of mails.
+    pub(crate) async fn begin_flow_without_room(
+        &self,
+        email: &str,
+        code: &str,
+        at: Timestamp,
+    ) -> (Flow, Option<CodeShape>) {
+        let code = NewCode { has_room: false, ..self.new_code(email, code, at.plus(10 * MINUTE)) };
+        let kept = self.store.put_code(&code, &self.event(at), &plenty(at)).await.unwrap();
+        (Flow::Named(code.flow), kept.shape)
     }
 
     pub(crate) fn redemption(&self, email: &str, code: &str, at: Timestamp) -> Redemption {
@@ -159,7 +185,10 @@ impl Database {
         Redemption {
             purpose: CodePurpose::SignInByEmail,
             digest: digest(&[email, code]),
-            max_attempts: 3,
+            shape: if code.len() == 10 { CodeShape::TenCharacters } else { CodeShape::SixDigits },
+            subject_digest: digest(&["subject", email]),
+            flow: Flow::Shared(digest(&["shared", email])),
+            is_noted: true,
             sign_in: NewSignIn {
                 profile: Profile::default(),
                 mfa: NewMfaChallenge { digest: digest(&[session_id.as_str()]), expires_at: at.plus(5 * MINUTE) },
@@ -184,6 +213,11 @@ impl Database {
 
     pub(crate) async fn redeem(&self, email: &str, code: &str, at: Timestamp) -> CodeOutcome {
         self.store.redeem_code(&self.redemption(email, code, at)).await.unwrap()
+    }
+
+    /// The same in a flow.
+    pub(crate) async fn redeem_in(&self, flow: Flow, email: &str, code: &str, at: Timestamp) -> CodeOutcome {
+        self.store.redeem_code(&Redemption { flow, ..self.redemption(email, code, at) }).await.unwrap()
     }
 
     pub(crate) async fn sign_in(&self, email: &str) -> SignedIn {
@@ -251,6 +285,11 @@ impl Database {
     pub(crate) async fn count_events(&self, user: &User, kind: EventType) -> usize {
         self.events(user).await.iter().filter(|event| event.kind == kind).count()
     }
+}
+
+/// The code of ten characters that is ready beside this one of six digits.
+pub(crate) fn long(code: &str) -> String {
+    format!("LONG{code}")
 }
 
 pub(crate) fn client(ip: &str) -> ClientInfo {

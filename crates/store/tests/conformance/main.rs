@@ -13,7 +13,9 @@ mod deletion;
 mod deletion_race;
 mod exchange;
 mod faults;
+mod flows;
 mod forging;
+mod guesses;
 mod housekeeping;
 mod imports;
 mod instances;
@@ -74,10 +76,29 @@ conformance! {
         a_code_works_once,
         a_new_code_replaces_the_old_one,
         wrong_guesses_are_counted_and_end,
-        an_expired_code_is_not_compared,
+        an_expired_code_signs_nobody_in,
         a_disabled_user_is_refused,
         parallel_right_codes_make_one_session,
         of_parallel_wrong_guesses_three_are_compared,
+    }
+    flows {
+        guesses_count_against_the_flow_that_makes_them,
+        a_flow_that_was_not_begun_has_no_guesses,
+        who_names_no_flow_shares_three_guesses_at_each_code,
+        no_guess_hurts_the_link,
+        a_mailbox_that_has_had_enough_gets_a_flow_and_no_mail_while_a_code_works,
+        a_code_dies_of_twenty_guesses_and_longer_ones_of_none,
+        a_mailbox_suffers_eighty_guesses_a_year,
+        whoever_has_the_right_code_takes_their_guesses_back,
+        of_parallel_guesses_three_a_flow_and_twenty_a_code_are_compared,
+        a_guess_does_the_same_whether_there_is_a_code_or_an_account,
+        flows_that_are_over_go_in_batches,
+    }
+    guesses {
+        a_person_suffers_thirty_guesses_at_single_codes_a_year,
+        a_session_takes_back_what_was_right_and_no_more,
+        of_parallel_guesses_at_a_person_thirty_are_compared,
+        guesses_of_all_instances_are_weighed_together,
     }
     exchange {
         a_code_signs_in_by_what_it_stands_for,
@@ -310,6 +331,7 @@ conformance! {
     messages {
         of_parallel_messages_no_more_than_each_share_are_counted,
         newcomers_wait_and_whoever_was_here_does_not,
+        past_the_quota_only_names_that_somebody_signs_in_by_get_a_message,
         a_code_for_linking_counts_and_a_refused_one_is_not_kept,
         days_that_are_over_go_in_batches,
     }

@@ -1,6 +1,6 @@
 //! What one day has of messages, however many ask at once.
 
-use store::{Allowance, Allowed, Channel, NewLinkCode, Share, WayIn};
+use store::{Allowance, Allowed, Channel, NewCode, NewLinkCode, Share, WayIn};
 
 use crate::database::{DAY, Database, MINUTE, NOW, digest, in_parallel, plenty};
 
@@ -49,7 +49,7 @@ pub(crate) async fn of_parallel_messages_no_more_than_each_share_are_counted(db:
             .iter()
             .filter_map(|(_, allowed)| match allowed {
                 Allowed::Counted { today, .. } => Some(*today),
-                Allowed::Newcomer(_) | Allowed::Nobody(_) => None,
+                Allowed::Unneeded { .. } | Allowed::Newcomer(_) | Allowed::Nobody(_) => None,
             })
             .collect();
         places.sort_unstable();
@@ -92,6 +92,28 @@ pub(crate) async fn newcomers_wait_and_whoever_was_here_does_not(db: &Database) 
     assert!(asked(db, "c@example.com", &Allowance { day: 8, ..wanted }).await.is_counted(), "another day");
     let mail = Allowance { channel: Channel::Mail, ..raised };
     assert!(asked(db, "d@example.com", &mail).await.is_counted(), "another channel");
+}
+
+pub(crate) async fn past_the_quota_only_names_that_somebody_signs_in_by_get_a_message(db: &Database) {
+    db.sign_in("known+1@gmail.com").await;
+    let wanted = allowance(7, 9, vec![(Share::Newcomers, 5)]);
+    let ask = async |email: &str, has_room: bool| {
+        let code = NewCode { has_room, is_alias: true, ..db.new_code(email, "123456", NOW.plus(10 * MINUTE)) };
+        let kept = db.store.put_code(&code, &db.event(NOW), &wanted).await.unwrap();
+        (kept.shape.is_some(), kept.allowed.is_counted())
+    };
+    assert_eq!(ask("new+1@gmail.com", true).await, (true, true));
+    for made_up in ["new+2@gmail.com", "new+3@gmail.com"] {
+        assert_eq!(ask(made_up, false).await, (false, false));
+    }
+    assert_eq!(ask("known+1@gmail.com", false).await, (true, true));
+    assert_eq!(ask("known+1@gmail.com", false).await, (false, false), "the one that was sent will do");
+    assert_eq!(counted(db, 7, "all").await, 2);
+    // Whoever needs none is told what whoever does is told.
+    let full = Allowance { all: 2, ..wanted.clone() };
+    let code = NewCode { has_room: false, ..db.new_code("known+1@gmail.com", "123456", NOW.plus(10 * MINUTE)) };
+    let kept = db.store.put_code(&code, &db.event(NOW), &full).await.unwrap();
+    assert_eq!(kept.allowed, Allowed::Nobody(Share::All));
 }
 
 pub(crate) async fn a_code_for_linking_counts_and_a_refused_one_is_not_kept(db: &Database) {

@@ -1,8 +1,8 @@
 use domain::audit::EventType;
 use domain::{Digest, PairingId, Timestamp, UserCode, UserId};
 use store::{
-    CodeOutcome, Decision, Factor, FormOutcome, FormSignIn, MfaAttempt, MfaOutcome, NewPairing, NewPairingForm,
-    NewSignIn, SecondProof, SignInOutcome, SignedIn, Store, User,
+    CodeOutcome, Decision, Factor, FormOutcome, FormSignIn, Guessed, MfaAttempt, MfaOutcome, NewPairing,
+    NewPairingForm, NewSignIn, SecondProof, SignInOutcome, SignedIn, Store, User,
 };
 
 use crate::database::{Database, LIMITS, MINUTE, NOW, client, digest, in_parallel, seal_key};
@@ -11,7 +11,7 @@ const ANN: &str = "ann@example.com";
 /// The time step in which Ann enables her factor.
 const STEP: i64 = 1_000;
 
-fn backup(number: usize) -> SecondProof {
+pub(crate) fn backup(number: usize) -> SecondProof {
     SecondProof::BackupCode(backup_digest(number))
 }
 
@@ -19,7 +19,7 @@ fn backup_digest(number: usize) -> Digest {
     digest(&["backup", &number.to_string()])
 }
 
-async fn put(db: &Database, store: &Store, user_id: &UserId, secret: &str) -> bool {
+pub(crate) async fn put(db: &Database, store: &Store, user_id: &UserId, secret: &str) -> bool {
     store.put_factor(user_id, secret, seal_key("seal").id(), &db.event(NOW)).await.unwrap()
 }
 
@@ -33,7 +33,7 @@ async fn enable(db: &Database, user_id: &UserId, factor: &Factor) -> bool {
 }
 
 /// Ann with a second factor.
-async fn ann(db: &Database) -> User {
+pub(crate) async fn ann(db: &Database) -> User {
     let ann = db.user(ANN).await;
     assert!(put(db, &db.store, &ann.id, "secret").await);
     assert!(enable(db, &ann.id, &factor(db, &ann.id).await).await);
@@ -41,7 +41,7 @@ async fn ann(db: &Database) -> User {
 }
 
 /// Ann has shown her first factor; the digest of the token of the sign-in that waits.
-async fn waiting(db: &Database, at: Timestamp) -> Digest {
+pub(crate) async fn waiting(db: &Database, at: Timestamp) -> Digest {
     db.put_code(ANN, "123456", at).await;
     let redemption = db.redemption(ANN, "123456", at);
     let outcome = db.store.redeem_code(&redemption).await.unwrap();
@@ -50,11 +50,16 @@ async fn waiting(db: &Database, at: Timestamp) -> Digest {
 }
 
 /// What the service sends along: by whom and how, the store knows.
-fn plan(db: &Database, at: Timestamp) -> NewSignIn {
+pub(crate) fn plan(db: &Database, at: Timestamp) -> NewSignIn {
     db.redemption("", "", at).sign_in
 }
 
-async fn finish(db: &Database, challenge: &Digest, proof: &SecondProof, at: Timestamp) -> MfaOutcome<Box<SignedIn>> {
+pub(crate) async fn finish(
+    db: &Database,
+    challenge: &Digest,
+    proof: &SecondProof,
+    at: Timestamp,
+) -> MfaOutcome<Box<SignedIn>> {
     db.store.finish_mfa(challenge, proof, &plan(db, at)).await.unwrap()
 }
 
@@ -130,24 +135,25 @@ pub(crate) async fn a_disabled_user_finishes_nothing(db: &Database) {
 pub(crate) async fn guesses_at_a_waiting_sign_in_are_counted_and_end(db: &Database) {
     let ann = ann(db).await;
     let challenge = waiting(db, NOW).await;
-    let count = async |at| db.store.count_mfa_attempt(&challenge, 2, at).await.unwrap();
+    let count = async |at| db.store.count_mfa_attempt(&challenge, Guessed::Long, 2, at).await.unwrap();
     for attempts_remaining in [1, 0] {
         let counted = MfaAttempt::Counted { user_id: ann.id.clone(), attempts_remaining };
         assert_eq!(count(NOW).await, counted);
     }
     assert_eq!(count(NOW).await, MfaAttempt::TooMany);
     assert_eq!(count(NOW.plus(5 * MINUTE)).await, MfaAttempt::Expired);
-    let none = db.store.count_mfa_attempt(&digest(&["none"]), 2, NOW).await.unwrap();
+    let none = db.store.count_mfa_attempt(&digest(&["none"]), Guessed::Long, 2, NOW).await.unwrap();
     assert_eq!(none, MfaAttempt::Unknown);
 }
 
 pub(crate) async fn of_parallel_guesses_no_more_than_allowed_are_counted(db: &Database) {
     ann(db).await;
-    for round in 0..10 {
+    // Six rounds of five: all that a person suffers in a year.
+    for round in 0..6 {
         let challenge = waiting(db, NOW).await;
         let attempts = in_parallel((0..50).map(|number| {
             let store = db.instance(number);
-            async move { store.count_mfa_attempt(&challenge, 5, NOW).await.unwrap() }
+            async move { store.count_mfa_attempt(&challenge, Guessed::OneStep, 5, NOW).await.unwrap() }
         }))
         .await;
         let counted = attempts.iter().filter(|attempt| matches!(attempt, MfaAttempt::Counted { .. })).count();

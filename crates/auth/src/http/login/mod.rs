@@ -17,7 +17,7 @@ use axum::extract::{FromRequestParts, Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
-use domain::{EmailAddress, OneTimeCode, OneTimeSecret, PairingId, UserCode};
+use domain::{EmailAddress, OneTimeSecret, PairingId, SentCode, UserCode};
 use http::request::Parts;
 use serde::Deserialize;
 use store::{CodePurpose, Decision, PairingStatus, WayIn};
@@ -27,10 +27,10 @@ use self::terms::DecisionForm;
 use self::view::{Step, Terms, Waiting};
 pub(super) use self::ways::arrived;
 use super::limits::{self, Relaxed, Standard, Strict};
-use super::mfa::admit_guess;
 use super::pages::Page;
 use crate::pairing;
 use crate::second_factor::ShownCode;
+use crate::sign_in::code::{Typed, refused_flow};
 use crate::sign_in::email::{self, SignInTo};
 use crate::{AuthService, internal};
 
@@ -130,14 +130,23 @@ async fn send_code(
         limit?;
         let web::Form(form) = form?;
         let address = address(&form.email)?;
-        limits::admit(&auth, &context, &format!("mailbox:{}", address.mailbox()), auth.config.limits.strict).await?;
-        email::request(&auth, context.client(), &address, &SignInTo::Pairing(&pairing)).await?;
-        Ok(address)
+        let mailbox = format!("mailbox:{}", address.mailbox());
+        let has_room = limits::has_room(&auth, &mailbox, auth.config.limits.strict).await?;
+        let to = SignInTo::Pairing(&pairing);
+        let (flow, _) = email::request(&auth, context.client(), &address, &to, has_room).await?;
+        Ok((address, flow))
     };
     match sent.await {
-        Ok(address) => view::page(&auth, &Step::Code { email: address.as_str() }, Some(&pairing)),
+        Ok((address, flow)) => {
+            let step = Step::Code { email: address.as_str(), flow: flow.expose(), attempts_remaining: None };
+            view::page(&auth, &step, Some(&pairing))
+        }
         Err(error) => view::failed(&auth, &Step::Email, Some(&pairing), &error),
     }
+}
+
+fn read_code(text: &str) -> Result<SentCode, ApiError> {
+    text.parse().map_err(|_| ApiError::new(ErrorCode::ValidationError, "Enter the code that was sent"))
 }
 
 /// What the page that asks for the code sends.
@@ -145,6 +154,8 @@ async fn send_code(
 struct CodeForm {
     email: String,
     code: String,
+    #[serde(default)]
+    flow: String,
 }
 
 /// Sign in to the page: the reply carries the form that decides.
@@ -169,12 +180,10 @@ async fn sign_in(
         Err(error) => return view::failed(&auth, &Step::Email, Some(&pairing), &error),
     };
     let signed_in = async {
-        let code: OneTimeCode = form
-            .code
-            .parse()
-            .map_err(|_| ApiError::new(ErrorCode::ValidationError, "Enter the six digits that were sent"))?;
+        let code = read_code(&form.code)?;
+        let typed = Typed { code: &code, flow: Some(&form.flow) };
         let way_in = WayIn::email(address.as_str());
-        pairing::sign_in(&auth, context.client(), &pairing.id, CodePurpose::SignInByEmail, way_in, &code).await
+        pairing::sign_in(&auth, context.client(), &pairing.id, CodePurpose::SignInByEmail, way_in, &typed).await
     };
     match signed_in.await {
         Ok(signed_in) => ways::signed_in(&auth, &pairing, address.as_str(), &signed_in),
@@ -182,7 +191,15 @@ async fn sign_in(
         Err(error) if error.code() != ErrorCode::InvalidCode && error.code() != ErrorCode::ValidationError => {
             view::failed(&auth, &Step::Email, Some(&pairing), &error)
         }
-        Err(error) => view::failed(&auth, &Step::Code { email: address.as_str() }, Some(&pairing), &error),
+        // There are no guesses left: another code is due, and the page says so at once.
+        Err(error) if error.attempts_remaining() == Some(0) => {
+            view::failed(&auth, &Step::Email, Some(&pairing), &refused_flow())
+        }
+        Err(error) => {
+            let attempts_remaining = error.attempts_remaining();
+            let step = Step::Code { email: address.as_str(), flow: &form.flow, attempts_remaining };
+            view::failed(&auth, &step, Some(&pairing), &error)
+        }
     }
 }
 
@@ -217,8 +234,7 @@ async fn second_factor(
     };
     let signed_in = async {
         let code = ShownCode::read(&form.code)?;
-        let admitted = pairing::admit_second(&auth, &pairing.id, &mfa_token).await?;
-        admit_guess(&auth, &context, &admitted.user_id).await?;
+        let admitted = pairing::admit_second(&auth, &pairing.id, &mfa_token, &code).await?;
         let form = pairing::sign_in_second(&auth, context.client(), &pairing.id, &admitted, &code).await?;
         let user = auth.store.find_user(&admitted.user_id).await.map_err(internal)?;
         Ok::<_, ApiError>((form, user.and_then(|user| user.email)))

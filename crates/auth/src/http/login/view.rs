@@ -35,10 +35,10 @@ pub(super) enum Step<'a> {
     Email,
     /// The same; somebody has chosen an SMS.
     Sms,
-    /// The code that was sent to this address.
-    Code { email: &'a str },
-    /// The code that was sent to this number.
-    SmsCode { phone: &'a str },
+    /// The code that was sent to this address, in the flow of this id; after a wrong one, how many more guesses it has.
+    Code { email: &'a str, flow: &'a str, attempts_remaining: Option<u32> },
+    /// The same for this number.
+    SmsCode { phone: &'a str, flow: &'a str, attempts_remaining: Option<u32> },
     /// This wallet's signature of the text.
     Wallet { chain: &'a str, address: &'a str, text: &'a str },
     /// The second factor of whom the token was made for.
@@ -89,8 +89,12 @@ fn render(auth: &AuthService, step: &Step<'_>, pairing: Option<&Waiting>, proble
         }
         Step::Email => ("email", ASKING, ways_in(auth)),
         Step::Sms => ("email", ASKING, context! { opened => "sms", ..ways_in(auth) }),
-        Step::Code { email } => ("code", ASKING, context! { email => *email }),
-        Step::SmsCode { phone } => ("sms_code", ASKING, context! { phone => *phone }),
+        Step::Code { email, flow, attempts_remaining } => {
+            ("code", ASKING, context! { email => *email, flow => *flow, attempts_remaining => *attempts_remaining })
+        }
+        Step::SmsCode { phone, flow, attempts_remaining } => {
+            ("sms_code", ASKING, context! { phone => *phone, flow => *flow, attempts_remaining => *attempts_remaining })
+        }
         Step::Wallet { chain, address, text } => {
             ("wallet", ASKING, context! { chain => *chain, address => *address, text => *text })
         }

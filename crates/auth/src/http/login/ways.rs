@@ -9,18 +9,19 @@ use auth_api::ErrorCode;
 use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use domain::{OneTimeCode, OneTimeSecret, PairingId, PhoneNumber};
+use domain::{OneTimeSecret, PairingId, PhoneNumber};
 use serde::Deserialize;
 use store::{CodePurpose, MethodType, Profile, WayIn};
 use web::{ApiError, Context};
 
 use super::view::{self, Step, Terms, Waiting};
-use super::{Id, OwnPage, waiting};
+use super::{Id, OwnPage, read_code, waiting};
 use crate::AuthService;
 use crate::http::limits::{self, Standard, Strict};
 use crate::http::oauth::found;
 use crate::http::pages::Page;
 use crate::pairing::{self, SignedIn};
+use crate::sign_in::code::{Typed, refused_flow};
 use crate::sign_in::oauth::start;
 use crate::sign_in::wallet::{self, For, Signed};
 use crate::sign_in::{disabled, sms};
@@ -61,12 +62,15 @@ pub(super) async fn send_sms(
         let phone = number(&form.phone)?;
         sms::require_configured(&auth)?;
         sms::require_reachable(&auth, &phone)?;
-        limits::admit(&auth, &context, &format!("phone:{phone}"), auth.config.limits.strict).await?;
-        sms::request(&auth, context.client(), &phone, Some(&pairing.name)).await?;
-        Ok(phone)
+        let has_room = limits::has_room(&auth, &format!("phone:{phone}"), auth.config.limits.strict).await?;
+        let (flow, _) = sms::request(&auth, context.client(), &phone, Some(&pairing.name), has_room).await?;
+        Ok((phone, flow))
     };
     match sent.await {
-        Ok(phone) => view::page(&auth, &Step::SmsCode { phone: phone.as_str() }, Some(&pairing)),
+        Ok((phone, flow)) => {
+            let step = Step::SmsCode { phone: phone.as_str(), flow: flow.expose(), attempts_remaining: None };
+            view::page(&auth, &step, Some(&pairing))
+        }
         Err(error) => view::failed(&auth, &Step::Sms, Some(&pairing), &error),
     }
 }
@@ -76,6 +80,8 @@ pub(super) async fn send_sms(
 pub(super) struct SmsCodeForm {
     phone: String,
     code: String,
+    #[serde(default)]
+    flow: String,
 }
 
 /// Sign in to the page with the code of an SMS.
@@ -91,22 +97,27 @@ pub(super) async fn sign_in_by_sms(
         Ok(pairing) => pairing,
         Err(error) => return view::failed(&auth, &Step::Over, None, &error),
     };
-    let read = own.and(limit).and(form).and_then(|web::Form(form)| Ok((number(&form.phone)?, form.code)));
-    let (phone, code) = match read {
+    let read = own.and(limit).and(form).and_then(|web::Form(form)| Ok((number(&form.phone)?, form)));
+    let (phone, form) = match read {
         Ok(read) => read,
         Err(error) => return view::failed(&auth, &Step::Sms, Some(&pairing), &error),
     };
     let proved = async {
-        let code: OneTimeCode = code
-            .parse()
-            .map_err(|_| ApiError::new(ErrorCode::ValidationError, "Enter the six digits that were sent"))?;
+        let code = read_code(&form.code)?;
+        let typed = Typed { code: &code, flow: Some(&form.flow) };
         let (purpose, way_in) = (CodePurpose::SignInBySms, sms::way_in(&phone));
-        pairing::sign_in(&auth, context.client(), &pairing.id, purpose, way_in, &code).await
+        pairing::sign_in(&auth, context.client(), &pairing.id, purpose, way_in, &typed).await
     };
     match proved.await {
         Ok(proved) => signed_in(&auth, &pairing, phone.as_str(), &proved),
+        // There are no guesses left: another code is due, and the page says so at once.
+        Err(error) if error.attempts_remaining() == Some(0) => {
+            view::failed(&auth, &Step::Sms, Some(&pairing), &refused_flow())
+        }
         Err(error) if matches!(error.code(), ErrorCode::InvalidCode | ErrorCode::ValidationError) => {
-            view::failed(&auth, &Step::SmsCode { phone: phone.as_str() }, Some(&pairing), &error)
+            let attempts_remaining = error.attempts_remaining();
+            let step = Step::SmsCode { phone: phone.as_str(), flow: &form.flow, attempts_remaining };
+            view::failed(&auth, &step, Some(&pairing), &error)
         }
         Err(error) => view::failed(&auth, &Step::Sms, Some(&pairing), &error),
     }

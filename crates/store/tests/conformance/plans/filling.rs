@@ -71,6 +71,16 @@ const TABLES: &[Table] = &[
          CASE WHEN i % 2 = 0 THEN 900000 END, 'r' || i",
         100_000,
     ),
+    (
+        "sign_in_flows",
+        "digest, app_id, subject, guesses, counted, expires_at",
+        "$name, 'default', 'r' || (i % 30000), 1, CASE WHEN i % 2 = 0 THEN 1 ELSE 0 END, \
+         CASE WHEN i % 2000 < 2 THEN 1 ELSE 900000 + i END",
+        100_000,
+    ),
+    ("guarded_subjects", "subject, app_id, last_guess_at", "$name, 'default', i", 20_000),
+    ("guess_minutes", "minute, instance, right_ones, wrong_ones", "i / 3, 'r' || (i % 3), 1, 1", 20_000),
+    ("totp_guesses", "guesser, user_id, wrong, last_at", "$name, 'r' || (i / 10), 1, 900000 + i", 20_000),
     ("totp_factors", "user_id, sealed_secret, seal_key, created_at, enabled_at", "$name, 's', 'present', i, i", 20_000),
     ("backup_codes", "user_id, digest", "'r' || (i / 10), 'r' || i", 20_000),
     (
