@@ -14,8 +14,8 @@ use crate::sign_in::{self, MethodType, NewSignIn, SignInOutcome, WayIn};
 use crate::transaction::transaction;
 use crate::{Store, StoreError};
 
-/// A code that works for less than this is not enough for whoever asks for one now: another is sent, whatever the quota.
-/// Otherwise a stranger who uses up a mailbox's quota would leave its owner without any.
+/// A code that works for less than this is not enough for whoever asks for one now: another is sent, whatever the
+/// quota. Otherwise a stranger who uses up a mailbox's quota would leave its owner without any.
 pub const ENOUGH_TIME: Duration = Duration::from_mins(5);
 
 /// What a code is good for; one made for one purpose is worthless for another.
@@ -183,8 +183,8 @@ impl Store {
     }
 
     /// Counts a guess, compares, and signs in if the code is right. The guess counts, and a wrong one is written down
-    /// as `sign_in.failed`, whether there is an account or a code or neither: a stranger shall not tell by the time that
-    /// it takes.
+    /// as `sign_in.failed`, whether there is an account or a code or neither: a stranger shall not tell by the time
+    /// that it takes.
     pub async fn redeem_code(&self, redemption: &Redemption) -> Result<CodeOutcome, StoreError> {
         transaction!(self, |tx| {
             if let Some(refusal) = spend(tx, redemption).await? {
@@ -197,8 +197,8 @@ impl Store {
 
 /// Counts a guess, compares, and spends the code if it is right; else why it is not.
 ///
-/// Whoever guesses at a code holds its row to the end of the transaction, so that of any number of parallel guesses each
-/// sees all that were counted before it. That row comes before the flow's: in the other order two could wait for each
+/// Whoever guesses at a code holds its row to the end of the transaction, so that of any number of parallel guesses
+/// each sees all that were counted before it. That row comes before the flow's: in the other order two could wait for each
 /// other.
 pub(crate) async fn spend(tx: &mut AnyConnection, redemption: &Redemption) -> Result<Option<CodeOutcome>, StoreError> {
     let sign_in = &redemption.sign_in;

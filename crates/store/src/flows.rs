@@ -104,7 +104,8 @@ async fn count_shared(
 ) -> Result<u32, StoreError> {
     let at = redemption.sign_in.at;
     let row = sqlx::query(
-        "INSERT INTO sign_in_flows (digest, app_id, subject, code_id, guesses, expires_at) VALUES ($1, $2, $3, $4, 1, $5) \
+        "INSERT INTO sign_in_flows (digest, app_id, subject, code_id, guesses, expires_at) \
+         VALUES ($1, $2, $3, $4, 1, $5) \
          ON CONFLICT (digest) DO UPDATE SET code_id = excluded.code_id, \
          guesses = CASE WHEN sign_in_flows.code_id = excluded.code_id AND sign_in_flows.expires_at > $6 \
          THEN sign_in_flows.guesses + 1 ELSE 1 END, \
@@ -155,7 +156,8 @@ pub(crate) async fn note_wrong(
     };
     let (subject, at) = (redemption.subject_digest.to_string(), redemption.sign_in.at.as_millis());
     sqlx::query(
-        "INSERT INTO sign_in_flows (digest, app_id, subject, guesses, counted, expires_at) VALUES ($1, $2, $3, 0, $4, $5) \
+        "INSERT INTO sign_in_flows (digest, app_id, subject, guesses, counted, expires_at) \
+         VALUES ($1, $2, $3, 0, $4, $5) \
          ON CONFLICT (digest) DO UPDATE SET counted = sign_in_flows.counted + excluded.counted, \
          expires_at = CASE WHEN sign_in_flows.expires_at < excluded.expires_at \
          THEN excluded.expires_at ELSE sign_in_flows.expires_at END",

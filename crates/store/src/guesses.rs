@@ -112,8 +112,8 @@ impl Store {
     }
 }
 
-/// Counts a guess at one code of the app, unless there have been too many. Whoever calls holds the user's row: each sees
-/// all that were counted before.
+/// Counts a guess at one code of the app, unless there have been too many. Whoever calls holds the user's row: each
+/// sees all that were counted before.
 pub(crate) async fn count_totp(
     tx: &mut AnyConnection,
     user_id: &UserId,

@@ -306,7 +306,8 @@ async fn await_second_factor(tx: &mut AnyConnection, sign_in: &NewSignIn, user_i
     record(tx, EventType::MfaRequired, Some(user_id), &event).await
 }
 
-/// Writes down that a sign-in failed, of this user where there is one, and why.
+/// Writes down that a sign-in failed, of this user where there is one, and why. Where there is none, nobody could have the
+/// particulars removed; it may be the address of somebody whose account has just been deleted.
 pub(crate) async fn record_failure(
     tx: &mut AnyConnection,
     sign_in: &NewSignIn,
@@ -317,7 +318,11 @@ pub(crate) async fn record_failure(
         event(sign_in, &sign_in.signed_in).with("method", sign_in.way_in.method.as_str()).with("reason", reason);
     // The session never began.
     event.actor = Actor::default();
-    record(tx, EventType::SignInFailed, user_id.into(), &event).await
+    let user_id = user_id.into();
+    if user_id.is_none() {
+        event.client = ClientInfo::default();
+    }
+    record(tx, EventType::SignInFailed, user_id, &event).await
 }
 
 fn event(sign_in: &NewSignIn, id: &EventId) -> NewEvent {

@@ -106,7 +106,9 @@ fn of_column(column: &str, operator: &str, account: &str, numbers: &HashSet<Stri
         ("at", "<") => return "999999999".to_owned(),
         ("at" | "created_at", _) => return RECENTLY.to_string(),
         // What is over has been removed but for a little.
-        (_, "LIMIT") | ("expires_at" | "consumed_at" | "ends" | "retires_at", "<") => return "100".to_owned(),
+        (_, "LIMIT") | ("expires_at" | "consumed_at" | "ends" | "retires_at" | "last_guess_at" | "last_at", "<") => {
+            return "100".to_owned();
+        }
         ("seq", ">") => return "998950".to_owned(),
         ("seq", _) => return "999999".to_owned(),
         (column, _) if numbers.contains(column) => return RECENTLY.to_string(),
