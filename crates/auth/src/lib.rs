@@ -13,6 +13,7 @@ mod http;
 mod keys;
 mod look;
 mod metrics;
+mod notices;
 mod notify;
 mod operator;
 mod pairing;

@@ -1,15 +1,15 @@
 //! The second factor: TOTP (RFC 6238) with backup codes, and the sign-ins that wait for it.
 
 use domain::audit::EventType;
-use domain::{Digest, DigestKeyId, Timestamp, UserId};
+use domain::{AuthMethodId, Digest, DigestKeyId, Timestamp, UserId};
 use sqlx::AnyConnection;
 
 use crate::audit::{NewEvent, record};
 use crate::pairing_forms::{self, NewPairingForm};
 use crate::rows::Columns;
-use crate::sign_in::{self, MethodType, NewSignIn, SignedIn};
+use crate::sign_in::{self, Entry, MethodType, NewSignIn, SignedIn};
 use crate::transaction::transaction;
-use crate::{Store, StoreError, User, users};
+use crate::{Store, StoreError, User, methods, users};
 
 /// A user's TOTP secret.
 #[derive(Debug, Clone)]
@@ -205,12 +205,12 @@ impl Store {
         sign_in: &NewSignIn,
     ) -> Result<MfaOutcome<Box<SignedIn>>, StoreError> {
         transaction!(self, |tx| {
-            let (sign_in, user) = match prove(tx, challenge, proof, sign_in).await? {
+            let (sign_in, user, entry) = match prove(tx, challenge, proof, sign_in).await? {
                 MfaOutcome::Right(proved) => proved,
                 MfaOutcome::Disabled => return Ok(MfaOutcome::Disabled),
                 MfaOutcome::NoProof => return Ok(MfaOutcome::NoProof),
             };
-            let session = sign_in::begin_session(tx, &sign_in, &user.id).await?;
+            let session = sign_in::begin_session(tx, &sign_in, &user.id, &entry).await?;
             let user = User { last_login_at: Some(sign_in.at), ..user };
             Ok(MfaOutcome::Right(Box::new(SignedIn { user, session, user_created: false })))
         })
@@ -226,12 +226,12 @@ impl Store {
         form: &NewPairingForm,
     ) -> Result<MfaOutcome<()>, StoreError> {
         transaction!(self, |tx| {
-            let (sign_in, user) = match prove(tx, challenge, proof, sign_in).await? {
+            let (sign_in, user, entry) = match prove(tx, challenge, proof, sign_in).await? {
                 MfaOutcome::Right(proved) => proved,
                 MfaOutcome::Disabled => return Ok(MfaOutcome::Disabled),
                 MfaOutcome::NoProof => return Ok(MfaOutcome::NoProof),
             };
-            sign_in::record_recognised(tx, &sign_in, &user.id).await?;
+            sign_in::record_recognised(tx, &sign_in, &user.id, &entry).await?;
             pairing_forms::insert(tx, form, &user.id).await.map(MfaOutcome::Right)
         })
     }
@@ -260,8 +260,8 @@ async fn prove(
     challenge: &Digest,
     proof: &SecondProof,
     sign_in: &NewSignIn,
-) -> Result<MfaOutcome<(NewSignIn, User)>, StoreError> {
-    let row = sqlx::query("SELECT user_id, method FROM mfa_challenges WHERE digest = $1 AND expires_at > $2")
+) -> Result<MfaOutcome<(NewSignIn, User, Entry)>, StoreError> {
+    let row = sqlx::query("SELECT user_id, method, method_id FROM mfa_challenges WHERE digest = $1 AND expires_at > $2")
         .bind(challenge.to_string())
         .bind(sign_in.at.as_millis())
         .fetch_optional(&mut *tx)
@@ -276,6 +276,13 @@ async fn prove(
         sign_in::record_failure(tx, &sign_in, &user_id, "disabled").await?;
         return Ok(MfaOutcome::Disabled);
     }
+    let entry = Entry { method_id: row.opt_parsed::<AuthMethodId>("method_id")?, is_first: false };
+    // What the first proof was of may have been removed from the account since.
+    if let Some(id) = &entry.method_id
+        && !methods::is_there(tx, &user_id, id).await?
+    {
+        return Ok(MfaOutcome::NoProof);
+    }
     // The user's row is locked: of parallel proofs one gets here with the code unspent.
     if !spend(tx, &user_id, proof).await? {
         return Ok(MfaOutcome::NoProof);
@@ -288,7 +295,7 @@ async fn prove(
     if ended.rows_affected() == 0 {
         return Ok(MfaOutcome::NoProof);
     }
-    Ok(MfaOutcome::Right((sign_in, user)))
+    Ok(MfaOutcome::Right((sign_in, user, entry)))
 }
 
 async fn spend(tx: &mut AnyConnection, user_id: &UserId, proof: &SecondProof) -> Result<bool, StoreError> {

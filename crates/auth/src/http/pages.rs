@@ -19,11 +19,12 @@ use crate::AuthService;
 
 const STYLE: &str = include_str!("../../templates/pages/style.css");
 
-const TEMPLATES: [(&str, &str); 5] = [
+const TEMPLATES: [(&str, &str); 6] = [
     ("shell.html", include_str!("../../templates/pages/shell.html")),
     ("problem.html", include_str!("../../templates/pages/problem.html")),
     ("email_link.html", include_str!("../../templates/pages/email_link.html")),
     ("one_time_code.html", include_str!("../../templates/pages/one_time_code.html")),
+    ("undo.html", include_str!("../../templates/pages/undo.html")),
     ("login.html", include_str!("../../templates/pages/login.html")),
 ];
 
@@ -154,7 +155,7 @@ mod tests {
                 };
                 let context = context! {
                     step, pairing, problem => evil, message => evil, code => evil, email => evil, name => evil,
-                    form => evil, mfa_token => evil
+                    form => evil, mfa_token => evil, sessions => evil, tokens => evil, app => evil
                 };
                 let html = Page::render(evil, evil, name, context).html.unwrap();
                 assert!(!html.contains("<script") && !html.contains("onfocus=\""), "{name}: {html}");

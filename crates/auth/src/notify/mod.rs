@@ -15,6 +15,8 @@ use futures_util::future::BoxFuture;
 use secrecy::SecretString;
 use store::LeakRemedy;
 
+use crate::notices::Told;
+
 pub use http_sms::HttpSms;
 pub use outbox::{Outbox, OutboxMail};
 pub use resend::Resend;
@@ -105,6 +107,15 @@ pub(crate) struct LeakMail<'a> {
     pub(crate) remedy: LeakRemedy,
     /// Where it was found, as somebody says.
     pub(crate) url: Option<&'a str>,
+}
+
+/// What a mail says about what happened to the receiver's account.
+pub(crate) struct SecurityMail<'a> {
+    pub(crate) to: &'a EmailAddress,
+    pub(crate) told: &'a Told,
+    /// The link by which they end all access, unless the account is gone.
+    pub(crate) undo: Option<&'a SecretString>,
+    pub(crate) hours: u64,
 }
 
 /// What a sign-in mail says.

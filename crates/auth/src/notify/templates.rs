@@ -3,16 +3,17 @@
 use std::path::Path;
 
 use domain::{OneTimeCode, PhoneNumber};
-use minijinja::{Environment, context};
+use minijinja::{Environment, Value, context};
 use secrecy::ExposeSecret;
 
-use super::{LeakMail, LinkMail, Mail, SignInMail, Sms};
+use super::{LeakMail, LinkMail, Mail, SecurityMail, SignInMail, Sms};
 
 /// The templates of all messages: built-in ones, or files of the same name in the operator's folder.
 ///
 /// A template sees `product`, `code` and `minutes`, those of the
 /// sign-in mail also `link`; those of a leaked token `product`, `token`, `prefix`, `url` and
-/// `remedy` (`revoked`, `secret_ended` or `told`). Names ending in `.html` escape what they insert.
+/// `remedy` (`revoked`, `secret_ended` or `told`); those of a security mail `product`, `subject`, `events` (each with
+/// `what` and the pairs of `facts`), `more`, `is_deleted`, `undo` (the link, if there is one) and `hours`. Names ending in `.html` escape what they insert.
 pub struct Templates {
     environment: Environment<'static>,
     product: String,
@@ -26,7 +27,7 @@ pub struct TemplateError {
     problem: String,
 }
 
-const BUILT_IN: [(&str, &str); 11] = [
+const BUILT_IN: [(&str, &str); 14] = [
     ("sign_in.subject.txt", include_str!("../../templates/sign_in.subject.txt")),
     ("sign_in.txt", include_str!("../../templates/sign_in.txt")),
     ("sign_in.html", include_str!("../../templates/sign_in.html")),
@@ -38,6 +39,9 @@ const BUILT_IN: [(&str, &str); 11] = [
     ("leak.subject.txt", include_str!("../../templates/leak.subject.txt")),
     ("leak.txt", include_str!("../../templates/leak.txt")),
     ("leak.html", include_str!("../../templates/leak.html")),
+    ("security.subject.txt", include_str!("../../templates/security.subject.txt")),
+    ("security.txt", include_str!("../../templates/security.txt")),
+    ("security.html", include_str!("../../templates/security.html")),
 ];
 
 impl Templates {
@@ -112,6 +116,18 @@ impl Templates {
             subject: render("leak.subject.txt")?.trim().to_owned(),
             text: render("leak.txt")?.into(),
             html: render("leak.html")?.into(),
+        })
+    }
+
+    pub(crate) fn security(&self, mail: &SecurityMail<'_>) -> Result<Mail, minijinja::Error> {
+        let (product, told, hours) = (&self.product, Value::from_serialize(mail.told), mail.hours);
+        let undo = mail.undo.map(ExposeSecret::expose_secret);
+        let render = |name| self.environment.get_template(name)?.render(context! { product, undo, hours, ..told.clone() });
+        Ok(Mail {
+            to: mail.to.clone(),
+            subject: render("security.subject.txt")?.trim().to_owned(),
+            text: render("security.txt")?.into(),
+            html: render("security.html")?.into(),
         })
     }
 

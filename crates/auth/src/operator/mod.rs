@@ -15,7 +15,7 @@ pub use issue::{Issuer, IssuerError, WishedToken};
 use crate::look::until_all_know_of;
 
 /// What the audit log calls the service by which operators act.
-const SERVICE: &str = "afd";
+pub(crate) const SERVICE: &str = "afd";
 
 /// Somebody who has the database.
 pub struct Operator {

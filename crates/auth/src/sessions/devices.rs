@@ -46,7 +46,7 @@ pub(crate) async fn end_others(auth: &AuthService, caller: &OwnSession) -> Resul
 }
 
 /// `Firefox on Linux`, or the program's own name.
-fn device_name(user_agent: &str) -> String {
+pub(crate) fn device_name(user_agent: &str) -> String {
     let first = |names: &[(&str, &'static str)]| {
         names.iter().find(|(mark, _)| user_agent.contains(mark)).map(|(_, name)| *name)
     };
