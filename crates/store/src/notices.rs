@@ -330,8 +330,5 @@ async fn describe(tx: &mut AnyConnection, id: &AuthMethodId) -> Result<Vec<(Stri
         .fetch_optional(tx)
         .await?;
     let Some(row) = row else { return Ok(Vec::new()) };
-    Ok(["provider", "identifier"]
-        .into_iter()
-        .map(|column| Ok((column.to_owned(), row.text(column)?)))
-        .collect::<Result<_, StoreError>>()?)
+    ["provider", "identifier"].into_iter().map(|column| Ok((column.to_owned(), row.text(column)?))).collect()
 }

@@ -19,7 +19,7 @@ use crate::notify::{Mailer, SecurityMail};
 
 pub(crate) use device::digest as device;
 pub(crate) use undo::{Ended, undo};
-pub(crate) use words::Told;
+pub(crate) use words::{Told, ToldEvent};
 
 /// How long the link in a mail works.
 const UNDO_LIFETIME: Duration = Duration::from_hours(72);
@@ -52,8 +52,8 @@ impl AuthService {
             if due.is_empty() {
                 break;
             }
-            let told: Vec<_> =
-                stream::iter(&due).map(|to| self.tell(mailer.as_ref(), to)).buffer_unordered(AT_ONCE).collect().await;
+            let telling = due.into_iter().map(|to| self.tell(mailer.as_ref(), to));
+            let told: Vec<_> = stream::iter(telling).buffer_unordered(AT_ONCE).collect().await;
             let mut has_failed = false;
             for outcome in told {
                 has_failed |= !outcome?;
@@ -67,7 +67,7 @@ impl AuthService {
     }
 
     /// Tells one addressee what there is to tell; `false` when the mail could not be sent.
-    async fn tell(&self, mailer: &dyn Mailer, to: &Addressee) -> Result<bool, StoreError> {
+    async fn tell(&self, mailer: &dyn Mailer, to: Addressee) -> Result<bool, StoreError> {
         let now = self.clock.now();
         let (id, secret) = self.chance.with(|rng| (EventId::generate(rng), OneTimeSecret::generate(rng)));
         let claim = NewClaim {
@@ -77,7 +77,7 @@ impl AuthService {
             undo: undo::digest(self, &secret),
             undo_until: now.plus(UNDO_LIFETIME),
         };
-        let Some(claimed) = self.store.claim_notices(to, &claim).await? else { return Ok(true) };
+        let Some(claimed) = self.store.claim_notices(&to, &claim).await? else { return Ok(true) };
         let link = claimed.can_undo.then(|| SecretString::from(String::from(undo::url(self, &secret))));
         let sent = match to.recipient.parse() {
             Ok(address) => {

@@ -2,7 +2,6 @@
 
 use domain::Timestamp;
 use domain::audit::EventType;
-use serde::Serialize;
 use store::Notice;
 
 use super::device::program;
@@ -14,7 +13,7 @@ const TOLD_SINGLY: usize = 20;
 const IN_THE_SUBJECT: usize = 2;
 
 /// The words of a mail, for the templates.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub(crate) struct Told {
     /// What happened, in a few words.
     pub(crate) subject: String,
@@ -27,7 +26,7 @@ pub(crate) struct Told {
 }
 
 /// One thing that happened.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub(crate) struct ToldEvent {
     /// A sentence.
     pub(crate) what: String,

@@ -3,17 +3,18 @@
 use std::path::Path;
 
 use domain::{OneTimeCode, PhoneNumber};
-use minijinja::{Environment, Value, context};
+use minijinja::{Environment, context};
 use secrecy::ExposeSecret;
 
 use super::{LeakMail, LinkMail, Mail, SecurityMail, SignInMail, Sms};
+use crate::notices::ToldEvent;
 
 /// The templates of all messages: built-in ones, or files of the same name in the operator's folder.
 ///
 /// A template sees `product`, `code` and `minutes`, those of the
 /// sign-in mail also `link`; those of a leaked token `product`, `token`, `prefix`, `url` and
 /// `remedy` (`revoked`, `secret_ended` or `told`); those of a security mail `product`, `subject`, `events` (each with
-/// `what` and the pairs of `facts`), `more`, `is_deleted`, `undo` (the link, if there is one) and `hours`. Names ending in `.html` escape what they insert.
+/// `what` and its `facts`, each a `label` and a `text`), `more`, `is_deleted`, `undo` (the link, if there is one) and `hours`. Names ending in `.html` escape what they insert.
 pub struct Templates {
     environment: Environment<'static>,
     product: String,
@@ -120,9 +121,19 @@ impl Templates {
     }
 
     pub(crate) fn security(&self, mail: &SecurityMail<'_>) -> Result<Mail, minijinja::Error> {
-        let (product, told, hours) = (&self.product, Value::from_serialize(mail.told), mail.hours);
+        let (product, told, hours) = (&self.product, mail.told, mail.hours);
         let undo = mail.undo.map(ExposeSecret::expose_secret);
-        let render = |name| self.environment.get_template(name)?.render(context! { product, undo, hours, ..told.clone() });
+        let fact = |(label, text): &(&'static str, String)| context! { label => *label, text };
+        let event = |event: &ToldEvent| {
+            let facts: Vec<_> = event.facts.iter().map(fact).collect();
+            context! { what => event.what, facts }
+        };
+        let events: Vec<_> = told.events.iter().map(event).collect();
+        let render = |name| {
+            let (subject, more, is_deleted) = (&told.subject, told.more, told.is_deleted);
+            let told = context! { product, subject, events, more, is_deleted, undo, hours };
+            self.environment.get_template(name)?.render(told)
+        };
         Ok(Mail {
             to: mail.to.clone(),
             subject: render("security.subject.txt")?.trim().to_owned(),

@@ -46,6 +46,12 @@ impl Call {
         self
     }
 
+    /// With this program.
+    pub(crate) fn agent(mut self, program: &str) -> Self {
+        self.request.headers_mut().insert(USER_AGENT, HeaderValue::from_str(program).unwrap());
+        self
+    }
+
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
         self.request.headers_mut().append(HeaderName::try_from(name).unwrap(), value);
