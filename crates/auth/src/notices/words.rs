@@ -153,6 +153,8 @@ fn moment(at: Timestamp) -> String {
 
 #[cfg(test)]
 mod tests {
+    use EventType::{MethodLinked, MfaEnabled, TokenCreated, UserDeleted};
+
     use super::*;
 
     fn notice(kind: EventType, details: &[(&str, &str)]) -> Notice {
@@ -171,7 +173,6 @@ mod tests {
         let subject_of = |kinds: &[EventType]| {
             subject(&kinds.iter().map(|&kind| notice(kind, &[])).collect::<Vec<_>>())
         };
-        use EventType::{MfaEnabled, MethodLinked, TokenCreated, UserDeleted};
         assert_eq!(subject_of(&[TokenCreated]), "a token was created");
         assert_eq!(subject_of(&[TokenCreated; 3]), "3 tokens were created");
         assert_eq!(subject_of(&[MethodLinked, TokenCreated, TokenCreated]), "a way in was added, 2 tokens were created");

@@ -126,14 +126,12 @@ impl Templates {
         let fact = |(label, text): &(&'static str, String)| context! { label => *label, text };
         let event = |event: &ToldEvent| {
             let facts: Vec<_> = event.facts.iter().map(fact).collect();
-            context! { what => event.what, facts }
+            context! { what => event.what.as_str(), facts }
         };
         let events: Vec<_> = told.events.iter().map(event).collect();
-        let render = |name| {
-            let (subject, more, is_deleted) = (&told.subject, told.more, told.is_deleted);
-            let told = context! { product, subject, events, more, is_deleted, undo, hours };
-            self.environment.get_template(name)?.render(told)
-        };
+        let (subject, more, is_deleted) = (&told.subject, told.more, told.is_deleted);
+        let told = context! { product, subject, events, more, is_deleted, undo, hours };
+        let render = |name| self.environment.get_template(name)?.render(told.clone());
         Ok(Mail {
             to: mail.to.clone(),
             subject: render("security.subject.txt")?.trim().to_owned(),

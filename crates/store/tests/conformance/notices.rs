@@ -14,7 +14,7 @@ const ANN: &str = "ann@example.com";
 const SECOND: &str = "ann@second.example";
 const HOUR: Duration = Duration::from_hours(1);
 /// When everything that happened at `NOW` may be told.
-const DUE: Timestamp = NOW.plus(Duration::from_secs(5));
+const DUE: Timestamp = Timestamp::from_millis(NOW.as_millis() + 5_000);
 
 pub(crate) fn new_claim(db: &Database, at: Timestamp) -> NewClaim {
     let id = db.chance().with(|rng| EventId::generate(rng));
