@@ -1,7 +1,6 @@
 //! Somebody reads a mail about what was not them, and ends it: the real program, a mail server and a browser.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use serde_json::json;
 use testkit::{Browser, ReceivedMail, until};
@@ -17,8 +16,7 @@ fn told(installation: &Installation) -> Vec<ReceivedMail> {
 }
 
 async fn until_told(installation: &Installation, count: usize) -> ReceivedMail {
-    until(Duration::from_secs(30), async || told(installation).len() >= count).await;
-    told(installation)[count - 1].clone()
+    until("a security mail", async || told(installation), |mails| mails.len() >= count).await[count - 1].clone()
 }
 
 /// With `PAGES_SEEN=FOLDER`, a picture for a person to look at, as a phone and as a desk would show it.
@@ -77,7 +75,7 @@ async fn whoever_reads_the_mail_ends_everything_by_its_link() {
 #[tokio::test]
 async fn what_is_to_be_told_outlives_a_kill_and_is_told_once() {
     let mut installation = Installation::new(ON).await;
-    let (auth, _backend) = installation.start().await;
+    let (mut auth, _backend) = installation.start().await;
     let session = installation.sign_in("ann@example.com").await;
     for number in 0..3 {
         let made = installation.post("/tokens", Some(&session), json!({ "name": format!("t{number}") })).await;

@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn each_thing_says_when_from_where_and_with_what() {
         let linked = [("method", "email"), ("identifier", "eve@example.com"), ("provider", "")];
-        let told = told(&[notice(EventType::MethodLinked, &linked)], "Example");
+        let told = told(&[notice(MethodLinked, &linked)], "Example");
         let facts = [
             ("Way in", "e-mail, eve@example.com".to_owned()),
             ("When", "2025-11-08 12:00:00 UTC".to_owned()),
@@ -194,13 +194,13 @@ mod tests {
         ];
         assert_eq!((told.events[0].what.as_str(), &told.events[0].facts[..]), ("A way in was added", &facts[..]));
 
-        let by_operator = event(&notice(EventType::TokenCreated, &[("service", "afd"), ("name", "x")]), "Example");
+        let by_operator = event(&notice(TokenCreated, &[("service", "afd"), ("name", "x")]), "Example");
         assert!(by_operator.facts.contains(&("By whom", "an operator of Example".to_owned())), "{by_operator:?}");
     }
 
     #[test]
     fn a_flood_is_counted() {
-        let told = told(&vec![notice(EventType::TokenCreated, &[]); 50], "Example");
+        let told = told(&vec![notice(TokenCreated, &[]); 50], "Example");
         assert_eq!((told.events.len(), told.more, told.is_deleted), (20, 30, false));
     }
 
@@ -208,16 +208,16 @@ mod tests {
     fn every_kind_that_people_are_told_of_has_words() {
         for kind in [
             EventType::SignInSucceeded,
-            EventType::MethodLinked,
+            MethodLinked,
             EventType::MethodUnlinked,
             EventType::MethodPrimarySet,
-            EventType::TokenCreated,
+            TokenCreated,
             EventType::TokenRotated,
-            EventType::MfaEnabled,
+            MfaEnabled,
             EventType::MfaDisabled,
             EventType::SessionReuseDetected,
             EventType::UserSecured,
-            EventType::UserDeleted,
+            UserDeleted,
         ] {
             assert!(!phrase(kind, 1).contains('.') && !phrase(kind, 2).contains('.'), "{kind}");
         }

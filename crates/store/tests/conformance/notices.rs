@@ -81,7 +81,9 @@ pub(crate) async fn what_happens_is_told_to_every_proved_address_and_to_nobody_e
     let sent = deliver(db, DUE).await;
     let both = vec![EventType::MethodUnlinked, EventType::TokenCreated];
     let mut found = kinds(&sent);
-    found.values_mut().for_each(|kinds| kinds.sort_by_key(|kind| kind.as_str()));
+    for kinds in found.values_mut() {
+        kinds.sort_by_key(|kind| kind.as_str());
+    }
     assert_eq!(found, HashMap::from([(ANN, both), (SECOND, vec![EventType::MethodUnlinked])]));
     let removed = sent.iter().flat_map(|claimed| &claimed.notices).find(|it| it.kind == EventType::MethodUnlinked);
     assert_eq!(removed.unwrap().details["identifier"], SECOND);
@@ -241,7 +243,9 @@ pub(crate) async fn the_mail_about_a_deletion_goes_when_the_account_is_gone(db: 
     let sent = deliver(db, NOW.plus(MINUTE)).await;
     let expected = vec![EventType::TokenCreated, EventType::UserDeleted];
     let mut found = kinds(&sent);
-    found.values_mut().for_each(|kinds| kinds.sort_by_key(|kind| kind.as_str()));
+    for kinds in found.values_mut() {
+        kinds.sort_by_key(|kind| kind.as_str());
+    }
     assert_eq!(found, HashMap::from([(ANN, expected.clone()), (SECOND, expected)]));
     assert!(sent.iter().all(|claimed| !claimed.can_undo), "there is nothing to undo");
     let last = sent[0].notices.iter().find(|notice| notice.kind == EventType::UserDeleted).unwrap();
