@@ -191,11 +191,7 @@ pub(crate) async fn touch(
 }
 
 /// Whether the account still has this way in.
-pub(crate) async fn is_there(
-    tx: &mut AnyConnection,
-    user_id: &UserId,
-    id: &AuthMethodId,
-) -> Result<bool, StoreError> {
+pub(crate) async fn is_there(tx: &mut AnyConnection, user_id: &UserId, id: &AuthMethodId) -> Result<bool, StoreError> {
     let row = sqlx::query("SELECT id FROM auth_methods WHERE id = $1 AND user_id = $2")
         .bind(id.as_str())
         .bind(user_id.as_str())

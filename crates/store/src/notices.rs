@@ -112,13 +112,12 @@ impl Notice {
 impl Store {
     /// To whom something is due, the longest first; those of at most `limit` notices.
     pub async fn due_notices(&self, now: Timestamp, limit: u32) -> Result<Vec<Addressee>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT user_id, recipient FROM security_notices WHERE due_at <= $1 ORDER BY due_at LIMIT $2",
-        )
-        .bind(now.as_millis())
-        .bind(i64::from(limit))
-        .fetch_all(self.reader())
-        .await?;
+        let rows =
+            sqlx::query("SELECT user_id, recipient FROM security_notices WHERE due_at <= $1 ORDER BY due_at LIMIT $2")
+                .bind(now.as_millis())
+                .bind(i64::from(limit))
+                .fetch_all(self.reader())
+                .await?;
         let (mut all, mut seen) = (Vec::new(), HashSet::new());
         for row in &rows {
             let to = Addressee { user_id: row.parsed("user_id")?, recipient: row.text("recipient")? };

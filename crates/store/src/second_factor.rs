@@ -261,11 +261,12 @@ async fn prove(
     proof: &SecondProof,
     sign_in: &NewSignIn,
 ) -> Result<MfaOutcome<(NewSignIn, User, Entry)>, StoreError> {
-    let row = sqlx::query("SELECT user_id, method, method_id FROM mfa_challenges WHERE digest = $1 AND expires_at > $2")
-        .bind(challenge.to_string())
-        .bind(sign_in.at.as_millis())
-        .fetch_optional(&mut *tx)
-        .await?;
+    let row =
+        sqlx::query("SELECT user_id, method, method_id FROM mfa_challenges WHERE digest = $1 AND expires_at > $2")
+            .bind(challenge.to_string())
+            .bind(sign_in.at.as_millis())
+            .fetch_optional(&mut *tx)
+            .await?;
     let Some(row) = row else { return Ok(MfaOutcome::NoProof) };
     let user_id: UserId = row.parsed("user_id")?;
     let mut sign_in = sign_in.clone();

@@ -170,12 +170,14 @@ mod tests {
 
     #[test]
     fn the_subject_says_what_happened() {
-        let subject_of = |kinds: &[EventType]| {
-            subject(&kinds.iter().map(|&kind| notice(kind, &[])).collect::<Vec<_>>())
-        };
+        let subject_of =
+            |kinds: &[EventType]| subject(&kinds.iter().map(|&kind| notice(kind, &[])).collect::<Vec<_>>());
         assert_eq!(subject_of(&[TokenCreated]), "a token was created");
         assert_eq!(subject_of(&[TokenCreated; 3]), "3 tokens were created");
-        assert_eq!(subject_of(&[MethodLinked, TokenCreated, TokenCreated]), "a way in was added, 2 tokens were created");
+        assert_eq!(
+            subject_of(&[MethodLinked, TokenCreated, TokenCreated]),
+            "a way in was added, 2 tokens were created"
+        );
         assert_eq!(
             subject_of(&[MfaEnabled, TokenCreated, UserDeleted]),
             "the account was deleted, the second factor was switched on, and more"

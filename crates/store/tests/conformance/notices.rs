@@ -4,8 +4,8 @@ use std::time::Duration;
 use domain::audit::EventType;
 use domain::{EventId, Timestamp, UserId};
 use store::{
-    Addressee, Attempt, AuthMethod, ClaimedNotices, CodeOutcome, NewClaim, SecondProof, SignInOutcome, Store, UnlinkOutcome, User,
-    WayIn,
+    Addressee, Attempt, AuthMethod, ClaimedNotices, CodeOutcome, NewClaim, SecondProof, SignInOutcome, Store,
+    UnlinkOutcome, User, WayIn,
 };
 
 use crate::database::{DAY, Database, MINUTE, NOW, client, digest, in_parallel, seal_key};
@@ -68,7 +68,10 @@ pub(crate) async fn what_happens_is_told_to_every_proved_address_and_to_nobody_e
     let token = db.token(&ann).await;
     assert_eq!(db.store.due_notices(NOW, 10).await.unwrap(), [], "what happens together goes together");
     let sent = deliver(db, DUE).await;
-    assert_eq!(kinds(&sent), HashMap::from([(ANN, vec![EventType::TokenCreated]), (SECOND, vec![EventType::TokenCreated])]));
+    assert_eq!(
+        kinds(&sent),
+        HashMap::from([(ANN, vec![EventType::TokenCreated]), (SECOND, vec![EventType::TokenCreated])])
+    );
     let notice = &sent[0].notices[0];
     assert_eq!((notice.at, notice.ip, notice.user_agent.as_deref()), (NOW, client("192.0.2.1").ip, Some("curl/8")));
     assert_eq!(notice.details["name"], token.name.as_str());
@@ -341,9 +344,8 @@ pub(crate) async fn a_session_ends_with_the_way_in_that_it_began_with(db: &Datab
     let mut event = db.event(NOW);
     event.actor.session_id = Some(owner.session.id.clone());
     assert_eq!(db.store.unlink_method(&ann.id, &second.id, &event).await.unwrap(), UnlinkOutcome::Unlinked);
-    let is_there = async |signed_in: &store::SignedIn| {
-        db.other.find_session(&signed_in.session.id).await.unwrap().is_some()
-    };
+    let is_there =
+        async |signed_in: &store::SignedIn| db.other.find_session(&signed_in.session.id).await.unwrap().is_some();
     assert!(!is_there(&thief).await && !is_there(&older).await);
     assert!(is_there(&first).await && is_there(&owner).await && is_there(&other_session).await);
     let owed = crate::owed_marks::owed(db).await;
