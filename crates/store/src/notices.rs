@@ -150,6 +150,7 @@ impl Store {
                 spent_until = row.time("spent_until")?.max(claim.at).min(claim.at.plus(OWED_AT_MOST));
                 let next = spent_until.plus(MAIL_COSTS).minus(OWED_AT_MOST);
                 if next > claim.at {
+                    set_budget(tx, to, spent_until).await?;
                     postpone(tx, to, claim.at, next).await?;
                     return Ok(None);
                 }
@@ -159,12 +160,7 @@ impl Store {
                 return Ok(None);
             }
             if can_undo {
-                sqlx::query("UPDATE security_mail_budgets SET spent_until = $1 WHERE user_id = $2 AND recipient = $3")
-                    .bind(spent_until.plus(MAIL_COSTS).as_millis())
-                    .bind(to.user_id.as_str())
-                    .bind(to.recipient.as_str())
-                    .execute(&mut *tx)
-                    .await?;
+                set_budget(tx, to, spent_until.plus(MAIL_COSTS)).await?;
                 undo::insert(tx, &to.user_id, &claim.undo, claim.at, claim.undo_until).await?;
             }
             let mut notices = rows.iter().map(Notice::from_row).collect::<Result<Vec<_>, _>>()?;
@@ -224,7 +220,7 @@ impl Store {
 
     /// How many notices have not been sent; of more than 10,000, so many.
     pub async fn count_notices(&self) -> Result<i64, StoreError> {
-        let row = sqlx::query("SELECT COUNT(*) AS waiting FROM (SELECT 1 FROM security_notices LIMIT 10000) AS some")
+        let row = sqlx::query("SELECT COUNT(*) AS waiting FROM (SELECT 1 FROM security_notices LIMIT 10000) AS unsent")
             .fetch_one(self.reader())
             .await?;
         row.int("waiting")
@@ -257,6 +253,16 @@ async fn take(tx: &mut AnyConnection, to: &Addressee, claim: &NewClaim) -> Resul
     .bind(IN_ONE_MAIL)
     .fetch_all(tx)
     .await?)
+}
+
+async fn set_budget(tx: &mut AnyConnection, to: &Addressee, spent_until: Timestamp) -> Result<(), StoreError> {
+    sqlx::query("UPDATE security_mail_budgets SET spent_until = $1 WHERE user_id = $2 AND recipient = $3")
+        .bind(spent_until.as_millis())
+        .bind(to.user_id.as_str())
+        .bind(to.recipient.as_str())
+        .execute(tx)
+        .await?;
+    Ok(())
 }
 
 async fn postpone(tx: &mut AnyConnection, to: &Addressee, now: Timestamp, until: Timestamp) -> Result<(), StoreError> {
