@@ -7,8 +7,9 @@ use store::Notice;
 use super::device::program;
 use crate::operator;
 
-/// Things that are told one by one; beyond, the mail says how many more there are.
-const TOLD_SINGLY: usize = 20;
+/// So many of a kind are told one by one, so that nobody hides what they have done behind what they do twenty times;
+/// the mail says how many more there are.
+const TOLD_SINGLY: usize = 5;
 /// Kinds that the subject names.
 const IN_THE_SUBJECT: usize = 2;
 
@@ -36,15 +37,20 @@ pub(crate) struct ToldEvent {
 
 /// Puts notices, which are at least one, into words.
 pub(super) fn told(notices: &[Notice], product: &str) -> Told {
+    let kinds = kinds(notices);
+    let of_kind = |kind| notices.iter().filter(move |notice| notice.kind == kind).take(TOLD_SINGLY);
+    let events: Vec<_> =
+        kinds.iter().flat_map(|&(kind, _)| of_kind(kind)).map(|notice| event(notice, product)).collect();
     Told {
-        subject: subject(notices),
-        events: notices.iter().take(TOLD_SINGLY).map(|notice| event(notice, product)).collect(),
-        more: notices.len().saturating_sub(TOLD_SINGLY),
-        is_deleted: notices.iter().any(|notice| notice.kind == EventType::UserDeleted),
+        subject: subject(&kinds),
+        more: notices.len() - events.len(),
+        events,
+        is_deleted: kinds.iter().any(|(kind, _)| *kind == EventType::UserDeleted),
     }
 }
 
-fn subject(notices: &[Notice]) -> String {
+/// What happened how often, the gravest first.
+fn kinds(notices: &[Notice]) -> Vec<(EventType, usize)> {
     let mut kinds: Vec<(EventType, usize)> = Vec::new();
     for notice in notices {
         match kinds.iter_mut().find(|(kind, _)| *kind == notice.kind) {
@@ -52,8 +58,16 @@ fn subject(notices: &[Notice]) -> String {
             None => kinds.push((notice.kind, 1)),
         }
     }
-    // Whatever else happened: after this there is nothing left to look after.
-    kinds.sort_by_key(|(kind, _)| *kind != EventType::UserDeleted);
+    kinds.sort_by_key(|(kind, _)| match kind {
+        EventType::UserDeleted => 0,
+        EventType::SignInSucceeded => 2,
+        EventType::TokenCreated | EventType::TokenRotated => 3,
+        _ => 1,
+    });
+    kinds
+}
+
+fn subject(kinds: &[(EventType, usize)]) -> String {
     let named: Vec<_> = kinds.iter().take(IN_THE_SUBJECT).map(|&(kind, count)| phrase(kind, count)).collect();
     let rest = if kinds.len() > IN_THE_SUBJECT { ", and more" } else { "" };
     named.join(", ") + rest
@@ -171,11 +185,11 @@ mod tests {
     #[test]
     fn the_subject_says_what_happened() {
         let subject_of =
-            |kinds: &[EventType]| subject(&kinds.iter().map(|&kind| notice(kind, &[])).collect::<Vec<_>>());
+            |kinds: &[EventType]| told(&kinds.iter().map(|&kind| notice(kind, &[])).collect::<Vec<_>>(), "Example").subject;
         assert_eq!(subject_of(&[TokenCreated]), "a token was created");
         assert_eq!(subject_of(&[TokenCreated; 3]), "3 tokens were created");
         assert_eq!(
-            subject_of(&[MethodLinked, TokenCreated, TokenCreated]),
+            subject_of(&[TokenCreated, MethodLinked, TokenCreated]),
             "a way in was added, 2 tokens were created"
         );
         assert_eq!(
@@ -201,9 +215,13 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_is_counted() {
-        let told = told(&vec![notice(TokenCreated, &[]); 50], "Example");
-        assert_eq!((told.events.len(), told.more, told.is_deleted), (20, 30, false));
+    fn a_flood_is_counted_and_hides_nothing() {
+        let mut notices = vec![notice(TokenCreated, &[]); 50];
+        notices.push(notice(MethodLinked, &[]));
+        let told = told(&notices, "Example");
+        assert_eq!((told.events.len(), told.more, told.is_deleted), (6, 45, false));
+        assert_eq!(told.events[0].what, "A way in was added");
+        assert_eq!(told.subject, "a way in was added, 50 tokens were created");
     }
 
     #[test]
