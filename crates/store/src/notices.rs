@@ -218,9 +218,9 @@ impl Store {
         .await
     }
 
-    /// How many notices have not been sent; of more than 10,000, so many.
+    /// How many notices have not been sent; of more than 1,000, so many.
     pub async fn count_notices(&self) -> Result<i64, StoreError> {
-        let row = sqlx::query("SELECT COUNT(*) AS waiting FROM (SELECT 1 FROM security_notices LIMIT 10000) AS unsent")
+        let row = sqlx::query("SELECT COUNT(*) AS waiting FROM (SELECT 1 FROM security_notices LIMIT 1000) AS unsent")
             .fetch_one(self.reader())
             .await?;
         row.int("waiting")

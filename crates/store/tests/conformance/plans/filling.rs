@@ -116,13 +116,13 @@ const TABLES: &[Table] = &[
         "security_notices",
         "event_id, recipient, app_id, user_id, type, at, details, due_at",
         "$name, 'r' || i, 'default', $name, 'token.created', i, '{}', CASE WHEN i % 2000 = 7 THEN 1 ELSE 900000 + i END",
-        20_000,
+        100_000,
     ),
     (
         "security_mail_budgets",
         "user_id, recipient, spent_until",
         "$name, 'r' || i, CASE WHEN i % 2000 = 7 THEN 1 ELSE 900000 + i END",
-        20_000,
+        100_000,
     ),
     (
         "undo_links",
