@@ -26,6 +26,8 @@ const FOR_TESTS: &[Package] = &[
     // The proxies of docs/guard.
     Package { name: "nginx", program: "nginx" },
     Package { name: "caddy", program: "caddy" },
+    // One of the kinds of APIs behind them.
+    Package { name: "php-cli", program: "php" },
     // The pages are used in a real browser.
     Package { name: "chromium", program: "chromium" },
     // Redis by itself and as a cluster.

@@ -6,6 +6,8 @@ use reqwest::Method;
 use serde_json::json;
 use testkit::{Afd, Launch, free_port, until};
 
+use crate::guard::tricks::{self, By, Trick};
+use crate::guard::upstreams::send;
 use crate::installation::{Installation, JWT_SECRET, Reply};
 
 struct Example {
@@ -22,9 +24,9 @@ fn repository() -> PathBuf {
 }
 
 impl Example {
-    /// `service` says how the service is started that is to answer at this port.
-    async fn start(service: impl FnOnce(u16) -> Launch) -> Self {
-        let installation = Installation::new(&[("RATE_LIMIT_TOKEN_PER_MINUTE", "8")]).await;
+    /// `service` says how the service is started that is to answer at this port; a token has so many calls a minute.
+    async fn start(service: impl FnOnce(u16) -> Launch, calls: &str) -> Self {
+        let installation = Installation::new(&[("RATE_LIMIT_TOKEN_PER_MINUTE", calls)]).await;
         let auth = installation.auth.start().await;
         let session = installation.sign_in("ann@example.com").await;
         let port = free_port();
@@ -72,6 +74,39 @@ impl Example {
 
     async fn report(&self, token: &str) -> Reply {
         self.send(Method::POST, "/reports", Some(&format!("Bearer {token}"))).await
+    }
+
+    /// By the tricks that proxies are attacked with: here a caller is who the token says, and nothing else is read.
+    async fn withstands_tricks(&self) {
+        let (writer, _) = self.token(&["reports:write"]).await;
+        let (reader, _) = self.token(&["reports:read"]).await;
+        let ann = self.get("/whoami", &reader).await.text("/userId").to_owned();
+        let port: u16 = self.url.rsplit(':').next().unwrap().parse().unwrap();
+        let auth: u16 = self.installation.auth_url.rsplit(':').next().unwrap().parse().unwrap();
+        let (mut let_in, mut through) = (0, Vec::new());
+        for Trick { by, name, text } in tricks::all(auth) {
+            // Who reads may not write, whatever the path is spelled like; and who writes does so in their own name.
+            let is_path = text.starts_with("POST") && !text.starts_with("POST /projects HTTP");
+            let token = if is_path { &reader } else { &writer };
+            let (target, rest) = text.split_once("\r\n").unwrap();
+            let target = target.replace("/projects/write", "/projects").replace("POST /projects", "POST /reports");
+            let target = target.replace("GET /projects", "GET /whoami").replace("projects", "reports");
+            let target = target.replace("/Projects/Write", "/Reports");
+            let text = format!("{target}\r\n{}", rest.replace("TOKEN", token));
+            let answer = send(port, text.as_bytes()).await;
+            let caller = ["userId", "by"].iter().find_map(|field| answer.object.as_ref()?.get(field)?.as_str());
+            let is_wrong =
+                caller.is_some_and(|caller| by == By::Nobody || caller != ann || (is_path && answer.status == 201));
+            let_in += usize::from(caller.is_some());
+            if is_wrong || answer.status == 101 {
+                through.push(format!("{by:?}, {name}: {} {:?}", answer.status, answer.object));
+            }
+        }
+        assert!(through.is_empty(), "{} got through:\n{}", through.len(), through.join("\n"));
+        assert!(let_in > 50, "{let_in}");
+        let reports = self.get("/reports", &reader).await;
+        let reports = reports.body["reports"].as_array().unwrap();
+        assert!(reports.iter().all(|report| report["by"] == ann.as_str()), "{reports:?}");
     }
 
     async fn keeps_its_promises(mut self) {
@@ -148,11 +183,17 @@ fn is_refusal(reply: &Reply, status: u16, code: &str) {
     assert_eq!(reply.body.get("reports"), None);
 }
 
+/// What each promises, and what it withstands.
+async fn holds(service: impl Fn(u16) -> Launch) {
+    Example::start(&service, "8").await.keeps_its_promises().await;
+    Example::start(&service, "1000000").await.withstands_tricks().await;
+}
+
 #[tokio::test]
 async fn axum() {
     let program = Path::new(env!("CARGO_BIN_EXE_afd")).with_file_name("examples").join("example-axum");
     assert!(program.exists(), "`cargo test -p afd` builds it, `--test` alone does not");
-    Example::start(|_| Launch::new(program)).await.keeps_its_promises().await;
+    holds(|_| Launch::new(&program)).await;
 }
 
 #[tokio::test]
@@ -160,17 +201,17 @@ async fn fastapi() {
     let python = repository().join("target/examples/fastapi/bin/python");
     assert!(python.exists(), "run `cargo xtask test` once");
     let folder = repository().join("examples/fastapi");
-    let service = |port: u16| {
-        Launch::new(python)
+    holds(|port| {
+        Launch::new(&python)
             .args(["-B", "-m", "uvicorn", "app:app", "--no-access-log", "--port", &port.to_string(), "--app-dir"])
-            .args([folder])
-    };
-    Example::start(service).await.keeps_its_promises().await;
+            .args([&folder])
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn hono() {
     let folder = repository().join("examples/hono");
     assert!(folder.join("node_modules").exists(), "run `cargo xtask test`, or `npm ci` in examples/hono, once");
-    Example::start(|_| Launch::new("node").args([folder.join("app.mjs")])).await.keeps_its_promises().await;
+    holds(|_| Launch::new("node").args([folder.join("app.mjs")])).await;
 }

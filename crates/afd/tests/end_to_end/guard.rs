@@ -1,4 +1,9 @@
-//! The recipes of `docs/guard`, as they stand there but for the ports, in front of a small API.
+//! The recipes of `docs/guard`, as they stand there but for the ports, in front of small APIs.
+
+mod attack;
+mod documented;
+pub(crate) mod tricks;
+pub(crate) mod upstreams;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,12 +16,38 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::installation::{Installation, Reply};
 
+/// How a proxy is started that reads the recipe from a file of that name in its own folder.
+struct Proxy {
+    program: &'static str,
+    args: &'static [&'static str],
+    recipe: &'static str,
+}
+
+impl Proxy {
+    const NGINX: Self = Self {
+        program: "/usr/sbin/nginx",
+        // One process: when the test ends it, no worker of it is left behind.
+        args: &["-p", "FOLDER/", "-c", "FOLDER/nginx.conf", "-g", "master_process off;"],
+        recipe: "nginx.conf",
+    };
+    const CADDY: Self = Self {
+        program: "/usr/bin/caddy",
+        args: &["run", "--config", "FOLDER/Caddyfile", "--adapter", "caddyfile"],
+        recipe: "Caddyfile",
+    };
+}
+
+/// What stands in `docs/guard` under this name.
+fn recipe(name: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/guard").join(name)).unwrap()
+}
+
 /// A proxy with the auth service beside it and an API behind it that tells what reached it.
 struct Guarded {
     installation: Installation,
     auth: Afd,
     session: String,
-    url: String,
+    port: u16,
     _proxy: Afd,
 }
 
@@ -33,21 +64,23 @@ async fn api() -> u16 {
 }
 
 impl Guarded {
-    /// By `program`, which reads the recipe from a file of that name in its own folder.
-    async fn start(program: &str, args: &[&str], recipe: &str) -> Self {
-        let settings = [("TRUSTED_PROXIES", "127.0.0.1/32"), ("RATE_LIMIT_TOKEN_PER_MINUTE", "5")];
-        let installation = Installation::new(&settings).await;
+    /// In front of the API at this port.
+    async fn start(by: &Proxy, api: u16, settings: &[(&str, &str)]) -> Self {
+        let installation = Installation::new(&[&[("TRUSTED_PROXIES", "127.0.0.1/32")], settings].concat()).await;
         let auth = installation.auth.start().await;
         let session = installation.sign_in("ann@example.com").await;
 
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/guard").join(recipe);
+        let Proxy { program, args, recipe: name } = by;
         let port = free_port();
         let auth_at = installation.auth_url.trim_start_matches("http://");
-        let config = std::fs::read_to_string(path).unwrap();
-        let config = config.replace("127.0.0.1:3001", auth_at).replace("8080", &api().await.to_string());
-        let launch = Launch::new(program).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        let config =
+            recipe(name).replace("127.0.0.1:3001", auth_at).replace("127.0.0.1:8080", &format!("127.0.0.1:{api}"));
+        let config = config
+            .replace("http://:8000", &format!("http://:{port}"))
+            .replace("listen 8000", &format!("listen {port}"));
+        let launch = Launch::new(*program).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         let folder = launch.folder().display().to_string();
-        std::fs::write(launch.folder().join(recipe), config.replace("8000", &port.to_string())).unwrap();
+        std::fs::write(launch.folder().join(name), config).unwrap();
         let args = args.iter().map(|arg| arg.replace("FOLDER", &folder));
         let proxy = launch.args(args).env("HOME", &folder).start().await;
         let listens = async || match TcpStream::connect(("127.0.0.1", port)).await {
@@ -55,7 +88,7 @@ impl Guarded {
             Err(error) => Err((error, proxy.output())),
         };
         until(&format!("{program} to listen"), listens, Result::is_ok).await.unwrap();
-        Self { installation, auth, session, url: format!("http://127.0.0.1:{port}"), _proxy: proxy }
+        Self { installation, auth, session, port, _proxy: proxy }
     }
 
     async fn token(&self, scopes: &[&str]) -> (String, String) {
@@ -65,7 +98,7 @@ impl Guarded {
     }
 
     async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Reply {
-        let mut request = self.installation.http.get(format!("{}{path}", self.url));
+        let mut request = self.installation.http.get(format!("http://127.0.0.1:{}{path}", self.port));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -102,13 +135,17 @@ impl Guarded {
             let refused = self.get("/projects", headers).await;
             assert_eq!(refused.status, 401, "{refused:?}");
             assert!(refused.headers["www-authenticate"].to_str().unwrap().starts_with("Bearer "), "{refused:?}");
-            assert_eq!(refused.body.get("headers"), None, "the API was not asked");
+            is_error(&refused, if headers[0].1 == "Bearer af_live_x" { "INVALID_TOKEN" } else { "UNAUTHORIZED" });
         }
 
         let missing = self.by("/projects/write", &token).await;
         assert_eq!((missing.status, missing.text("/code")), (403, "FORBIDDEN"), "{missing:?}");
         let challenge = missing.headers["www-authenticate"].to_str().unwrap();
         assert!(challenge.contains(r#"error="insufficient_scope", scope="projects:write""#), "{challenge}");
+        is_error(&missing, "FORBIDDEN");
+        let ambiguous = self.by("/projects%2Fwrite", &token).await;
+        assert_eq!(ambiguous.status, 400, "{ambiguous:?}");
+        is_error(&ambiguous, "VALIDATION_ERROR");
         let (writer, _) = self.token(&["projects:write"]).await;
         assert_eq!(self.by("/projects/write", &writer).await.status, 200);
 
@@ -118,7 +155,12 @@ impl Guarded {
         }
         let limited = self.by("/projects", &token).await;
         assert_eq!((limited.status, limited.text("/code")), (429, "RATE_LIMIT_EXCEEDED"), "{limited:?}");
-        assert!(limited.headers["retry-after"].to_str().unwrap().parse::<u32>().unwrap() > 0);
+        let wait = limited.headers["retry-after"].to_str().unwrap().parse::<u32>().unwrap();
+        assert!(
+            wait > 0 && limited.body["retryAfter"] == wait && limited.text("/resetAt").ends_with('Z'),
+            "{limited:?}"
+        );
+        is_error(&limited, "RATE_LIMIT_EXCEEDED");
 
         let deleted = self.installation.http.delete(format!("{}/tokens/{id}", self.installation.auth_url));
         assert_eq!(deleted.bearer_auth(&self.session).send().await.unwrap().status(), 200);
@@ -135,15 +177,23 @@ impl Guarded {
     }
 }
 
+/// As the auth service would say it, though some proxies have to say it in its place.
+fn is_error(reply: &Reply, code: &str) {
+    assert_eq!(reply.headers["content-type"], "application/json", "{reply:?}");
+    assert!(reply.headers.get_all("www-authenticate").iter().count() <= 1, "{reply:?}");
+    assert_eq!((reply.text("/code"), reply.body.get("headers")), (code, None), "{reply:?}");
+    assert_eq!(reply.text("/requestId"), reply.headers["x-request-id"].to_str().unwrap(), "{reply:?}");
+    assert!(!reply.text("/error").is_empty() && !reply.text("/requestId").is_empty(), "{reply:?}");
+}
+
+const FEW: [(&str, &str); 1] = [("RATE_LIMIT_TOKEN_PER_MINUTE", "5")];
+
 #[tokio::test]
 async fn nginx() {
-    // One process: when the test ends it, no worker of it is left behind.
-    let args = ["-p", "FOLDER/", "-c", "FOLDER/nginx.conf", "-g", "master_process off;"];
-    Guarded::start("/usr/sbin/nginx", &args, "nginx.conf").await.keeps_its_promises(503).await;
+    Guarded::start(&Proxy::NGINX, api().await, &FEW).await.keeps_its_promises(503).await;
 }
 
 #[tokio::test]
 async fn caddy() {
-    let args = ["run", "--config", "FOLDER/Caddyfile", "--adapter", "caddyfile"];
-    Guarded::start("/usr/bin/caddy", &args, "Caddyfile").await.keeps_its_promises(502).await;
+    Guarded::start(&Proxy::CADDY, api().await, &FEW).await.keeps_its_promises(502).await;
 }

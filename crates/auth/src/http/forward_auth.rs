@@ -13,6 +13,7 @@ use web::{ApiError, Context, NoBearer, bearer};
 
 use super::caller::rejected;
 use super::limits::{self, Route};
+use super::plain_path::is_plain;
 use crate::AuthService;
 use crate::tokens::{Audience, Credential, Rejection, Validated};
 
@@ -23,7 +24,9 @@ const USER_ID: HeaderName = HeaderName::from_static("x-auth-user-id");
 const TOKEN_ID: HeaderName = HeaderName::from_static("x-auth-token-id");
 const KIND: HeaderName = HeaderName::from_static("x-auth-kind");
 const SCOPES: HeaderName = HeaderName::from_static("x-auth-scopes");
-/// With a 403: why.
+/// The target of the end user's request, as Caddy and Traefik send it, and nginx if told to.
+const FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
+/// With a refusal: why.
 const REASON: HeaderName = HeaderName::from_static("x-auth-reason");
 
 /// May this request pass? For proxies: nginx `auth_request`, Caddy `forward_auth`, Traefik `forwardAuth`, Envoy
@@ -33,19 +36,26 @@ const REASON: HeaderName = HeaderName::from_static("x-auth-reason");
             has to have; may be repeated"),
            ("audience" = Option<String>, Query, description = "for whom the proxy asks; a credential that was narrowed \
             to an audience is good only where that is named"),
-           ("nginx" = Option<String>, Query, description = "`1`: 403 in the place of 429, since nginx knows no other"),
-           ("uri" = Option<String>, Query, description = "ends the query: what follows is the end user's and not read")),
+           ("nginx" = Option<String>, Query, description = "`1`: 403 in the place of 429 and 400, since nginx knows no others"),
+           ("paths" = Option<String>, Query, description = "`any`: paths that servers read in different ways pass, too"),
+           ("uri" = Option<String>, Query, description = "ends the query: what follows is the end user's, of which only \
+            the path is looked at")),
     responses((status = 200, description = "it may: `X-Auth-User-Id`, `X-Auth-Token-Id`, `X-Auth-Kind`, `X-Auth-Scopes`"),
-              (status = 400, body = ErrorBody, description = "the query is not as above, so nothing passes"),
+              (status = 400, body = ErrorBody, description = "the query is not as above, so nothing passes; or the path \
+               of the end user's request (`X-Forwarded-Uri`, `uri`) is one that servers read in different ways"),
               (status = 401, body = ErrorBody), (status = 429, body = ErrorBody), (status = 503, body = ErrorBody),
               (status = 403, body = ErrorBody, description = "`X-Auth-Reason`: `insufficient_scope`, `ip_not_allowed`, \
-               and with `nginx=1` `rate_limited`")))]
+               and with `nginx=1` `rate_limited`, `ambiguous_path`")))]
 pub(super) async fn forward_auth(auth: &Arc<AuthService>, context: &Context, request: &Parts) -> Response {
     let asked = match Asked::read(request.uri.query().unwrap_or_default()) {
         Ok(asked) => asked,
         Err(problem) => return problem.into_response(),
     };
-    match decide(auth, context, request, &asked).await {
+    let decided = match ambiguous(&asked, &request.headers) {
+        None => decide(auth, context, request, &asked).await,
+        Some(refusal) => Err(refusal),
+    };
+    match decided {
         Ok(credential) => passed(&credential),
         Err(refusal) => refusal.into_response(asked.for_nginx, context),
     }
@@ -53,17 +63,27 @@ pub(super) async fn forward_auth(auth: &Arc<AuthService>, context: &Context, req
 
 /// What the proxy wants to know.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Asked {
+struct Asked<'q> {
     required: Vec<Scope>,
     audience: Option<String>,
     for_nginx: bool,
+    any_path: bool,
+    /// What Envoy has appended; empty where it is another proxy that asks.
+    target: &'q str,
 }
 
-impl Asked {
+impl<'q> Asked<'q> {
     /// A query that is not understood lets nothing pass: `scpe=` must not mean that none is needed.
-    fn read(query: &str) -> Result<Self, ApiError> {
+    fn read(query: &'q str) -> Result<Self, ApiError> {
         let mut asked = Self::default();
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        // Envoy can only append the path and query of the end user's request, so they are not to be read as ours.
+        let mut ours = query;
+        if let Some(target) = query.strip_prefix("uri=") {
+            (ours, asked.target) = ("", target);
+        } else if let Some(both) = query.split_once("&uri=") {
+            (ours, asked.target) = both;
+        }
+        for (name, value) in form_urlencoded::parse(ours.as_bytes()) {
             match name.as_ref() {
                 "scope" => {
                     let scopes: Scopes = value.parse().map_err(|error| ApiError::validation("scope", error))?;
@@ -75,13 +95,26 @@ impl Asked {
                 "audience" => return Err(ApiError::validation("audience", "must be there once, and not empty")),
                 "nginx" if value == "1" => asked.for_nginx = true,
                 "nginx" => return Err(ApiError::validation("nginx", "must be 1, or left out")),
-                // Envoy can only append the path and query of the end user's request.
+                "paths" if value == "any" => asked.any_path = true,
+                "paths" => return Err(ApiError::validation("paths", "must be any, or left out")),
+                // Without `=`, as Caddy writes it.
                 "uri" => break,
                 _ => return Err(ApiError::validation(&name, "is no parameter of this route")),
             }
         }
         Ok(asked)
     }
+}
+
+/// A path that the proxy may have read otherwise than the API will is refused whatever scope is asked for: the scope
+/// that it ought to have asked for may be another one.
+fn ambiguous(asked: &Asked<'_>, headers: &HeaderMap) -> Option<Refusal> {
+    let mut targets = headers.get_all(FORWARDED_URI).iter().map(HeaderValue::as_bytes);
+    if asked.any_path || ((asked.target.is_empty() || is_plain(asked.target.as_bytes())) && targets.all(is_plain)) {
+        return None;
+    }
+    let error = ApiError::validation("path", "can be read in more than one way");
+    Some(Refusal { error, reason: Some("ambiguous_path") })
 }
 
 struct Refusal {
@@ -100,7 +133,7 @@ async fn decide(
     auth: &Arc<AuthService>,
     context: &Context,
     parts: &Parts,
-    asked: &Asked,
+    asked: &Asked<'_>,
 ) -> Result<Arc<Credential>, Refusal> {
     let presented = match bearer(&parts.headers) {
         Ok(presented) => presented,
@@ -176,7 +209,7 @@ impl Refusal {
     fn into_response(self, for_nginx: bool, context: &Context) -> Response {
         let Self { error, reason } = self;
         let reason = reason.map(|reason| [(REASON, HeaderValue::from_static(reason))]);
-        if for_nginx && error.code() == ErrorCode::RateLimitExceeded {
+        if for_nginx && matches!(error.code(), ErrorCode::RateLimitExceeded | ErrorCode::ValidationError) {
             let retry_after = error.retry_after_seconds();
             let body = ErrorBody {
                 error: error.message().to_owned(),
@@ -200,13 +233,27 @@ mod tests {
 
     #[test]
     fn a_query_that_is_not_understood_is_refused() {
-        let asked = Asked::read("scope=a:b+c&scope=d&nginx=1&audience=x&uri=/p?scope=e&scpe=f&audience=y").unwrap();
+        let query = "scope=a:b+c&scope=d&nginx=1&audience=x&paths=any&uri=/p?scope=e&scpe=f&audience=y&uri=/q";
+        let asked = Asked::read(query).unwrap();
         let required = asked.required.iter().map(Scope::as_str).collect::<Vec<_>>();
         assert_eq!((required, asked.audience.as_deref(), asked.for_nginx), (vec!["a:b", "c", "d"], Some("x"), true));
+        assert_eq!((asked.any_path, asked.target), (true, "/p?scope=e&scpe=f&audience=y&uri=/q"));
+        for (query, target) in [("uri=/p", "/p"), ("uri=", ""), ("uri", ""), ("scope=a&uri=/p", "/p")] {
+            assert_eq!(Asked::read(query).unwrap().target, target, "{query}");
+        }
         assert_eq!(Asked::read("").unwrap(), Asked::default());
-        for query in
-            ["scope=", "scope", "scope=A", "scpe=a", "nginx=yes", "nginx", "audience=", "audience=a&audience=b"]
-        {
+        for query in [
+            "scope=",
+            "scope",
+            "scope=A",
+            "scpe=a",
+            "nginx=yes",
+            "nginx",
+            "audience=",
+            "audience=a&audience=b",
+            "paths=",
+            "xuri=/p",
+        ] {
             assert!(Asked::read(query).is_err(), "{query}");
         }
     }

@@ -23,6 +23,7 @@ mod oauth;
 mod oauth_error;
 mod oauth_token;
 mod pages;
+mod plain_path;
 mod public;
 mod sign_in;
 mod sms;

@@ -100,9 +100,45 @@ async fn all_named_scopes_are_needed() {
 async fn a_question_that_is_not_understood_is_answered_with_no() {
     let world = World::new().await;
     let token = world.token(&world.ann().await).await;
-    for query in ["?scope=", "?scope=A", "?scope=a%0d%0ax:y", "?scpe=a", "?nginx=0", "?audience=", "?x"] {
+    for query in ["?scope=", "?scope=A", "?scope=a%0d%0ax:y", "?scpe=a", "?nginx=0", "?audience=", "?paths=some", "?x"]
+    {
         ask(&world, query, &token.secret).await.fails(400, "VALIDATION_ERROR");
     }
+}
+
+#[tokio::test]
+async fn a_path_that_servers_read_in_different_ways_passes_nowhere_whatever_scope_is_asked_for() {
+    let world = World::new().await;
+    let ann = world.ann().await;
+    let token = world.token(&ann).await;
+    let forwarded = |query: &str, target: &str| ask(&world, query, &token.secret).header("x-forwarded-uri", target);
+    for target in
+        ["/projects/write;x", "//projects/write", "/projects%2fwrite", "/projects/write%00", "x:projects", "*"]
+    {
+        for query in ["", "?scope=projects:read", "?uri=", "?uri"] {
+            let refused = forwarded(query, target).await;
+            assert_eq!(refused.header("x-auth-reason"), "ambiguous_path", "{target}");
+            assert!(
+                refused.headers.get("x-auth-user-id").is_none() && refused.headers.get("www-authenticate").is_none()
+            );
+            assert_eq!(refused.json["details"][0]["path"], "path", "{refused:?}");
+            refused.fails(400, "VALIDATION_ERROR");
+        }
+        // nginx turns a 400 into a 500.
+        let nginx = forwarded("?nginx=1", target).await;
+        assert_eq!((nginx.status, nginx.header("x-auth-reason")), (403, "ambiguous_path"), "{target}");
+        assert_eq!(forwarded("?paths=any", target).await.status, 200, "{target}: whoever asks for it");
+    }
+    // A second line is as good as the first, and Envoy's way as the others'.
+    forwarded("", "/projects").header("x-forwarded-uri", "/projects;x").await.fails(400, "VALIDATION_ERROR");
+    ask(&world, "?uri=/projects%2fwrite?x=1", &token.secret).await.fails(400, "VALIDATION_ERROR");
+    ask(&world, "?scope=a&uri=//projects", &token.secret).await.fails(400, "VALIDATION_ERROR");
+    // Nobody is told more than that, and it costs the owner nothing.
+    let nobody = world.get("/forward-auth").header("x-forwarded-uri", "//x").await;
+    nobody.fails(400, "VALIDATION_ERROR");
+    let plain = forwarded("", "/projects/caf%C3%A9?next=//x;y/..%2f").await;
+    assert_eq!((plain.status, plain.header("x-ratelimit-remaining")), (200, "993"), "six passed before: {plain:?}");
+    assert_eq!(ask(&world, "?uri=/projects?x=//", &token.secret).await.status, 200);
 }
 
 #[tokio::test]
