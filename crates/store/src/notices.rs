@@ -128,8 +128,8 @@ impl Store {
         Ok(all)
     }
 
-    /// Takes what there is to tell this addressee, due or not, and keeps the mail's link. Of any number of instances one
-    /// gets it; `None` when there is nothing, somebody else is at it, or the address has had enough mails for now.
+    /// Takes what there is to tell this addressee, due or not, and keeps the mail's link. Of any number of instances
+    /// one gets it; `None` when there is nothing, somebody else is at it, or the address has had enough mails for now.
     pub async fn claim_notices(&self, to: &Addressee, claim: &NewClaim) -> Result<Option<ClaimedNotices>, StoreError> {
         transaction!(self, |tx| {
             // Somebody who is gone has no budget: the mail about their end is the last one.
@@ -310,8 +310,8 @@ pub(crate) async fn write(
         details.extend(describe(tx, &id).await?);
     }
     sqlx::query(
-        "INSERT INTO security_notices (event_id, recipient, app_id, user_id, type, at, ip, user_agent, details, due_at) \
-         SELECT $1, identifier, $2, user_id, $4, $5, $6, $7, $8, $9 FROM auth_methods \
+        "INSERT INTO security_notices (event_id, recipient, app_id, user_id, type, at, ip, user_agent, details, \
+         due_at) SELECT $1, identifier, $2, user_id, $4, $5, $6, $7, $8, $9 FROM auth_methods \
          WHERE user_id = $3 AND type = 'email' AND verified = 1",
     )
     .bind(event.id.as_str())

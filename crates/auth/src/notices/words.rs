@@ -184,8 +184,9 @@ mod tests {
 
     #[test]
     fn the_subject_says_what_happened() {
-        let subject_of =
-            |kinds: &[EventType]| told(&kinds.iter().map(|&kind| notice(kind, &[])).collect::<Vec<_>>(), "Example").subject;
+        let subject_of = |kinds: &[EventType]| {
+            told(&kinds.iter().map(|&kind| notice(kind, &[])).collect::<Vec<_>>(), "Example").subject
+        };
         assert_eq!(subject_of(&[TokenCreated]), "a token was created");
         assert_eq!(subject_of(&[TokenCreated; 3]), "3 tokens were created");
         assert_eq!(
