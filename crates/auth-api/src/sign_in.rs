@@ -163,7 +163,8 @@ pub struct RefreshRequest {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct LogoutRequest {
-    /// A refresh token; its session ends as well, if it is the same person's. Any other is passed over.
+    /// A refresh token; its session ends as well, if it is the same person's. Any other is passed over. Without a
+    /// session it is enough by itself.
     #[serde(default)]
     pub refresh_token: Option<String>,
 }

@@ -28,6 +28,7 @@ const IMPORTS_EVERY: Duration = Duration::from_millis(500);
 const SEAL_EVERY: Duration = Duration::from_millis(500);
 /// So soon after it was answered, what a deletion leaves begins to go.
 const DELETE_EVERY: Duration = Duration::from_secs(1);
+const TELL_EVERY: Duration = Duration::from_secs(1);
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
 /// A clock that was set is written down so soon beside the windows that are saved.
 const CLOCK_EVERY: Duration = Duration::from_secs(1);
@@ -119,6 +120,12 @@ const CHORES: [Chore; 14] = [
         first: DELETE_EVERY,
         every: DELETE_EVERY,
         work: |auth| auth.remove_what_is_left().map_ok(drop).boxed(),
+    },
+    Chore {
+        what: "telling people what happened to their accounts",
+        first: TELL_EVERY,
+        every: TELL_EVERY,
+        work: |auth| auth.send_notices().boxed(),
     },
     Chore {
         what: "pruning the audit log",
@@ -269,6 +276,8 @@ impl AuthService {
         while is_full(self.store.purge_mfa_challenges(now.minus(SPENT_KEPT), BATCH).await?) {}
         while is_full(self.store.purge_reauth_flows(now.minus(SPENT_KEPT), BATCH).await?) {}
         while is_full(self.store.purge_sessions(now.minus(SPENT_KEPT), BATCH).await?) {}
+        while is_full(self.store.purge_undo_links(now.minus(SPENT_KEPT), BATCH).await?) {}
+        while is_full(self.store.purge_mail_budgets(now.minus(SPENT_KEPT), BATCH).await?) {}
         while is_full(self.store.purge_pairings(now.minus(SPENT_KEPT), BATCH).await?) {}
         Ok(())
     }

@@ -37,6 +37,8 @@ pub struct Config {
     pub audit_retention: Option<Duration>,
     /// What becomes of a token that was reported as leaked.
     pub leak_policy: LeakPolicy,
+    /// Whether people are told by mail what happens to their accounts.
+    pub security_mails: bool,
     /// Origins whose pages may call the service.
     pub cors_origins: Vec<HeaderValue>,
     /// Sign-in at providers.

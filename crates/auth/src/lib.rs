@@ -15,6 +15,7 @@ mod http;
 mod keys;
 mod look;
 mod metrics;
+mod notices;
 mod notify;
 mod operator;
 mod pairing;

@@ -24,12 +24,14 @@ pub(crate) struct Metrics {
     refusals: Outcomes<2>,
     mails: Outcomes<4>,
     sms: Outcomes<7>,
+    security_mails: Outcomes<3>,
     limiter_state: State<3>,
     database_seconds: HistogramVec<2>,
     database_up: Gauge,
     cache_entries: Gauge,
     cache_bytes: Gauge,
     uses_waiting: Gauge,
+    notices_waiting: Gauge,
     audit_unsealed: Gauge,
     audit_oldest_unsealed_seconds: Gauge,
     pub(crate) guesses: Guesses,
@@ -93,6 +95,17 @@ impl Message {
     }
 }
 
+/// What became of telling somebody what happened to their account.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Telling {
+    /// A mail was accepted for delivery.
+    Sent,
+    /// A mail was not; it is tried again.
+    Failed,
+    /// It was tried for a day, and is not any more.
+    GivenUp,
+}
+
 /// For what the database was asked.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Asked {
@@ -111,12 +124,14 @@ impl Metrics {
             refusals: Outcomes::new("window", ["credential", "caller"]),
             mails: Outcomes::new("outcome", ["sent", "failed", "cap", "newcomers"]),
             sms: Outcomes::new("outcome", ["sent", "failed", "cap", "newcomers", "country", "block", "unreachable"]),
+            security_mails: Outcomes::new("outcome", ["sent", "failed", "given_up"]),
             limiter_state: State::new("state", ["in_process", "in_redis", "fallback"]),
             database_seconds: HistogramVec::new("for", ["validation", "ping"]),
             database_up: Gauge::default(),
             cache_entries: Gauge::default(),
             cache_bytes: Gauge::default(),
             uses_waiting: Gauge::default(),
+            notices_waiting: Gauge::default(),
             audit_unsealed: Gauge::default(),
             audit_oldest_unsealed_seconds: Gauge::default(),
             guesses: Guesses::new(),
@@ -156,6 +171,10 @@ impl Metrics {
         }
     }
 
+    pub(crate) fn telling(&self, what: Telling, times: u64) {
+        self.security_mails.at(what as usize).add(times);
+    }
+
     fn limiter_is(&self, state: LimiterState) {
         self.limiter_state.set(match state {
             LimiterState::InProcess => 0,
@@ -178,6 +197,9 @@ impl Metrics {
         registry.add("limiter_refusals", "Requests refused by a window", self.refusals.clone());
         registry.add("code_mails", "Mails with a code that were asked for, by what became of them", self.mails.clone());
         registry.add("code_sms", "SMS with a code that were asked for, by what became of them", self.sms.clone());
+        registry.add("security_mails", "Mails about what happened to accounts", self.security_mails.clone());
+        let waiting = "What people are still to be told about their accounts, once for each address";
+        registry.add("security_notices_waiting", waiting, self.notices_waiting.clone());
         registry.add("limiter_state", "1 for where windows are counted, else 0", self.limiter_state.clone());
         registry.add("database_seconds", "How long the database took to answer", self.database_seconds.clone());
         registry.add("database_up", "1 if the database answered when this was asked, else 0", self.database_up.clone());
@@ -218,12 +240,14 @@ impl AuthService {
         let looking = async {
             let answer = self.metrics.time(Asked::Ping, self.store.ping()).await;
             answer?;
-            self.store.audit_backlog().await
+            let notices = self.store.count_notices().await?;
+            self.store.audit_backlog().await.map(|backlog| (backlog, notices))
         };
         let backlog = timeout(PATIENCE, looking).await;
         let is_up = matches!(backlog, Ok(Ok(_)));
         self.metrics.database_up.set(i64::from(is_up));
-        if let Ok(Ok(backlog)) = backlog {
+        if let Ok(Ok((backlog, notices))) = backlog {
+            self.metrics.notices_waiting.set(notices);
             self.metrics.audit_unsealed.set(backlog.events);
             let age = backlog.oldest.map_or(Duration::ZERO, |at| self.clock.now().since(at));
             self.metrics.audit_oldest_unsealed_seconds.set(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));

@@ -171,6 +171,7 @@ fn config(limit: Limit) -> Result<Config> {
         cache_memory: Config::CACHE_MEMORY,
         trusted_proxies: web::TrustedProxies::default(),
         leak_policy: LeakPolicy::Revoke,
+        security_mails: true,
         cors_origins: Vec::new(),
         oauth: OAuth {
             providers: Vec::new(),

@@ -53,6 +53,8 @@ event_types! {
     UserEnabled => "user.enabled",
     /// A user deleted their account, or an operator did.
     UserDeleted => "user.deleted",
+    /// Whoever reads the person's mail ended all of their sessions and tokens, by the link in a mail.
+    UserSecured => "user.secured",
     /// A second factor was switched on.
     MfaEnabled => "mfa.enabled",
     /// A second factor was switched off.
@@ -69,6 +71,9 @@ event_types! {
     SessionReauthenticated => "session.reauthenticated",
     /// Somebody who has a session gave a wrong code for it.
     SessionReauthenticationFailed => "session.reauthentication_failed",
+    /// The refresh token before the present one came again, soon enough to be answered, but from another address and
+    /// another program than it was first used from.
+    SessionRefreshReplayed => "session.refresh_replayed",
     /// A session was ended by its owner or an operator.
     SessionEnded => "session.ended",
     /// An old refresh token came back; its session was ended.

@@ -11,7 +11,7 @@ use sqlx::any::AnyRow;
 
 use crate::rows::{Columns, app, ip};
 use crate::transaction::transaction;
-use crate::{Store, StoreError};
+use crate::{Store, StoreError, notices};
 
 /// An event that is about to be written. What it is and whom it concerns, the method that writes it knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -179,7 +179,7 @@ impl Store {
     }
 }
 
-/// Writes an event within the transaction of what it records. Of a user whose account has been deleted nothing but the
+/// Writes an event within the transaction of what it records, and has its user told where they are to be. Of a user whose account has been deleted nothing but the
 /// id is kept; of one whose account is being deleted at this very moment, the sealer sees to that.
 pub(crate) async fn record(
     tx: &mut AnyConnection,
@@ -209,7 +209,10 @@ pub(crate) async fn record(
     .bind(event.client.request_id.as_deref())
     .bind(metadata)
     .bind(EventType::UserDeleted.as_str())
-    .execute(tx)
+    .execute(&mut *tx)
     .await?;
-    Ok(())
+    match user_id {
+        Some(user_id) if notices::is_told(kind, event) => notices::write(tx, kind, user_id, event).await,
+        _ => Ok(()),
+    }
 }

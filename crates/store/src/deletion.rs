@@ -9,6 +9,7 @@
 
 use std::time::Duration;
 
+use domain::audit::EventType;
 use domain::{EventId, Timestamp, UserId};
 
 use crate::audit::NewEvent;
@@ -16,7 +17,7 @@ use crate::chain;
 use crate::owed_marks::{MarkedCredential, owe};
 use crate::rows::{Columns, app};
 use crate::transaction::transaction;
-use crate::{Store, StoreError, users};
+use crate::{Store, StoreError, notices, users};
 
 /// After so long no transaction is open any more that was when the deletion was committed: an instance gives one up
 /// after its statement timeout, PostgreSQL ends one that is idle for as long, each a few seconds; with room for clocks
@@ -36,6 +37,7 @@ macro_rules! of_user {
         concat!($key, " IN (SELECT ", $key, " FROM ", $table, " WHERE user_id = $1 LIMIT $2)")
     };
 }
+pub(crate) use of_user;
 /// Of rows under an address, without a user's id. Whoever proves the address after the deletion is somebody new.
 macro_rules! of_address {
     ($table:literal, $key:literal, $match:literal) => {
@@ -58,7 +60,7 @@ macro_rules! of_address {
 }
 
 /// What an account leaves in other tables, most of what would be worth something first; each of at most `$2` rows.
-const ROWS: [&str; 17] = [
+const ROWS: [&str; 20] = [
     of_address!(
         "one_time_codes",
         "id",
@@ -82,6 +84,9 @@ const ROWS: [&str; 17] = [
     of_user!("wallet_challenges", "digest"),
     of_user!("pairing_forms", "digest"),
     of_user!("pairings", "id"),
+    of_user!("undo_links", "digest"),
+    of_user!("known_devices", "digest" within a user),
+    of_user!("security_mail_budgets", "recipient" within a user),
     of_user!("sessions", "id"),
     // With their secrets.
     of_user!("personal_access_tokens", "id"),
@@ -161,6 +166,8 @@ impl Store {
             .bind(user_id.as_str())
             .execute(&mut *tx)
             .await?;
+            // With the addresses still there, and from where it was asked for, which no event says.
+            notices::write(tx, EventType::UserDeleted, user_id, event).await?;
             for statement in [
                 "INSERT INTO deleted_addresses (user_id, type, provider, identifier) \
                  SELECT user_id, type, provider, identifier FROM auth_methods WHERE user_id = $1",

@@ -12,7 +12,7 @@ use crate::owed_marks::{MarkedCredential, owe};
 use crate::rows::{Columns, app};
 use crate::sign_in::{MethodType, WayIn};
 use crate::transaction::transaction;
-use crate::{Store, StoreError, users};
+use crate::{Store, StoreError, sessions, users};
 
 /// What became of a removal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,8 +38,9 @@ impl Found {
 }
 
 impl Store {
-    /// Removes a way in and writes `method.unlinked`. Of parallel removals each waits for the one before, so the last
-    /// way in stays.
+    /// Removes a way in, ends what began with it, and writes `method.unlinked` with the number of sessions. The session
+    /// that asks goes on, whatever it began with: its owner is there. Of parallel removals each waits for the one before,
+    /// so the last way in stays.
     pub async fn unlink_method(
         &self,
         user_id: &UserId,
@@ -62,11 +63,15 @@ impl Store {
             if others == 0 {
                 return Ok(UnlinkOutcome::Last);
             }
-            if !remove(tx, user_id, id, &method, event.at).await? {
-                return Ok(UnlinkOutcome::NotFound);
-            }
+            let asks = event.actor.session_id.as_ref();
+            let ended = sessions::end_begun_with(tx, user_id, id, asks, event.at).await?;
+            end_forms(tx, user_id).await?;
             let event = event.clone().with("method", &method.kind).with("methodId", id.as_str());
+            let event = event.with("sessionsEnded", &ended.to_string());
+            // Before it goes, so that whoever has the address that is removed is told as well. With the user's row locked
+            // nobody else removes it.
             record(tx, EventType::MethodUnlinked, Some(user_id), &event).await?;
+            remove(tx, user_id, id, &method, event.at).await?;
             Ok(UnlinkOutcome::Unlinked)
         })
     }
@@ -111,6 +116,12 @@ impl Store {
             Ok(true)
         })
     }
+}
+
+/// Whoever has proved a way in on the page of a pairing has minutes to decide there; by which one, nobody wrote down.
+async fn end_forms(tx: &mut AnyConnection, user_id: &UserId) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM pairing_forms WHERE user_id = $1").bind(user_id.as_str()).execute(tx).await?;
+    Ok(())
 }
 
 async fn find(tx: &mut AnyConnection, user_id: &UserId, id: &AuthMethodId) -> Result<Option<Found>, StoreError> {

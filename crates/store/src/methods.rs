@@ -176,18 +176,32 @@ pub(crate) async fn insert(
     Ok(())
 }
 
-/// Notes that the way in was used.
-pub(crate) async fn touch(tx: &mut AnyConnection, way_in: &WayIn, at: Timestamp) -> Result<(), StoreError> {
-    sqlx::query(
+/// Notes that the way in was used, and returns its id; `None` where it is no account's.
+pub(crate) async fn touch(
+    tx: &mut AnyConnection,
+    way_in: &WayIn,
+    at: Timestamp,
+) -> Result<Option<AuthMethodId>, StoreError> {
+    let row = sqlx::query(
         "UPDATE auth_methods SET last_used_at = $1 \
-         WHERE app_id = $2 AND type = $3 AND provider = $4 AND identifier = $5",
+         WHERE app_id = $2 AND type = $3 AND provider = $4 AND identifier = $5 RETURNING id",
     )
     .bind(at.as_millis())
     .bind(app())
     .bind(way_in.method.as_str())
     .bind(way_in.provider.as_deref().unwrap_or_default())
     .bind(way_in.identifier.as_str())
-    .execute(tx)
+    .fetch_optional(tx)
     .await?;
-    Ok(())
+    row.map(|row| row.parsed("id")).transpose()
+}
+
+/// Whether the account still has this way in.
+pub(crate) async fn is_there(tx: &mut AnyConnection, user_id: &UserId, id: &AuthMethodId) -> Result<bool, StoreError> {
+    let row = sqlx::query("SELECT id FROM auth_methods WHERE id = $1 AND user_id = $2")
+        .bind(id.as_str())
+        .bind(user_id.as_str())
+        .fetch_optional(tx)
+        .await?;
+    Ok(row.is_some())
 }

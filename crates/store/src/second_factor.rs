@@ -1,16 +1,16 @@
 //! The second factor: TOTP (RFC 6238) with backup codes, and the sign-ins that wait for it.
 
 use domain::audit::EventType;
-use domain::{Digest, DigestKeyId, Timestamp, UserId};
+use domain::{AuthMethodId, Digest, DigestKeyId, Timestamp, UserId};
 use sqlx::AnyConnection;
 
 use crate::audit::{NewEvent, record};
 use crate::guesses;
 use crate::pairing_forms::{self, NewPairingForm};
 use crate::rows::Columns;
-use crate::sign_in::{self, MethodType, NewSignIn, SignedIn};
+use crate::sign_in::{self, Entry, MethodType, NewSignIn, SignedIn};
 use crate::transaction::transaction;
-use crate::{Store, StoreError, User, step_up, users};
+use crate::{Store, StoreError, User, methods, step_up, users};
 
 /// A user's TOTP secret.
 #[derive(Debug, Clone)]
@@ -235,12 +235,12 @@ impl Store {
         sign_in: &NewSignIn,
     ) -> Result<MfaOutcome<Box<SignedIn>>, StoreError> {
         transaction!(self, |tx| {
-            let (sign_in, user) = match prove(tx, challenge, proof, sign_in).await? {
+            let (sign_in, user, entry) = match prove(tx, challenge, proof, sign_in).await? {
                 MfaOutcome::Right(proved) => proved,
                 MfaOutcome::Disabled => return Ok(MfaOutcome::Disabled),
                 MfaOutcome::NoProof => return Ok(MfaOutcome::NoProof),
             };
-            let session = sign_in::begin_session(tx, &sign_in, &user.id, true).await?;
+            let session = sign_in::begin_session(tx, &sign_in, &user.id, &entry, true).await?;
             let user = User { last_login_at: Some(sign_in.at), ..user };
             Ok(MfaOutcome::Right(Box::new(SignedIn { user, session, user_created: false })))
         })
@@ -256,12 +256,12 @@ impl Store {
         form: &NewPairingForm,
     ) -> Result<MfaOutcome<()>, StoreError> {
         transaction!(self, |tx| {
-            let (sign_in, user) = match prove(tx, challenge, proof, sign_in).await? {
+            let (sign_in, user, entry) = match prove(tx, challenge, proof, sign_in).await? {
                 MfaOutcome::Right(proved) => proved,
                 MfaOutcome::Disabled => return Ok(MfaOutcome::Disabled),
                 MfaOutcome::NoProof => return Ok(MfaOutcome::NoProof),
             };
-            sign_in::record_recognised(tx, &sign_in, &user.id).await?;
+            sign_in::record_recognised(tx, &sign_in, &user.id, &entry).await?;
             pairing_forms::insert(tx, form, &user.id).await.map(MfaOutcome::Right)
         })
     }
@@ -290,12 +290,13 @@ async fn prove(
     challenge: &Digest,
     proof: &SecondProof,
     sign_in: &NewSignIn,
-) -> Result<MfaOutcome<(NewSignIn, User)>, StoreError> {
-    let row = sqlx::query("SELECT user_id, method FROM mfa_challenges WHERE digest = $1 AND expires_at > $2")
-        .bind(challenge.to_string())
-        .bind(sign_in.at.as_millis())
-        .fetch_optional(&mut *tx)
-        .await?;
+) -> Result<MfaOutcome<(NewSignIn, User, Entry)>, StoreError> {
+    let row =
+        sqlx::query("SELECT user_id, method, method_id FROM mfa_challenges WHERE digest = $1 AND expires_at > $2")
+            .bind(challenge.to_string())
+            .bind(sign_in.at.as_millis())
+            .fetch_optional(&mut *tx)
+            .await?;
     let Some(row) = row else { return Ok(MfaOutcome::NoProof) };
     let user_id: UserId = row.parsed("user_id")?;
     let mut sign_in = sign_in.clone();
@@ -305,6 +306,13 @@ async fn prove(
     if user.disabled_at.is_some() {
         sign_in::record_failure(tx, &sign_in, &user_id, "disabled").await?;
         return Ok(MfaOutcome::Disabled);
+    }
+    let entry = Entry { method_id: row.opt_parsed::<AuthMethodId>("method_id")?, is_first: false };
+    // What the first proof was of may have been removed from the account since.
+    if let Some(id) = &entry.method_id
+        && !methods::is_there(tx, &user_id, id).await?
+    {
+        return Ok(MfaOutcome::NoProof);
     }
     // The user's row is locked: of parallel proofs one gets here with the code unspent.
     if !spend(tx, &user_id, proof).await? {
@@ -319,7 +327,7 @@ async fn prove(
         return Ok(MfaOutcome::NoProof);
     }
     guesses::take_back(tx, challenge).await?;
-    Ok(MfaOutcome::Right((sign_in, user)))
+    Ok(MfaOutcome::Right((sign_in, user, entry)))
 }
 
 /// Keeps these in the place of all that there were.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use domain::audit::EventType;
-use domain::{ClientInfo, Digest, SessionId, Timestamp, UserId};
+use domain::{AuthMethodId, ClientInfo, Digest, SessionId, Timestamp, UserId};
 use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
@@ -88,7 +88,8 @@ pub enum RefreshOutcome {
 macro_rules! session_columns {
     () => {
         "s.id, s.user_id, s.generation, s.created_at, s.last_seen_at, s.rotated_at, s.expires_at, \
-         s.absolute_expires_at, s.ip, s.user_agent, s.refresh_digest, s.previous_refresh_digest"
+         s.absolute_expires_at, s.ip, s.user_agent, s.refresh_digest, s.previous_refresh_digest, \
+         s.rotated_ip, s.rotated_user_agent"
     };
 }
 
@@ -101,6 +102,8 @@ macro_rules! live {
 
 /// How many of the sessions that end together are counted.
 const COUNTED: i64 = 10_000;
+/// Sessions of one way in that end one by one; where there are more, all others of the user end.
+const ENDED_SINGLY: i64 = 500;
 
 impl Session {
     fn from_row(row: &AnyRow) -> Result<Self, StoreError> {
@@ -145,7 +148,8 @@ impl Store {
 
     /// Renews a session: of any number of parallel calls with one token, exactly one rotates. `digest_of` computes the
     /// keyed digest of the refresh token that belongs to a session as it is after the rotation, from its id, generation
-    /// and `rotated_at`. Writes `session.refreshed` or `session.reuse_detected`.
+    /// and `rotated_at`. Writes `session.refreshed`, `session.reuse_detected`, or, where the lost reply is asked for again
+    /// by another program from elsewhere, `session.refresh_replayed`.
     pub async fn refresh_session(
         &self,
         refresh: &Refresh,
@@ -170,13 +174,16 @@ impl Store {
                 session.generation += 1;
                 session.rotated_at = now;
                 session.expires_at = refresh.expires_at.min(session.absolute_expires_at);
-                store_rotation(tx, &session, &digest_of(&session), &present).await?;
+                store_rotation(tx, &session, &digest_of(&session), &present, &event.client).await?;
                 record(tx, EventType::SessionRefreshed, Some(&user.id), &event).await?;
                 return Ok(RefreshOutcome::Rotated(Box::new((session, user))));
             }
             // Either way: a clock that was set back must not make the grace last until it has caught up.
             let apart = now.since(session.rotated_at).max(session.rotated_at.since(now));
             if previous == Some(refresh.presented) && apart <= refresh.grace {
+                if is_from_elsewhere(&row, &event.client)? {
+                    record(tx, EventType::SessionRefreshReplayed, Some(&user.id), &event).await?;
+                }
                 return Ok(RefreshOutcome::Replayed(Box::new((session, user))));
             }
             delete(tx, &session.id).await?;
@@ -303,6 +310,21 @@ pub(crate) async fn end_all(
     kept: Option<&SessionId>,
     event: &NewEvent,
 ) -> Result<u32, StoreError> {
+    let ended = end_epoch(tx, user_id, kept, event.at).await?;
+    if ended > 0 {
+        let event = event.clone().with("count", &ended.to_string());
+        record(tx, EventType::SessionEnded, Some(user_id), &event).await?;
+    }
+    Ok(ended)
+}
+
+/// The same without an event.
+async fn end_epoch(
+    tx: &mut AnyConnection,
+    user_id: &UserId,
+    kept: Option<&SessionId>,
+    at: Timestamp,
+) -> Result<u32, StoreError> {
     let kept = kept.map_or("", SessionId::as_str);
     let Some(epoch) = lock_epoch(tx, user_id).await? else { return Ok(0) };
     let ended = sqlx::query(
@@ -329,9 +351,42 @@ pub(crate) async fn end_all(
         .bind(epoch)
         .execute(&mut *tx)
         .await?;
-    owe(tx, &MarkedCredential::Owner(user_id.clone()), event.at).await?;
-    let event = event.clone().with("count", &ended.to_string());
-    record(tx, EventType::SessionEnded, Some(user_id), &event).await?;
+    owe(tx, &MarkedCredential::Owner(user_id.clone()), at).await?;
+    Ok(ended)
+}
+
+/// Ends the sessions that began with a way in of a user whose row is locked, but for the one that asks, and returns how
+/// many. Also those of which an older version of this program did not write down with what they began. No event: that
+/// of the way in says how many.
+pub(crate) async fn end_begun_with(
+    tx: &mut AnyConnection,
+    user_id: &UserId,
+    method_id: &AuthMethodId,
+    kept: Option<&SessionId>,
+    at: Timestamp,
+) -> Result<u32, StoreError> {
+    let mut ended = 0;
+    // One after the other, each along the index.
+    for statement in [
+        "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions \
+         WHERE user_id = $1 AND method_id = $2 AND id <> $3 LIMIT $4)",
+        "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions \
+         WHERE user_id = $1 AND method_id IS NULL AND $2 <> '' AND id <> $3 LIMIT $4)",
+    ] {
+        let rows = sqlx::query(statement)
+            .bind(user_id.as_str())
+            .bind(method_id.as_str())
+            .bind(kept.map_or("", SessionId::as_str))
+            .bind(ENDED_SINGLY)
+            .execute(&mut *tx)
+            .await?
+            .rows_affected();
+        ended += u32::try_from(rows).unwrap_or(u32::MAX);
+        if rows >= ENDED_SINGLY.unsigned_abs() {
+            return Ok(ended.saturating_add(end_epoch(tx, user_id, kept, at).await?));
+        }
+    }
+    owe(tx, &MarkedCredential::Owner(user_id.clone()), at).await?;
     Ok(ended)
 }
 
@@ -344,11 +399,12 @@ async fn lock_epoch(tx: &mut AnyConnection, user_id: &UserId) -> Result<Option<i
     row.map(|row| row.int("session_epoch")).transpose()
 }
 
-/// Begins a session for the user, whose row the caller has locked, and who has just proved who they are.
+/// Begins a session for the user, whose row the caller has locked, and who has just proved by this way in who they are.
 pub(crate) async fn insert(
     tx: &mut AnyConnection,
     new: &NewSession,
     user_id: &UserId,
+    method_id: Option<&AuthMethodId>,
     at: Timestamp,
     client: &ClientInfo,
     by_second_factor: bool,
@@ -367,8 +423,8 @@ pub(crate) async fn insert(
     };
     sqlx::query(
         "INSERT INTO sessions (id, app_id, user_id, generation, refresh_digest, created_at, last_seen_at, rotated_at, \
-         expires_at, absolute_expires_at, ip, user_agent, authenticated_at, second_factor_at, epoch) VALUES ($1, $2, \
-         $3, 0, $4, $5, $5, $5, $6, $7, $8, $9, $5, $10, (SELECT session_epoch FROM users WHERE id = $3))",
+         expires_at, absolute_expires_at, ip, user_agent, authenticated_at, second_factor_at, epoch, method_id) VALUES \
+         ($1, $2, $3, 0, $4, $5, $5, $5, $6, $7, $8, $9, $5, $10, (SELECT session_epoch FROM users WHERE id = $3), $11)",
     )
     .bind(session.id.as_str())
     .bind(app())
@@ -380,6 +436,7 @@ pub(crate) async fn insert(
     .bind(ip(client))
     .bind(session.user_agent.as_deref())
     .bind(by_second_factor.then_some(at.as_millis()))
+    .bind(method_id.map(AuthMethodId::as_str))
     .execute(tx)
     .await?;
     Ok(session)
@@ -416,20 +473,30 @@ async fn store_rotation(
     session: &Session,
     digest: &Digest,
     previous: &Digest,
+    client: &ClientInfo,
 ) -> Result<(), StoreError> {
     sqlx::query(
         "UPDATE sessions SET generation = $1, rotated_at = $2, expires_at = $3, refresh_digest = $4, \
-         previous_refresh_digest = $5 WHERE id = $6",
+         previous_refresh_digest = $5, rotated_ip = $6, rotated_user_agent = $7 WHERE id = $8",
     )
     .bind(session.generation)
     .bind(session.rotated_at.as_millis())
     .bind(session.expires_at.as_millis())
     .bind(digest.to_string())
     .bind(previous.to_string())
+    .bind(ip(client))
+    .bind(client.user_agent.as_deref())
     .bind(session.id.as_str())
     .execute(tx)
     .await?;
     Ok(())
+}
+
+/// Whether both the address and the program are others than those that the present pair was given to. One that changes
+/// alone is a person on the way, or an update.
+fn is_from_elsewhere(row: &AnyRow, client: &ClientInfo) -> Result<bool, StoreError> {
+    let (address, program) = (row.opt_text("rotated_ip")?, row.opt_text("rotated_user_agent")?);
+    Ok(address != ip(client) && program != client.user_agent)
 }
 
 async fn delete(tx: &mut AnyConnection, id: &SessionId) -> Result<(), StoreError> {

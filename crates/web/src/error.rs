@@ -34,14 +34,7 @@ impl ApiError {
     /// An error with a sentence for a person.
     #[must_use]
     pub fn new(code: ErrorCode, message: impl Into<std::borrow::Cow<'static, str>>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-            details: Vec::new(),
-            attempts_remaining: None,
-            retry: None,
-            wanted: None,
-        }
+        Self { code, message: message.into(), details: Vec::new(), attempts_remaining: None, retry: None, wanted: None }
     }
 
     /// 400: one field is not what it should be.

@@ -99,6 +99,7 @@ pub(crate) fn auth(mut source: Source) -> Result<AuthSettings, Problems> {
             trusted_proxies: trusted_proxies(source),
             audit_retention: source.read_or("AUDIT_RETENTION", None, audit_retention),
             leak_policy: source.read_or("LEAK_POLICY", LeakPolicy::Revoke, leak_policy),
+            security_mails: source.flag("SECURITY_MAILS", true),
             cors_origins: source.list("CORS_ORIGIN", origin),
             oauth: oauth(source),
             public_url: public_url.unwrap_or(nowhere),

@@ -187,13 +187,7 @@ fn factor_json(factor: Option<&FactorStatus>, opens: Option<bool>) -> Value {
     })
 }
 
-fn description(
-    user: &User,
-    factor: &str,
-    methods: &[AuthMethod],
-    sessions: &[Session],
-    tokens: &[Token],
-) -> String {
+fn description(user: &User, factor: &str, methods: &[AuthMethod], sessions: &[Session], tokens: &[Token]) -> String {
     let lines = [
         ("Id", user.id.to_string()),
         ("E-mail", optional(user.email.as_deref())),
@@ -286,11 +280,7 @@ async fn enable(user: &Who, common: &Common) -> anyhow::Result<()> {
 async fn reset_second_factor(user: &Who, common: &Common) -> anyhow::Result<()> {
     let operator = common.operator().await?;
     let user = user.find(operator.store()).await?;
-    ensure!(
-        operator.store().reset_factor(&user.id, &operator.event()).await?,
-        "user {} has no second factor",
-        user.id
-    );
+    ensure!(operator.store().reset_factor(&user.id, &operator.event()).await?, "user {} has no second factor", user.id);
     let text = || format!("User {} has no second factor any more. They can set up a new one once signed in.", user.id);
     common.answer(text, &json!({ "id": user.id, "secondFactor": null }));
     Ok(())

@@ -24,6 +24,7 @@ mod pages;
 mod redis_tls;
 mod revoking;
 mod rolling;
+mod security_mails;
 mod stepping_up;
 mod tour;
 mod traces;

@@ -50,10 +50,14 @@ pub(crate) async fn methods(auth: &AuthService, caller: &Principal) -> Result<Me
     Ok(MethodsReply { methods: methods.into_iter().map(method).collect() })
 }
 
-/// Removes one of the caller's ways in, but never the last.
+/// Removes one of the caller's ways in, but never the last. The sessions that began with it end, but for the caller's:
+/// when this returns, no instance accepts them.
 pub(crate) async fn unlink(auth: &AuthService, caller: &Principal, id: &AuthMethodId) -> Result<(), ApiError> {
-    auth.changing_user(&caller.user_id);
-    match auth.store.unlink_method(&caller.user_id, id, &event(auth, caller)).await.map_err(internal)? {
+    let user_id = &caller.user_id;
+    let event = event(auth, caller);
+    let unlinking = auth.store.unlink_method(user_id, id, &event);
+    auth.changing_user(user_id);
+    match auth.revoking(&[MarkedCredential::Owner(user_id.clone())], unlinking).await? {
         UnlinkOutcome::Unlinked => Ok(()),
         UnlinkOutcome::Last => Err(ApiError::new(ErrorCode::LastAuthMethod, "The only way in cannot be removed")),
         UnlinkOutcome::NotFound => Err(ApiError::not_found()),

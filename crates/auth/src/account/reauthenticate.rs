@@ -65,7 +65,7 @@ pub(crate) async fn request_email(
     let mail = auth.templates.reauth(&mail).map_err(|error| ApiError::internal(&error))?;
     let now = auth.clock.now();
     let flow = keep(auth, session, way_in, &typed, &allowance::of_mail(auth, now), now).await?;
-    by_email::send(auth, mailer, mail, When::Now).await?;
+    by_email::send(auth, mailer, mail, When::Before).await?;
     Ok(flow)
 }
 
@@ -83,7 +83,7 @@ pub(crate) async fn request_sms(
     let message = message.map_err(|error| ApiError::internal(&error))?;
     let now = auth.clock.now();
     let flow = keep(auth, session, way_in, &typed, &allowance::of_sms(auth, &to, now), now).await?;
-    sms::send(auth, message, When::Now).await?;
+    sms::send(auth, message, When::Before).await?;
     Ok(flow)
 }
 

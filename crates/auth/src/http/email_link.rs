@@ -114,14 +114,15 @@ fn show(auth: &AuthService, context: &Context, link: &MailLink, step: &Step) -> 
 
 /// The token, if it was our page that sent the form: somebody else's page must not sign people in unasked. Browsers
 /// that do not say (Fetch Metadata came to the last of them in 2023) are believed.
-fn confirmed(headers: &HeaderMap, token: web::Path) -> Result<OneTimeSecret, ApiError> {
+pub(super) fn confirmed(headers: &HeaderMap, token: web::Path) -> Result<OneTimeSecret, ApiError> {
     if headers.get_all("sec-fetch-site").iter().any(|site| site != "same-origin") {
         return Err(ApiError::new(ErrorCode::Forbidden, "Open the link from your mail and use the button there"));
     }
     read(token)
 }
 
-fn read(web::Path(token): web::Path) -> Result<OneTimeSecret, ApiError> {
+/// The secret in the path of a page.
+pub(super) fn read(web::Path(token): web::Path) -> Result<OneTimeSecret, ApiError> {
     token.parse().map_err(|_| ApiError::not_found())
 }
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use auth_api::{
-    ErrorBody, MessageReply, MfaCodeRequest, MfaEnabledReply, MfaSetupReply, MfaStatusReply, MfaVerifyRequest, SessionReply,
+    ErrorBody, MessageReply, MfaCodeRequest, MfaEnabledReply, MfaSetupReply, MfaStatusReply, MfaVerifyRequest,
+    SessionReply,
 };
 use axum::extract::State;
 use axum::{Extension, Json};

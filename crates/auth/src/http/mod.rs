@@ -29,6 +29,7 @@ mod reauthenticate;
 mod sign_in;
 mod sms;
 mod tokens;
+mod undo;
 mod validate;
 mod validate_reply;
 mod wallet;
@@ -135,6 +136,7 @@ fn router(auth: Arc<AuthService>) -> Router {
     let (api, _) = api().split_for_parts();
     let mut router = api.route("/", get(public::index)).route("/openapi.json", get(public::openapi_json));
     router = router.route("/login/email/{token}", get(email_link::page).post(email_link::confirm));
+    router = router.route("/undo/{token}", get(undo::page).post(undo::confirm));
     if auth.outbox.is_some() {
         router = router.route("/dev/outbox", get(dev::outbox));
     }

@@ -23,11 +23,12 @@ const STYLE: &str = include_str!("../../templates/pages/style.css");
 /// What lets a wallet speak to a page, and all the script that there is.
 const SCRIPT: &str = include_str!("../../templates/pages/wallet.js");
 
-const TEMPLATES: [(&str, &str); 5] = [
+const TEMPLATES: [(&str, &str); 6] = [
     ("shell.html", include_str!("../../templates/pages/shell.html")),
     ("problem.html", include_str!("../../templates/pages/problem.html")),
     ("email_link.html", include_str!("../../templates/pages/email_link.html")),
     ("one_time_code.html", include_str!("../../templates/pages/one_time_code.html")),
+    ("undo.html", include_str!("../../templates/pages/undo.html")),
     ("login.html", include_str!("../../templates/pages/login.html")),
 ];
 
@@ -183,7 +184,8 @@ mod tests {
                 let context = context! {
                     step, pairing, problem => evil, message => evil, code => evil, email => evil, name => evil,
                     form => evil, mfa_token => evil, asked, providers, phone => evil, text => evil, address => evil,
-                    chain => evil, newcomer => evil, who => evil, only => evil, by_email => true, by_sms => true
+                    chain => evil, newcomer => evil, who => evil, only => evil, by_email => true, by_sms => true,
+                    sessions => evil, tokens => evil, app => evil
                 };
                 let html = Page::render(evil, evil, name, context).html.unwrap();
                 // Our own script is what its hash says.

@@ -94,14 +94,24 @@ pub(super) async fn refresh(
     sessions::refresh(&auth, context.client(), &request.refresh_token).await.map(Json)
 }
 
-/// End the session, and that of the refresh token if it is one's own too. When the reply is out, their tokens are dead.
+/// End the session, and that of the refresh token if it is one's own too; the refresh token alone is enough, also when
+/// its time is over. When the reply is out, their tokens are dead.
 #[utoipa::path(post, path = "/auth/logout", tag = "sessions", request_body = Option<LogoutRequest>,
     responses((status = 200, body = MessageReply), (status = 401, body = ErrorBody)))]
 pub(super) async fn logout(
     State(auth): State<Arc<AuthService>>,
-    Session(session): Session,
+    session: Result<Session, ApiError>,
+    Extension(context): Extension<Arc<Context>>,
     web::JsonOrDefault(request): web::JsonOrDefault<LogoutRequest>,
 ) -> Result<Json<MessageReply>, ApiError> {
-    sessions::logout(&auth, &session, request.refresh_token.as_deref()).await?;
+    let refresh_token = request.refresh_token.as_deref();
+    match (session, refresh_token) {
+        (Ok(Session(session)), _) => sessions::logout(&auth, &session, refresh_token).await?,
+        // Without a live access JWT, which has been counted by address.
+        (Err(error), Some(refresh_token)) if error.code().status() == 401 => {
+            sessions::logout_by_refresh(&auth, context.client(), refresh_token).await?.ok_or(error)?;
+        }
+        (Err(error), _) => return Err(error),
+    }
     Ok(Json(MessageReply { success: true, message: "You are signed out".to_owned() }))
 }

@@ -18,6 +18,7 @@ use secrecy::SecretString;
 use store::LeakRemedy;
 
 use crate::asker::Asker;
+use crate::notices::Told;
 
 pub(crate) use asked::Asked;
 pub use http_sms::HttpSms;
@@ -132,6 +133,15 @@ pub(crate) struct LetInMail<'a> {
     /// The machine that the program runs on.
     pub(crate) asked_by: &'a Asker,
     pub(crate) minutes: u64,
+}
+
+/// What a mail says about what happened to the receiver's account.
+pub(crate) struct SecurityMail<'a> {
+    pub(crate) to: &'a EmailAddress,
+    pub(crate) told: &'a Told,
+    /// The link by which they end all access, unless the account is gone.
+    pub(crate) undo: Option<&'a SecretString>,
+    pub(crate) hours: u64,
 }
 
 /// What a sign-in mail says.

@@ -6,8 +6,9 @@ use domain::{ClientInfo, OneTimeCode, PhoneNumber, Timestamp};
 use minijinja::{Environment, context};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Asked, LeakMail, LetInMail, LinkMail, Mail, ReauthMail, SignInMail, Sms};
+use super::{Asked, LeakMail, LetInMail, LinkMail, Mail, ReauthMail, SecurityMail, SignInMail, Sms};
 use crate::asker::Asker;
+use crate::notices::ToldEvent;
 
 /// The templates of all messages: built-in ones, or files of the same name in the operator's folder.
 ///
@@ -15,7 +16,9 @@ use crate::asker::Asker;
 /// sign-in mail also `link`, and `asked` with `program`, `address` and `at`; those of `reauth` also `address`, from where
 /// it was asked for; those of a program that wants to be let in also `program` and, in mails, `agent`, `network` and `at`,
 /// which say who asked for it; those of a leaked token `product`, `token`, `prefix`, `url` and
-/// `remedy` (`revoked`, `secret_ended` or `told`). Names ending in `.html` escape what they insert.
+/// `remedy` (`revoked`, `secret_ended` or `told`); those of a security mail `product`, `subject`, `events` (each with
+/// `what` and its `facts`, each a `label` and a `text`), `more`, `is_deleted`, `undo` (the link, if there is one) and
+/// `hours`. Names ending in `.html` escape what they insert.
 pub struct Templates {
     environment: Environment<'static>,
     product: String,
@@ -29,7 +32,7 @@ pub struct TemplateError {
     problem: String,
 }
 
-const BUILT_IN: [(&str, &str); 19] = [
+const BUILT_IN: [(&str, &str); 22] = [
     ("sign_in.subject.txt", include_str!("../../templates/sign_in.subject.txt")),
     ("sign_in.txt", include_str!("../../templates/sign_in.txt")),
     ("sign_in.html", include_str!("../../templates/sign_in.html")),
@@ -49,6 +52,9 @@ const BUILT_IN: [(&str, &str); 19] = [
     ("leak.subject.txt", include_str!("../../templates/leak.subject.txt")),
     ("leak.txt", include_str!("../../templates/leak.txt")),
     ("leak.html", include_str!("../../templates/leak.html")),
+    ("security.subject.txt", include_str!("../../templates/security.subject.txt")),
+    ("security.txt", include_str!("../../templates/security.txt")),
+    ("security.html", include_str!("../../templates/security.html")),
 ];
 
 impl Templates {
@@ -186,6 +192,26 @@ impl Templates {
             subject: render("leak.subject.txt")?.trim().to_owned(),
             text: render("leak.txt")?.into(),
             html: render("leak.html")?.into(),
+        })
+    }
+
+    pub(crate) fn security(&self, mail: &SecurityMail<'_>) -> Result<Mail, minijinja::Error> {
+        let (product, told, hours) = (&self.product, mail.told, mail.hours);
+        let undo = mail.undo.map(ExposeSecret::expose_secret);
+        let fact = |(label, text): &(&'static str, String)| context! { label => *label, text };
+        let event = |event: &ToldEvent| {
+            let facts: Vec<_> = event.facts.iter().map(fact).collect();
+            context! { what => event.what.as_str(), facts }
+        };
+        let events: Vec<_> = told.events.iter().map(event).collect();
+        let (subject, more, is_deleted) = (&told.subject, told.more, told.is_deleted);
+        let told = context! { product, subject, events, more, is_deleted, undo, hours };
+        let render = |name| self.environment.get_template(name)?.render(told.clone());
+        Ok(Mail {
+            to: mail.to.clone(),
+            subject: render("security.subject.txt")?.trim().to_owned(),
+            text: render("security.txt")?.into(),
+            html: render("security.html")?.into(),
         })
     }
 

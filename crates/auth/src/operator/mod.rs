@@ -23,7 +23,7 @@ pub fn opens_factor(sealing: &[SecretString], user_id: &UserId, factor: &FactorS
 }
 
 /// What the audit log calls the service by which operators act.
-const SERVICE: &str = "afd";
+pub(crate) const SERVICE: &str = "afd";
 
 /// Somebody who has the database.
 pub struct Operator {

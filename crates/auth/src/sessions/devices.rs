@@ -46,7 +46,7 @@ pub(crate) async fn end_others(auth: &AuthService, caller: &OwnSession) -> Resul
 }
 
 /// `Firefox on Linux`, or the program's own name.
-fn device_name(user_agent: &str) -> String {
+pub(crate) fn device_name(user_agent: &str) -> String {
     known_device(user_agent).unwrap_or_else(|| {
         let program = user_agent.split(['/', ' ']).next().unwrap_or_default();
         if program.is_empty() { "Unknown device".to_owned() } else { program.chars().take(40).collect() }

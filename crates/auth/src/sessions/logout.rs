@@ -1,7 +1,10 @@
 //! Ending a session.
 
-use domain::EventId;
-use store::MarkedCredential;
+use std::collections::BTreeMap;
+
+use domain::audit::Actor;
+use domain::{ClientInfo, EventId};
+use store::{MarkedCredential, NewEvent};
 use web::ApiError;
 
 use crate::AuthService;
@@ -21,4 +24,25 @@ pub(crate) async fn logout(auth: &AuthService, caller: &OwnSession, refresh_jwt:
         auth.revoking(&[MarkedCredential::Session(id.clone())], ending).await?;
     }
     Ok(())
+}
+
+/// Ends the session of this refresh JWT, for a client whose access JWT is over; whether it is on is not told. An old
+/// one of the session does, and one whose time is over: whoever has it was signed in, and can do no more than that by
+/// it. `None` when it is no refresh JWT of ours.
+pub(crate) async fn logout_by_refresh(
+    auth: &AuthService,
+    client: &ClientInfo,
+    refresh_jwt: &str,
+) -> Result<Option<()>, ApiError> {
+    let Some(claims) = auth.refresh_key.verify(refresh_jwt) else { return Ok(None) };
+    let event = NewEvent {
+        id: auth.chance.with(|rng| EventId::generate(rng)),
+        at: auth.clock.now(),
+        actor: Actor { session_id: Some(claims.session_id.clone()), ..Actor::default() },
+        client: client.clone(),
+        metadata: BTreeMap::new(),
+    };
+    let ending = auth.store.end_session(&claims.user_id, &claims.session_id, &event);
+    auth.revoking(&[MarkedCredential::Session(claims.session_id.clone())], ending).await?;
+    Ok(Some(()))
 }

@@ -5,6 +5,6 @@ mod logout;
 mod pair;
 mod refresh;
 
-pub(crate) use logout::logout;
+pub(crate) use logout::{logout, logout_by_refresh};
 pub(crate) use pair::{new_session, session_reply};
 pub(crate) use refresh::refresh;

@@ -8,6 +8,7 @@ use store::{NewMfaChallenge, NewSignIn, Profile, SignInOutcome, WayIn};
 use web::ApiError;
 
 use crate::AuthService;
+use crate::notices::device;
 use crate::sessions::{new_session, session_reply};
 
 /// How long a sign-in waits for its second factor.
@@ -32,6 +33,7 @@ pub(crate) fn plan(auth: &AuthService, client: &ClientInfo, way_in: WayIn, profi
             way_in,
             profile,
             client: client.clone(),
+            device: device(auth, client),
             mfa,
             session: new_session(auth, SessionId::generate(rng), at),
             user_id: UserId::generate(rng),

@@ -46,6 +46,12 @@ impl Call {
         self
     }
 
+    /// With this program.
+    pub(crate) fn agent(mut self, program: &str) -> Self {
+        self.request.headers_mut().insert(USER_AGENT, HeaderValue::from_str(program).unwrap());
+        self
+    }
+
     pub(crate) fn header(self, name: &str, value: &str) -> Self {
         self.bytes(name, value.as_bytes())
     }

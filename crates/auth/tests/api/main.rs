@@ -57,6 +57,7 @@ mod revocation;
 mod rotation;
 mod scopes;
 mod secret_rotation;
+mod security_mails;
 mod service_jwt;
 mod sessions;
 mod signing_keys;

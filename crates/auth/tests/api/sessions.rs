@@ -160,6 +160,41 @@ async fn logout_ends_the_session_of_the_refresh_token_too_if_it_is_ones_own() {
 }
 
 #[tokio::test]
+async fn a_refresh_token_alone_is_enough_to_log_out() {
+    let world = World::new().await;
+    let ann = world.ann().await;
+    let with = |refresh: &str| world.post("/auth/logout").json(&json!({ "refreshToken": refresh }));
+    assert!(world.is_valid(&ann.access).await);
+    let reply = with(&ann.refresh).await.ok(200);
+    assert_eq!(reply, json!({ "success": true, "message": "You are signed out" }));
+    assert!(!world.is_valid(&ann.access).await);
+    world.refresh(&ann.refresh).await.fails(401, "SESSION_REVOKED");
+    // A client that lost the reply asks again.
+    assert_eq!(with(&ann.refresh).await.ok(200), reply);
+    assert_eq!(world.count_events(&ann, "session.ended").await, 1);
+
+    // Beside an access JWT that is over, or dead; by an older one of the session, and by one whose own time is over.
+    let other = world.ann().await;
+    let renewed = renew(&world, &other).await;
+    world.later(20 * MINUTE).await;
+    with(&other.refresh).by(&renewed.access).await.ok(200);
+    world.refresh(&renewed.refresh).await.fails(401, "SESSION_REVOKED");
+    let late = world.ann().await;
+    world.later(8 * DAY).await;
+    with(&late.refresh).await.ok(200);
+    assert_eq!(world.count_events(&ann, "session.ended").await, 3);
+
+    // What is none of ours is what nothing is.
+    let bob = world.bob().await;
+    for text in [bob.access.as_str(), "x.y.z", "", "\0"] {
+        with(text).await.fails(401, "UNAUTHORIZED");
+    }
+    let token = world.token(&bob).await;
+    with(&bob.refresh).by(&token.secret).await.fails(403, "FORBIDDEN");
+    assert!(world.is_valid(&bob.access).await);
+}
+
+#[tokio::test]
 async fn logout_takes_a_body_or_none() {
     let world = World::new().await;
     for body in ["{}", r#"{"refreshToken":null}"#, r#"{"refreshToken":"whatever"}"#] {

@@ -337,6 +337,7 @@ fn config() -> Config {
         cache_memory: Config::CACHE_MEMORY,
         trusted_proxies: TrustedProxies::default(),
         leak_policy: LeakPolicy::Revoke,
+        security_mails: true,
         cors_origins: vec![HeaderValue::from_static(ORIGIN)],
         oauth: OAuth {
             providers: Vec::new(),

@@ -12,7 +12,7 @@ use crate::audit::{NewEvent, record};
 use crate::rows::{Columns, app};
 use crate::sessions::{self, NewSession, Session};
 use crate::users::User;
-use crate::{StoreError, method_changes, methods};
+use crate::{StoreError, known_devices, method_changes, methods};
 
 /// How somebody can prove who they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +82,8 @@ pub struct NewSignIn {
     pub profile: Profile,
     /// From where.
     pub client: ClientInfo,
+    /// A keyed digest of the program and the network.
+    pub device: Digest,
     /// What the client gets in the place of a session while a second factor is awaited.
     pub mfa: NewMfaChallenge,
     /// The session to begin.
@@ -162,21 +164,29 @@ pub(crate) async fn complete(tx: &mut AnyConnection, sign_in: &NewSignIn) -> Res
     let FirstProof::Right(proved) = prove(tx, sign_in, Newcomer::Welcome).await? else {
         return Ok(SignInOutcome::Disabled);
     };
-    let Proved { user, account, has_second_factor } = *proved;
+    let Proved { user, entry, has_second_factor } = *proved;
     if has_second_factor {
-        await_second_factor(tx, sign_in, &user.id).await?;
+        await_second_factor(tx, sign_in, &user.id, &entry).await?;
         return Ok(SignInOutcome::MfaRequired);
     }
-    let session = begin_session(tx, sign_in, &user.id, false).await?;
+    let session = begin_session(tx, sign_in, &user.id, &entry, false).await?;
     let user = User { last_login_at: Some(sign_in.at), ..user };
-    Ok(SignInOutcome::SignedIn(Box::new(SignedIn { user, session, user_created: account == Account::New })))
+    Ok(SignInOutcome::SignedIn(Box::new(SignedIn { user, session, user_created: entry.is_first })))
 }
 
 /// Somebody who has given the first proof.
 struct Proved {
     user: User,
-    account: Account,
+    entry: Entry,
     has_second_factor: bool,
+}
+
+/// By what somebody came in.
+pub(crate) struct Entry {
+    /// The way in of theirs that was proved; for one that a provider vouches for without being a way in, their mailbox.
+    pub(crate) method_id: Option<AuthMethodId>,
+    /// Whether the account came into being by it.
+    pub(crate) is_first: bool,
 }
 
 /// What a first proof led to.
@@ -203,8 +213,12 @@ async fn prove(tx: &mut AnyConnection, sign_in: &NewSignIn, newcomer: Newcomer) 
     if account == Account::OfMailbox && !has_second_factor {
         account::link_to_mailbox(tx, sign_in, &user_id).await?;
     }
-    methods::touch(tx, &sign_in.way_in, sign_in.at).await?;
-    Ok(FirstProof::Right(Box::new(Proved { user, account, has_second_factor })))
+    let mut method_id = methods::touch(tx, &sign_in.way_in, sign_in.at).await?;
+    if let (None, Some(email)) = (&method_id, &sign_in.profile.email) {
+        method_id = methods::touch(tx, &WayIn::email(email), sign_in.at).await?;
+    }
+    let entry = Entry { method_id, is_first: account == Account::New };
+    Ok(FirstProof::Right(Box::new(Proved { user, entry, has_second_factor })))
 }
 
 /// What a right proof led to where no session is to begin.
@@ -236,16 +250,16 @@ async fn recognised(
     sign_in: &NewSignIn,
     proved: FirstProof,
 ) -> Result<Option<Recognised>, StoreError> {
-    let Proved { user, has_second_factor, .. } = match proved {
+    let Proved { user, entry, has_second_factor } = match proved {
         FirstProof::Right(proved) => *proved,
         FirstProof::Disabled => return Ok(Some(Recognised::Disabled)),
         FirstProof::NoAccount => return Ok(None),
     };
     if has_second_factor {
-        await_second_factor(tx, sign_in, &user.id).await?;
+        await_second_factor(tx, sign_in, &user.id, &entry).await?;
         return Ok(Some(Recognised::MfaRequired));
     }
-    record_recognised(tx, sign_in, &user.id).await?;
+    record_recognised(tx, sign_in, &user.id, &entry).await?;
     Ok(Some(Recognised::User(user.id)))
 }
 
@@ -254,10 +268,12 @@ pub(crate) async fn record_recognised(
     tx: &mut AnyConnection,
     sign_in: &NewSignIn,
     user_id: &UserId,
+    entry: &Entry,
 ) -> Result<(), StoreError> {
     let mut event = event(sign_in, &sign_in.signed_in).with("method", sign_in.way_in.method.as_str());
     event.actor = Actor::default();
-    record(tx, EventType::SignInSucceeded, Some(user_id), &event).await
+    record(tx, EventType::SignInSucceeded, Some(user_id), &event).await?;
+    known_devices::note(tx, user_id, &sign_in.device, entry.is_first, &event).await
 }
 
 /// Begins the session of somebody who has proved all there is to prove.
@@ -265,6 +281,7 @@ pub(crate) async fn begin_session(
     tx: &mut AnyConnection,
     sign_in: &NewSignIn,
     user_id: &UserId,
+    entry: &Entry,
     by_second_factor: bool,
 ) -> Result<Session, StoreError> {
     sqlx::query("UPDATE users SET last_login_at = $1 WHERE id = $2")
@@ -272,10 +289,12 @@ pub(crate) async fn begin_session(
         .bind(user_id.as_str())
         .execute(&mut *tx)
         .await?;
-    let NewSignIn { session, at, client, .. } = sign_in;
-    let session = sessions::insert(tx, session, user_id, *at, client, by_second_factor).await?;
+    let NewSignIn { session, client, at, .. } = sign_in;
+    let method_id = entry.method_id.as_ref();
+    let session = sessions::insert(tx, session, user_id, method_id, *at, client, by_second_factor).await?;
     let event = event(sign_in, &sign_in.signed_in).with("method", sign_in.way_in.method.as_str());
     record(tx, EventType::SignInSucceeded, Some(user_id), &event).await?;
+    known_devices::note(tx, user_id, &sign_in.device, entry.is_first, &event).await?;
     Ok(session)
 }
 
@@ -287,10 +306,15 @@ async fn has_second_factor(tx: &mut AnyConnection, user_id: &UserId) -> Result<b
     Ok(row.is_some())
 }
 
-async fn await_second_factor(tx: &mut AnyConnection, sign_in: &NewSignIn, user_id: &UserId) -> Result<(), StoreError> {
+async fn await_second_factor(
+    tx: &mut AnyConnection,
+    sign_in: &NewSignIn,
+    user_id: &UserId,
+    entry: &Entry,
+) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO mfa_challenges (digest, app_id, user_id, method, attempts, created_at, expires_at) \
-         VALUES ($1, $2, $3, $4, 0, $5, $6)",
+        "INSERT INTO mfa_challenges (digest, app_id, user_id, method, attempts, created_at, expires_at, method_id) \
+         VALUES ($1, $2, $3, $4, 0, $5, $6, $7)",
     )
     .bind(sign_in.mfa.digest.to_string())
     .bind(app())
@@ -298,6 +322,7 @@ async fn await_second_factor(tx: &mut AnyConnection, sign_in: &NewSignIn, user_i
     .bind(sign_in.way_in.method.as_str())
     .bind(sign_in.at.as_millis())
     .bind(sign_in.mfa.expires_at.as_millis())
+    .bind(entry.method_id.as_ref().map(AuthMethodId::as_str))
     .execute(&mut *tx)
     .await?;
     let mut event = event(sign_in, &sign_in.signed_in).with("method", sign_in.way_in.method.as_str());

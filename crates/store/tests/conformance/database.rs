@@ -195,6 +195,7 @@ impl Database {
                 at,
                 way_in: WayIn { method: MethodType::Email, provider: None, identifier: email.to_owned() },
                 client: client("192.0.2.1"),
+                device: digest(&["a device"]),
                 session: NewSession {
                     refresh_digest: refresh_digest(session_id.as_str(), 0, at),
                     id: session_id,

@@ -396,6 +396,24 @@ pub(crate) async fn whatever_is_written_beside_a_deletion_nothing_of_the_person_
             db.store.disable_user(&person.id(), || person.event()).await.unwrap();
             db.store.enable_user(&person.id(), &person.event()).await.unwrap();
         }
+        if round == 2 {
+            // A lost reply, asked for again from elsewhere.
+            let (session, mut event) = (&person.sessions[1], person.event());
+            let refresh = Refresh {
+                session_id: session.id.clone(),
+                user_id: person.id(),
+                presented: digest_of(session),
+                grace: MINUTE,
+                expires_at: NOW.plus(DAY),
+            };
+            db.store.refresh_session(&refresh, digest_of, &event).await.unwrap();
+            event = NewEvent { client: crate::database::client("203.0.113.7"), ..person.event() };
+            db.store.refresh_session(&refresh, digest_of, &event).await.unwrap();
+        }
+        let link = if round % 4 == 3 { Some(crate::undo::link(db, &person.user, NOW).await) } else { None };
+        if let Some(link) = link.filter(|_| round == 3) {
+            db.store.secure_user(&link, 0, 500, || person.event()).await.unwrap();
+        }
         let mut racers = sessions_and_codes(&person).await;
         racers.append(&mut tokens(&person));
         racers.append(&mut account(&person).await);
@@ -404,6 +422,10 @@ pub(crate) async fn whatever_is_written_beside_a_deletion_nothing_of_the_person_
             for column in ["users.email", "sessions.ip", "audit_events.metadata", "personal_access_tokens.name"] {
                 assert!(found.iter().any(|trace| trace == column), "{column} is not looked at: {found:?}");
             }
+        }
+        if let Some(link) = link {
+            let (store, other) = (db.instance(round), db.share());
+            racers.push(whatever(async move { store.secure_user(&link, 0, 500, || event(&other)).await.unwrap() }));
         }
         let (store, user_id, event) = (db.instance(round), person.id(), person.event());
         let deleting = async move { assert!(store.delete_user(&user_id, &event).await.unwrap()) };
@@ -428,6 +450,8 @@ pub(crate) async fn whatever_is_written_beside_a_deletion_nothing_of_the_person_
     }
     finish(db, NOW).await;
     finish(db, NOW.plus(SETTLED)).await;
+    // What they are told about their end goes when they are gone.
+    assert!(!crate::notices::deliver(db, NOW.plus(MINUTE)).await.is_empty());
     while seal(&db.store, "sealer", NOW, 500).await != Some(0) {}
     // A program that nobody has decided about is nobody's.
     db.by_hand("DELETE FROM pairings WHERE user_id IS NULL").await;

@@ -24,6 +24,7 @@ mod link_codes;
 mod mail_links;
 mod messages;
 mod methods;
+mod notices;
 mod oauth;
 mod operators;
 mod others;
@@ -40,6 +41,7 @@ mod token_limits;
 mod token_lookups;
 mod token_secrets;
 mod tokens;
+mod undo;
 mod wallets;
 mod windows;
 
@@ -153,6 +155,7 @@ conformance! {
         refreshes_end_with_the_session,
         a_disabled_user_refreshes_nothing,
         parallel_refreshes_make_one_lineage,
+        a_replay_by_another_program_from_elsewhere_is_written_down,
         only_its_owner_ends_a_session,
         touching_never_sets_back,
     }
@@ -314,6 +317,27 @@ conformance! {
         what_was_never_proved_is_no_way_in_that_is_left,
         the_primary_way_in_is_one_and_is_shown,
         deleting_a_user_ends_everything_of_theirs,
+    }
+    notices {
+        what_happens_is_told_to_every_proved_address_and_to_nobody_else,
+        of_a_thousand_notices_each_is_sent_once_by_parallel_senders,
+        what_somebody_was_killed_at_is_sent_by_the_next_after_a_while,
+        an_address_gets_ten_mails_at_once_then_one_an_hour_and_learns_of_everything,
+        many_notices_go_in_one_mail,
+        what_cannot_be_sent_waits_and_is_given_up_in_the_end,
+        the_mail_about_a_deletion_goes_when_the_account_is_gone,
+        an_installation_that_tells_nobody_keeps_nothing,
+        a_device_is_new_once_and_fifty_are_known,
+        parallel_sign_ins_by_a_new_device_are_told_once_each_way,
+        a_session_ends_with_the_way_in_that_it_began_with,
+        any_number_of_sessions_ends_with_a_way_in,
+        what_waits_for_its_second_proof_ends_with_its_way_in,
+    }
+    undo {
+        a_link_ends_everything_that_lets_somebody_in,
+        a_link_works_for_its_time,
+        any_number_of_tokens_ends_in_batches_and_the_link_last,
+        of_parallel_presses_one_counts_and_nothing_slips_through,
     }
     deletion {
         an_account_of_any_size_is_deleted_in_batches,

@@ -11,7 +11,7 @@ const ANN: &str = "ann@example.com";
 const SECOND: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// A pairing whose poll secret has the digest of its id.
-async fn start(db: &Database, number: usize) -> PairingId {
+pub(crate) async fn start(db: &Database, number: usize) -> PairingId {
     let new = new_pairing(number);
     assert!(db.store.start_pairing(&new).await.unwrap());
     new.id

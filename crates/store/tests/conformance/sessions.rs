@@ -83,6 +83,28 @@ pub(crate) async fn a_lost_reply_is_answered_again_within_the_grace(db: &Databas
     assert_eq!(rotate(db, &rotated, LATER.plus(GRACE)).await.generation, 2, "and it works");
 }
 
+pub(crate) async fn a_replay_by_another_program_from_elsewhere_is_written_down(db: &Database) {
+    let first = db.sign_in(ANN).await;
+    let presented = refresh(&first.session, digest_of(&first.session));
+    rotate(db, &first.session, LATER).await;
+    let replay = async |address: &str, program: &str| {
+        let mut event = db.event(LATER);
+        event.client = domain::ClientInfo { user_agent: Some(program.to_owned()), ..client(address) };
+        let outcome = db.store.refresh_session(&presented, digest_of, &event).await.unwrap();
+        assert!(matches!(outcome, RefreshOutcome::Replayed(_)), "{outcome:?}");
+        db.count_events(&first.user, EventType::SessionRefreshReplayed).await
+    };
+    // A phone that changes its network, and a program that updates itself.
+    assert_eq!(replay("192.0.2.1", "curl/8").await, 0);
+    assert_eq!(replay("203.0.113.7", "curl/8").await, 0);
+    assert_eq!(replay("192.0.2.1", "curl/9").await, 0);
+    assert_eq!(replay("203.0.113.7", "python/3").await, 1);
+    let event = &db.events(&first.user).await.into_iter().find(|it| it.kind == EventType::SessionRefreshReplayed);
+    let event = event.as_ref().unwrap();
+    assert_eq!(event.metadata["sessionId"], first.session.id.as_str());
+    assert_eq!(event.client.ip, client("203.0.113.7").ip);
+}
+
 pub(crate) async fn a_replay_after_the_grace_ends_the_session(db: &Database) {
     let first = db.sign_in(ANN).await;
     let rotated = rotate(db, &first.session, LATER).await;

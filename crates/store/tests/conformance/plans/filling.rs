@@ -147,6 +147,25 @@ const TABLES: &[Table] = &[
         "'default', CASE WHEN i % 2000 = 7 THEN 1 ELSE 2000000 + i % 2 END, 'sms', 'r' || i, 1",
         20_000,
     ),
+    (
+        "security_notices",
+        "event_id, recipient, app_id, user_id, type, at, details, due_at",
+        "$name, 'r' || i, 'default', $name, 'token.created', i, '{}', CASE WHEN i % 2000 = 7 THEN 1 ELSE 900000 + i END",
+        100_000,
+    ),
+    (
+        "security_mail_budgets",
+        "user_id, recipient, spent_until",
+        "$name, 'r' || i, CASE WHEN i % 2000 = 7 THEN 1 ELSE 900000 + i END",
+        100_000,
+    ),
+    (
+        "undo_links",
+        "digest, user_id, created_at, expires_at",
+        "$name, $name, i, CASE WHEN i % 2000 = 7 THEN 1 ELSE 900000 + i END",
+        20_000,
+    ),
+    ("known_devices", "user_id, digest, last_seen_at", "'r' || (i / 50), 'r' || i, i", 100_000),
     ("owed_marks", "credential, ends", "'pat:r' || i, 900000 + i", 1_000),
     (
         "audit_events",
