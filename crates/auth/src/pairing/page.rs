@@ -53,7 +53,7 @@ pub(crate) async fn sign_in(
         FormSignIn::NotRight(outcome) => Err(code::refused(auth, purpose, &outcome)),
         outcome => {
             auth.metrics.guesses.note(purpose.into(), true);
-            signed_in(outcome, secrets)
+            signed_in(&outcome, secrets)
         }
     }
 }
@@ -69,7 +69,7 @@ pub(crate) async fn sign_in_as(
     oauth::callback::admit(auth, way_in.provider.as_deref().unwrap_or_default(), &way_in.identifier).await?;
     let (sign_in, secrets, kept) = planned(auth, id, plan(auth, client, way_in, profile));
     let outcome = auth.store.sign_in_to_pairing_as(&sign_in, &kept).await.map_err(internal)?;
-    signed_in(outcome, secrets)
+    signed_in(&outcome, secrets)
 }
 
 /// Signs in to the page with a challenge that a wallet has signed for it.
@@ -83,7 +83,7 @@ pub(crate) async fn sign_in_by_wallet(
     let plan = plan(auth, client, WayIn::wallet(&signed.address), Profile::default());
     let (sign_in, secrets, kept) = planned(auth, id, plan);
     let outcome = auth.store.sign_in_to_pairing_by_wallet(&challenge, &sign_in, &kept).await.map_err(internal)?;
-    signed_in(outcome.ok_or_else(wallet::no_challenge)?, secrets)
+    signed_in(&outcome.ok_or_else(wallet::no_challenge)?, secrets)
 }
 
 /// Makes the account of somebody whose proof led to none.
@@ -96,7 +96,7 @@ pub(crate) async fn make_account(
     let (sign_in, secrets, kept) = planned(auth, id, plan_kept(auth, client));
     let digest = newcomer_digest(auth, id, newcomer);
     let outcome = auth.store.make_account_for_pairing(&digest, &sign_in, &kept).await.map_err(internal)?;
-    signed_in(outcome.ok_or_else(too_late)?, secrets)
+    signed_in(&outcome.ok_or_else(too_late)?, secrets)
 }
 
 fn planned(auth: &AuthService, id: &PairingId, planned: Planned) -> (NewSignIn, Secrets, NewPairingForm) {
@@ -106,7 +106,7 @@ fn planned(auth: &AuthService, id: &PairingId, planned: Planned) -> (NewSignIn, 
     (sign_in, secrets, kept)
 }
 
-fn signed_in(outcome: FormSignIn, secrets: Secrets) -> Result<SignedIn, ApiError> {
+fn signed_in(outcome: &FormSignIn, secrets: Secrets) -> Result<SignedIn, ApiError> {
     match outcome {
         FormSignIn::SignedIn => Ok(SignedIn::Form(secrets.form)),
         FormSignIn::MfaRequired => Ok(SignedIn::MfaRequired(secrets.mfa_token)),

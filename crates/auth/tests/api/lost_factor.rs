@@ -86,8 +86,8 @@ async fn a_second_factor_that_cannot_be_opened_lets_nobody_in_and_says_so() {
         let call = world.post(&format!("/account/mfa/{action}")).by(&ann.access);
         call.json(&json!({ "code": codes[1] })).await.fails(503, "UNAVAILABLE");
     }
-    verify(&world, &ann, json!({ "method": "totp", "code": codes[1] })).await.fails(503, "UNAVAILABLE");
-    request(&world, &ann, json!({ "method": "email" })).await.fails(409, "CONFLICT");
+    verify(&world, &ann, &json!({ "method": "totp", "code": codes[1] })).await.fails(503, "UNAVAILABLE");
+    request(&world, &ann, &json!({ "method": "email" })).await.fails(409, "CONFLICT");
     assert_eq!(world.count("SELECT COUNT(*) FROM sessions").await, sessions);
     assert_eq!(world.count("SELECT COUNT(*) FROM backup_codes").await, 10, "none was spent");
 
@@ -121,7 +121,7 @@ async fn nothing_that_waits_fails_when_the_secrets_are_replaced() {
         let waiting = mfa::first_factor(&world).await;
         world.request_code("bob@example.com").await.ok(200);
         let code = world.mailed_code("bob@example.com");
-        let sent = request(&world, &bob, json!({ "method": "email" })).await.ok(200);
+        let sent = request(&world, &bob, &json!({ "method": "email" })).await.ok(200);
         let link = json!({ "type": "email", "email": "second@example.com" });
         world.post("/account/methods/link").by(&bob.access).json(&link).await.ok(200);
         let started = world.post("/auth/cli/start").json(&json!({ "name": "cli" })).await.ok(200);

@@ -23,7 +23,7 @@ fn at_github() -> Value {
 }
 
 async fn reference(world: &World, who: &Person, body: Value) -> OneTimeSecret {
-    let reply = request(world, who, body).await.ok(200);
+    let reply = request(world, who, &body).await.ok(200);
     let url = reply["authUrl"].as_str().unwrap();
     url.strip_prefix(&format!("{PUBLIC_URL}/auth/oauth/github?link=")).unwrap().parse().unwrap()
 }
@@ -41,7 +41,7 @@ async fn a_visit_to_the_provider_renews_the_session_that_asked() {
     let asked = reference(&world, &ann, json!({ "method": "oauth" })).await;
     let code = proof(&world, &provider, "github", &asked).await;
     assert!(!is_recent(&world, &ann).await, "not before the session comes with it");
-    let shown = || verify(&world, &ann, json!({ "method": "oauth", "code": code }));
+    let shown = || verify(&world, &ann, &json!({ "method": "oauth", "code": code }));
     assert_eq!(shown().await.ok(200)["reauthenticatedUntil"], world.now().plus(10 * MINUTE).to_string());
     assert!(is_recent(&world, &ann).await);
     shown().await.fails(400, "INVALID_CODE");
@@ -58,8 +58,8 @@ async fn what_was_proved_for_one_thing_is_worth_nothing_for_another() {
     for who in [&other, &mallory] {
         let asked = reference(&world, &ann, at_github()).await;
         let code = proof(&world, &provider, "github", &asked).await;
-        verify(&world, who, json!({ "method": "oauth", "code": code })).await.fails(400, "INVALID_CODE");
-        verify(&world, &ann, json!({ "method": "oauth", "code": code })).await.fails(400, "INVALID_CODE");
+        verify(&world, who, &json!({ "method": "oauth", "code": code })).await.fails(400, "INVALID_CODE");
+        verify(&world, &ann, &json!({ "method": "oauth", "code": code })).await.fails(400, "INVALID_CODE");
     }
     let asked = reference(&world, &ann, at_github()).await;
     let code = proof(&world, &provider, "github", &asked).await;
@@ -70,7 +70,7 @@ async fn what_was_proved_for_one_thing_is_worth_nothing_for_another() {
     let to_link = proof(&world, &provider, "github", &asked).await;
     let to_sign_in = code_of(&round_trip(&world, &provider, "github").await);
     for code in [to_link.as_str(), &to_sign_in, "", "x", &"x".repeat(32)] {
-        verify(&world, &ann, json!({ "method": "oauth", "code": code })).await.fails(400, "INVALID_CODE");
+        verify(&world, &ann, &json!({ "method": "oauth", "code": code })).await.fails(400, "INVALID_CODE");
     }
     assert!(!is_recent(&world, &ann).await);
     assert_eq!(world.count("SELECT COUNT(*) FROM auth_methods WHERE type = 'oauth'").await, 1);
@@ -82,13 +82,13 @@ async fn somebody_elses_account_at_the_provider_is_no_proof() {
     provider.person(json!({ "id": 77, "login": "mallory" }), json!([]));
     let asked = reference(&world, &ann, at_github()).await;
     let code = proof(&world, &provider, "github", &asked).await;
-    verify(&world, &ann, json!({ "method": "oauth", "code": code })).await.fails(400, "INVALID_CODE");
+    verify(&world, &ann, &json!({ "method": "oauth", "code": code })).await.fails(400, "INVALID_CODE");
     assert!(!is_recent(&world, &ann).await);
     assert_eq!(world.count("SELECT COUNT(*) FROM users").await, 1);
     for (body, status, code) in [
         (json!({ "method": "oauth", "provider": "google" }), 404, "NOT_FOUND"),
         (json!({ "method": "oauth", "redirectUrl": "https://evil.example/" }), 400, "INVALID_REDIRECT"),
     ] {
-        request(&world, &ann, body).await.fails(status, code);
+        request(&world, &ann, &body).await.fails(status, code);
     }
 }

@@ -132,7 +132,7 @@ async fn with_a_second_factor_only_that_is_a_proof() {
     let signed_in = person(&mfa::verify(&world, &waiting, &app.code(&world, 0)).await.ok(200));
     call(&world, &signed_in.access, &routes[5]).await.ok(200);
     // So does a code in the session.
-    let shown = verify(&world, &other, json!({ "method": "totp", "code": app.code(&world, 1) })).await.ok(200);
+    let shown = verify(&world, &other, &json!({ "method": "totp", "code": app.code(&world, 1) })).await.ok(200);
     assert_eq!(shown["reauthenticatedUntil"], world.now().plus(10 * MINUTE).to_string());
     call(&world, &other.access, &routes[10]).await.ok(200);
     assert_eq!(world.count_events(&ann, "mfa.disabled").await, 1);
@@ -179,8 +179,8 @@ async fn tokens_want_it_where_that_is_set() {
         let by_token = world.token_with(&Person { access: other.secret, ..ann.clone() }, json!({})).await;
         world.delete(&format!("/tokens/{}", by_token.id)).by(&ann.access).await.ok(200);
 
-        request(&world, &ann, json!({ "method": "email" })).await.ok(200);
-        verify(&world, &ann, json!({ "method": "email", "code": mailed_code(&world) })).await.ok(200);
+        request(&world, &ann, &json!({ "method": "email" })).await.ok(200);
+        verify(&world, &ann, &json!({ "method": "email", "code": mailed_code(&world) })).await.ok(200);
         world.post("/tokens").by(&named).json(&json!({ "name": "a" })).await.ok(201);
         world.post("/tokens").by(&ann.access).json(&json!({ "name": "a" })).await.ok(201);
     }
@@ -237,8 +237,8 @@ async fn what_cannot_be_asked_for_is_not_offered() {
         })
         .await;
     asks_again(delete(&world).await, &json!([]));
-    request(&world, &ann, json!({ "method": "email" })).await.fails(503, "EMAIL_NOT_CONFIGURED");
-    request(&world, &ann, json!({ "method": "sms" })).await.fails(503, "SMS_NOT_CONFIGURED");
+    request(&world, &ann, &json!({ "method": "email" })).await.fails(503, "EMAIL_NOT_CONFIGURED");
+    request(&world, &ann, &json!({ "method": "sms" })).await.fails(503, "SMS_NOT_CONFIGURED");
 }
 
 /// Twenty changes at the moment at which the proof is renewed: each was done with one that is recent, or not at all.
@@ -249,11 +249,11 @@ async fn changes_beside_a_renewal_are_done_or_leave_nothing() {
         let ann = world.ann().await;
         let id = method_id(&world, &ann).await;
         world.later(10 * MINUTE).await;
-        request(&world, &ann, json!({ "method": "email" })).await.ok(200);
+        request(&world, &ann, &json!({ "method": "email" })).await.ok(200);
         let code = mailed_code(&world);
         let replies = parallel(20, |number| {
             let call = if number == 10 {
-                verify(&world, &ann, json!({ "method": "email", "code": code }))
+                verify(&world, &ann, &json!({ "method": "email", "code": code }))
             } else {
                 world.post(&format!("/account/methods/{id}/set-primary")).by(&ann.access)
             };

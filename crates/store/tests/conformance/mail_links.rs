@@ -37,7 +37,7 @@ pub(crate) async fn a_links_challenge_goes_on_to_its_exchange_code(db: &Database
     let about = link("123456");
     db.store.put_mail_link(&about).await.unwrap();
     db.put_code(ANN, "123456", NOW).await;
-    let secret = LinkSecret { purpose: CodePurpose::SignInByEmail, digest: about.digest, max_attempts: 3 };
+    let secret = LinkSecret { purpose: CodePurpose::SignInByEmail, digest: about.digest };
     let code = digest(&["exchange"]);
     let traded = db.store.trade_link(&secret, &code, NOW.plus(MINUTE), NOW).await.unwrap();
     assert_eq!(traded, TradedLink::Right(()));

@@ -317,10 +317,11 @@ pub(crate) async fn parallel_sign_ins_by_a_new_device_are_told_once_each_way(db:
                     digest: digest(&["exchange", &email, &number.to_string()]),
                     way_in: WayIn::email(&email),
                     profile: store::Profile::default(),
+                    challenge: None,
                     expires_at: NOW.plus(MINUTE),
                 };
                 db.store.put_exchange_code(&code, NOW).await.unwrap();
-                db.instance(number).redeem_exchange_code(&code.digest, &template).await.unwrap()
+                db.instance(number).redeem_exchange_code(&code.digest, None, &template).await.unwrap()
             }
         });
         for outcome in in_parallel(sign_ins).await {
@@ -391,7 +392,7 @@ pub(crate) async fn any_number_of_sessions_ends_with_a_way_in(db: &Database) {
 pub(crate) async fn what_waits_for_its_second_proof_ends_with_its_way_in(db: &Database) {
     let ann = db.user(ANN).await;
     crate::methods::link(db, &ann, WayIn::email(SECOND)).await;
-    db.store.put_factor(&ann.id, "secret", seal_key("seal").id(), NOW).await.unwrap();
+    db.store.put_factor(&ann.id, "secret", seal_key("seal").id(), &db.event(NOW)).await.unwrap();
     let factor = db.store.find_factor(&ann.id).await.unwrap().unwrap();
     let backup: Vec<_> = (0..10).map(|number| digest(&["backup", &number.to_string()])).collect();
     assert!(db.store.enable_factor(&ann.id, &factor, 1, &backup, &db.event(NOW)).await.unwrap());

@@ -85,7 +85,7 @@ async fn attempts(
         way_in: second.clone(),
         expires_at: at.plus(MINUTE),
     };
-    db.store.put_link_code(&code).await.unwrap();
+    db.store.put_link_code(&code, &plenty(NOW)).await.unwrap();
     let link =
         NewLink { user_id: user.id.clone(), method_id: db.redemption("", "", NOW).sign_in.method_id, way_in: second };
     let mut done = Vec::new();

@@ -4,7 +4,7 @@ use store::{
     Addressee, Approval, Attempt, Decision, MintOutcome, Refresh, RefreshOutcome, SecureOutcome, SignedIn, User, WayIn,
 };
 
-use crate::database::{DAY, Database, LIMITS, MINUTE, NOW, digest, digest_of, in_parallel, seal_key};
+use crate::database::{DAY, Database, LIMITS, MINUTE, NOW, digest, digest_of, in_parallel, plenty, seal_key};
 use crate::notices::new_claim;
 
 const ANN: &str = "ann@example.com";
@@ -38,7 +38,7 @@ pub(crate) async fn a_link_ends_everything_that_lets_somebody_in(db: &Database) 
         way_in: WayIn::email("eve@example.com"),
         expires_at: NOW.plus(DAY),
     };
-    db.store.put_link_code(&code).await.unwrap();
+    db.store.put_link_code(&code, &plenty(NOW)).await.unwrap();
     assert_eq!(db.store.find_undo_link(&link, NOW.plus(MINUTE)).await.unwrap(), Some(ann.id.clone()));
 
     assert_eq!(secure(db, &link, NOW).await, SecureOutcome::Ended { sessions: 2, tokens: 2 });
