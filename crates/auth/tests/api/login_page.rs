@@ -54,7 +54,7 @@ pub(crate) fn hidden(page: &str, name: &str) -> String {
 pub(crate) async fn sign_in(world: &World, asking: &Asking, email: &str) -> String {
     let asked = page(send(world, &format!("/login/{}/email", asking.id), &format!("email={email}")).await, 200);
     assert!(asked.contains(email) && !asked.contains(&world.mailed_code(email)));
-    let form = format!("email={email}&flow={}&code={}", flow(&asked), world.mailed_code(email));
+    let form = format!("email={email}&flow={}&code={}", hidden(&asked, "flow"), world.mailed_code(email));
     let shown = page(send(world, &format!("/login/{}/code", asking.id), &form).await, 200);
     if shown.contains("name=\"newcomer\"") { new_account(world, asking, &shown).await } else { shown }
 }
@@ -182,7 +182,7 @@ async fn who_is_disabled_is_told() {
     let asking = start(&world, json!({})).await;
     world.by_hand("UPDATE users SET disabled_at = 1").await;
     let asked = page(send(&world, &format!("/login/{}/email", asking.id), &format!("email={ANN}")).await, 200);
-    let form = format!("email={ANN}&flow={}&code={}", flow(&asked), world.mailed_code(ANN));
+    let form = format!("email={ANN}&flow={}&code={}", hidden(&asked, "flow"), world.mailed_code(ANN));
     let told = page(send(&world, &format!("/login/{}/code", asking.id), &form).await, 403);
     assert!(told.contains("disabled"));
     assert_eq!(world.count("SELECT COUNT(*) FROM pairing_forms").await, 0);
@@ -295,11 +295,6 @@ async fn guesses_on_the_page_count_with_those_elsewhere() {
 }
 
 /// The id of the flow in the page's form.
-fn flow(page: &str) -> String {
-    let (_, rest) = page.split_once("name=\"flow\" value=\"").unwrap();
-    rest.split_once('"').unwrap().0.to_owned()
-}
-
 #[tokio::test]
 async fn guesses_on_the_page_are_its_own_and_it_says_how_many_are_left() {
     let world = World::new().await;
@@ -314,7 +309,7 @@ async fn guesses_on_the_page_are_its_own_and_it_says_how_many_are_left() {
         assert_eq!(world.verify_code(ANN, &wrong).await.status, 400);
         world.verify_in(&stranger, ANN, &wrong).await.fails(400, "TOO_MANY_ATTEMPTS");
     }
-    let flow = flow(&asked);
+    let flow = hidden(&asked, "flow");
     let typed = |code: &str| send(&world, &path("code"), &format!("email={ANN}&flow={flow}&code={code}"));
     assert!(page(typed(&wrong).await, 400).contains("2 tries left"));
     assert!(page(typed(&wrong).await, 400).contains("1 try left"));

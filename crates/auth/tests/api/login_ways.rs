@@ -91,16 +91,19 @@ async fn each_way_in_leads_to_its_own_account_and_makes_none_unasked() {
             let users = world.count("SELECT COUNT(*) FROM users").await;
             let shown = match way {
                 "email" => {
-                    page(send(&world, &at(&asking, "email"), &format!("email={ANN}")).await, 200);
-                    let form = format!("email={ANN}&code={}", world.mailed_code(ANN));
+                    let asked = page(send(&world, &at(&asking, "email"), &format!("email={ANN}")).await, 200);
+                    let form = format!("email={ANN}&flow={}&code={}", hidden(&asked, "flow"), world.mailed_code(ANN));
                     page(send(&world, &at(&asking, "code"), &form).await, 200)
                 }
                 "sms" => {
-                    page(send(&world, &at(&asking, "sms"), "phone=%2B14155552671").await, 200);
+                    let asked = page(send(&world, &at(&asking, "sms"), "phone=%2B14155552671").await, 200);
                     let text = world.outbox.mails().remove(0).text;
                     assert!(text.contains("\"CLI\"") && text.is_ascii(), "it names the program: {text}");
-                    page(send(&world, &at(&asking, "sms-code"), "phone=%2B14155552671&code=x").await, 400);
-                    let form = format!("phone=%2B14155552671&code={}", &text[..6]);
+                    let form = |code: &str| format!("phone=%2B14155552671&flow={}&code={code}", hidden(&asked, "flow"));
+                    page(send(&world, &at(&asking, "sms-code"), &form("x")).await, 400);
+                    let wrong = page(send(&world, &at(&asking, "sms-code"), &form(if &text[..6] == "000000" { "000001" } else { "000000" })).await, 400);
+                    assert!(wrong.contains("2 tries left"), "{wrong}");
+                    let form = form(&text[..6]);
                     page(send(&world, &at(&asking, "sms-code"), &form).await, 200)
                 }
                 "wallet" => by_wallet(&world, &asking, "viem").await,
@@ -141,8 +144,8 @@ async fn a_newcomer_who_presses_often_gets_one_account() {
     for round in 1..=10 {
         let asking = start(&world, json!({})).await;
         let email = format!("new{round}@example.com");
-        page(send(&world, &at(&asking, "email"), &format!("email={email}")).await, 200);
-        let form = format!("email={email}&code={}", world.mailed_code(&email));
+        let asked = page(send(&world, &at(&asking, "email"), &format!("email={email}")).await, 200);
+        let form = format!("email={email}&flow={}&code={}", hidden(&asked, "flow"), world.mailed_code(&email));
         let newcomer = hidden(&page(send(&world, &at(&asking, "code"), &form).await, 200), "newcomer");
         let replies =
             parallel(16, |_| send(&world, &at(&asking, "new-account"), &format!("newcomer={newcomer}")).into_future())
