@@ -125,7 +125,7 @@ pub enum CodeOutcome {
 }
 
 /// The code that was sent last.
-struct Sent {
+pub(crate) struct Sent {
     id: String,
     digest: Digest,
     guesses: u32,
@@ -258,7 +258,11 @@ async fn note_wrong(tx: &mut AnyConnection, redemption: &Redemption, at_code: Op
 }
 
 /// The code that was sent last, locked.
-async fn lock_sent(tx: &mut AnyConnection, purpose: CodePurpose, subject: &str) -> Result<Option<Sent>, StoreError> {
+pub(crate) async fn lock_sent(
+    tx: &mut AnyConnection,
+    purpose: CodePurpose,
+    subject: &str,
+) -> Result<Option<Sent>, StoreError> {
     let row = sqlx::query(
         "UPDATE one_time_codes SET attempts = attempts WHERE app_id = $1 AND purpose = $2 AND subject = $3 \
          RETURNING id, digest, attempts, long_id, consumed_at, expires_at",

@@ -177,6 +177,52 @@ pub(crate) async fn note_wrong(
     Ok(())
 }
 
+/// Makes all who call this for one subject go on one after the other.
+pub(crate) async fn lock(tx: &mut AnyConnection, subject: &Digest, at: Timestamp) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO sign_in_flows (digest, app_id, subject, guesses, expires_at) VALUES ($1, $2, $3, 0, $4) \
+         ON CONFLICT (digest) DO UPDATE SET expires_at = excluded.expires_at",
+    )
+    .bind(format!("lock:{subject}"))
+    .bind(app())
+    .bind(subject.to_string())
+    .bind(at.as_millis())
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Counts for a year a wrong guess at a code by which somebody adds the subject to their account.
+pub(crate) async fn note_wrong_at_link(
+    tx: &mut AnyConnection,
+    subject: &Digest,
+    code: &Digest,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO sign_in_flows (digest, app_id, subject, guesses, counted, expires_at) \
+         VALUES ($1, $2, $3, 0, 1, $4) ON CONFLICT (digest) DO UPDATE SET counted = sign_in_flows.counted + 1, \
+         expires_at = excluded.expires_at",
+    )
+    .bind(at_link(code))
+    .bind(app())
+    .bind(subject.to_string())
+    .bind(at.as_millis())
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Whoever has the right code reads the messages: what they guessed before counts for nobody.
+pub(crate) async fn take_back_at_link(tx: &mut AnyConnection, code: &Digest) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM sign_in_flows WHERE digest = $1").bind(at_link(code)).execute(tx).await?;
+    Ok(())
+}
+
+fn at_link(code: &Digest) -> String {
+    format!("link:{code}")
+}
+
 /// Ends a flow with the right code, and what it has guessed before counts for nobody: whoever made these guesses reads
 /// the messages.
 pub(crate) async fn take_back(tx: &mut AnyConnection, flow: &Flow) -> Result<(), StoreError> {

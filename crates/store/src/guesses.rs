@@ -45,7 +45,7 @@ impl Store {
             if !users::is_taken(tx, user_id).await? {
                 return Ok(false);
             }
-            count_totp(tx, user_id, &session(by), at).await
+            count_totp_of(tx, user_id, by, at).await
         })
     }
 
@@ -140,6 +140,16 @@ pub(crate) async fn count_totp(
     .execute(tx)
     .await?;
     Ok(true)
+}
+
+/// The same for a guess of a session.
+pub(crate) async fn count_totp_of(
+    tx: &mut AnyConnection,
+    user_id: &UserId,
+    by: Option<&SessionId>,
+    at: Timestamp,
+) -> Result<bool, StoreError> {
+    count_totp(tx, user_id, &session(by), at).await
 }
 
 /// A waiting sign-in has ended with the right code: what it guessed before counts for nobody.

@@ -80,7 +80,7 @@ pub use guesses::{GuessCounts, TOTP_GUESSES_PER_YEAR};
 pub use imports::{Import, ImportOutcome, OlderSecret, OlderSecretPlace};
 pub use instances::{RoundBy, Seen};
 pub use leaks::LeakRemedy;
-pub use link_codes::{LinkCodeOutcome, NewLinkCode};
+pub use link_codes::{LinkCodeOutcome, LinkGuess, NewLinkCode};
 pub use links::{LinkSecret, TradedLink};
 pub use mail_links::MailLink;
 pub use messages::{Allowance, Allowed, Channel, Share};

@@ -1,8 +1,10 @@
 //! Codes that prove a way in which somebody adds to their account. They sign nobody in.
 
-use domain::{Digest, Timestamp, UserId};
+use domain::{CodeShape, Digest, Timestamp, UserId};
 
 use crate::audit::NewEvent;
+use crate::codes::{self, CodePurpose};
+use crate::flows::{self, GUESSES_PER_CODE, GUESSES_PER_YEAR};
 use crate::messages::{self, Allowance, Allowed};
 use crate::methods::{self, LinkOutcome, NewLink};
 use crate::rows::Columns;
@@ -21,6 +23,19 @@ pub struct NewLinkCode {
     pub digest: Digest,
     /// When it stops working.
     pub expires_at: Timestamp,
+}
+
+/// A code that somebody typed.
+#[derive(Debug, Clone, Copy)]
+pub struct LinkGuess {
+    /// The keyed digest of what was typed.
+    pub digest: Digest,
+    /// Which of the two shapes that is.
+    pub shape: CodeShape,
+    /// How one signs in by the way in, with whose guesses this one counts.
+    pub purpose: CodePurpose,
+    /// The keyed digest of that and the address or number.
+    pub subject: Digest,
 }
 
 /// What became of a typed code.
@@ -68,16 +83,34 @@ impl Store {
         })
     }
 
+    /// Of which shape a code is that is sent to add this address or number: whoever guesses at codes of many accounts
+    /// suffers the same bound as whoever guesses at those of sign-ins, see [`GUESSES_PER_YEAR`].
+    pub async fn link_code_shape(&self, subject: &Digest, at: Timestamp) -> Result<CodeShape, StoreError> {
+        transaction!(self, |tx| {
+            let is_long = flows::wrong_this_year(tx, subject, at).await? + GUESSES_PER_CODE > GUESSES_PER_YEAR
+                || flows::is_guarded(tx, subject, at).await?;
+            Ok(if is_long { CodeShape::TenCharacters } else { CodeShape::SixDigits })
+        })
+    }
+
     /// Counts an attempt, compares, and adds the way in if the code is right.
     pub async fn redeem_link_code(
         &self,
         link: &NewLink,
-        digest: &Digest,
+        guess: &LinkGuess,
         max_attempts: u32,
         event: &NewEvent,
     ) -> Result<LinkCodeOutcome, StoreError> {
         transaction!(self, |tx| {
             let (method, identifier) = (link.way_in.method.as_str(), link.way_in.identifier.as_str());
+            // All guesses at one address go one after the other, whoever's code they are at, and whoever signs in by it.
+            codes::lock_sent(tx, guess.purpose, identifier).await?;
+            flows::lock(tx, &guess.subject, event.at).await?;
+            if guess.shape == CodeShape::SixDigits
+                && flows::wrong_this_year(tx, &guess.subject, event.at).await? >= GUESSES_PER_YEAR
+            {
+                return Ok(LinkCodeOutcome::TooManyAttempts);
+            }
             let compared = sqlx::query(
                 "UPDATE link_codes SET attempts = attempts + 1 WHERE user_id = $1 AND type = $2 AND identifier = $3 \
                  AND expires_at > $4 AND attempts < $5 RETURNING digest, attempts",
@@ -105,7 +138,10 @@ impl Store {
                 });
             };
             let right: Digest = compared.parsed("digest")?;
-            if right != *digest {
+            if right != guess.digest {
+                if guess.shape == CodeShape::SixDigits {
+                    flows::note_wrong_at_link(tx, &guess.subject, &right, event.at).await?;
+                }
                 let attempts_remaining = max_attempts.saturating_sub(compared.count("attempts")?);
                 return Ok(LinkCodeOutcome::Wrong { attempts_remaining });
             }
@@ -114,6 +150,7 @@ impl Store {
                 .bind(method)
                 .execute(&mut *tx)
                 .await?;
+            flows::take_back_at_link(tx, &right).await?;
             methods::link(self, tx, link, event).await.map(LinkCodeOutcome::Right)
         })
     }

@@ -11,7 +11,9 @@ use crate::rows::{Columns, app};
 use crate::sign_in::{MethodType, WayIn};
 use crate::step_up::{self, Proofs};
 use crate::transaction::transaction;
-use crate::{Allowance, Allowed, SecondProof, Store, StoreError, messages, second_factor, users, wallets};
+use crate::{
+    Allowance, Allowed, Guessed, SecondProof, Store, StoreError, guesses, messages, second_factor, users, wallets,
+};
 
 /// Who proves it, and in which session.
 #[derive(Debug, Clone)]
@@ -74,6 +76,8 @@ pub enum ReauthOutcome {
     NoProof,
     /// The user has a second factor, and nothing else counts.
     NeedsSecondFactor,
+    /// It was not compared: there have been too many wrong single codes of the app; two successive ones are wanted.
+    WantsTwoSteps,
     /// The user has no second factor.
     NoSecondFactor,
     /// The session has ended, or the user is gone or disabled.
@@ -205,6 +209,7 @@ impl Store {
     pub async fn reauthenticate_by_second_factor(
         &self,
         who: &Reauthentication,
+        guessed: Guessed,
         proof: Option<&SecondProof>,
         event: &NewEvent,
     ) -> Result<ReauthOutcome, StoreError> {
@@ -216,11 +221,18 @@ impl Store {
             if !proofs.has_second_factor {
                 return Ok(ReauthOutcome::NoSecondFactor);
             }
+            let session = Some(&who.session_id);
+            if guessed == Guessed::OneStep && !guesses::count_totp_of(tx, &who.user_id, session, event.at).await? {
+                return Ok(ReauthOutcome::WantsTwoSteps);
+            }
             let is_right = match proof {
                 Some(proof) => second_factor::spend(tx, &who.user_id, proof).await?,
                 None => false,
             };
             if is_right {
+                if guessed == Guessed::OneStep {
+                    guesses::take_back_one(tx, session).await?;
+                }
                 return succeed(tx, who, true, "totp", event).await;
             }
             fail(tx, who, "totp", event).await?;

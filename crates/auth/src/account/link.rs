@@ -1,8 +1,11 @@
 //! Adding ways in to one's account. What is made for this signs nobody in, and the reverse.
 
 use auth_api::ErrorCode;
-use domain::{AuthMethodId, Digest, EmailAddress, EventId, OneTimeCode, OneTimeSecret, PhoneNumber, Timestamp};
-use store::{Allowance, LinkCodeOutcome, LinkOutcome, NewLink, NewLinkCode, ProofFor, ProofPurpose, WayIn};
+use domain::{AuthMethodId, CodeShape, Digest, EmailAddress, EventId, OneTimeSecret, PhoneNumber, SentCode, Timestamp};
+use store::{
+    Allowance, CodePurpose, LinkCodeOutcome, LinkGuess, LinkOutcome, NewLink, NewLinkCode, ProofFor, ProofPurpose,
+    WayIn,
+};
 use web::ApiError;
 
 use crate::notify::LinkMail;
@@ -21,10 +24,10 @@ pub(crate) async fn request_email(
     let Some(mailer) = &auth.mailer else {
         return Err(ApiError::new(ErrorCode::EmailNotConfigured, "This installation sends no e-mail"));
     };
-    let typed = auth.chance.with(|rng| OneTimeCode::generate(rng));
-    let mail = LinkMail { to: email, code: &typed, minutes: CODE_LIFETIME.as_secs() / 60 };
-    let mail = auth.templates.link(&mail).map_err(|error| ApiError::internal(&error))?;
     let now = auth.clock.now();
+    let typed = new_code(auth, CodePurpose::SignInByEmail, email.as_str(), now).await?;
+    let mail = LinkMail { to: email, code: &typed.show(), minutes: CODE_LIFETIME.as_secs() / 60 };
+    let mail = auth.templates.link(&mail).map_err(|error| ApiError::internal(&error))?;
     let allowance = allowance::of_mail(auth, now);
     let (told, is_to_be_sent) = keep(auth, caller, WayIn::email(email.as_str()), &typed, &allowance, now).await?;
     if is_to_be_sent {
@@ -36,10 +39,10 @@ pub(crate) async fn request_email(
 /// Sends a code to a number that the caller wants to add.
 pub(crate) async fn request_sms(auth: &AuthService, caller: &Principal, phone: &PhoneNumber) -> Result<Told, ApiError> {
     sms::require_configured(auth)?;
-    let typed = auth.chance.with(|rng| OneTimeCode::generate(rng));
-    let message = auth.templates.link_sms(phone, &typed, CODE_LIFETIME.as_secs() / 60);
-    let message = message.map_err(|error| ApiError::internal(&error))?;
     let now = auth.clock.now();
+    let typed = new_code(auth, CodePurpose::SignInBySms, phone.as_str(), now).await?;
+    let message = auth.templates.link_sms(phone, &typed.show(), CODE_LIFETIME.as_secs() / 60);
+    let message = message.map_err(|error| ApiError::internal(&error))?;
     let allowance = allowance::of_sms(auth, phone, now);
     let (told, is_to_be_sent) = keep(auth, caller, sms::way_in(phone), &typed, &allowance, now).await?;
     if is_to_be_sent {
@@ -48,19 +51,44 @@ pub(crate) async fn request_sms(auth: &AuthService, caller: &Principal, phone: &
     Ok(told)
 }
 
+/// A code to add this address or number with. Guesses at it count with those of sign-ins by it, and so does its length.
+async fn new_code(
+    auth: &AuthService,
+    purpose: CodePurpose,
+    subject: &str,
+    now: Timestamp,
+) -> Result<SentCode, ApiError> {
+    let subject = code::subject_digest(auth, purpose, subject);
+    let shape = auth.store.link_code_shape(&subject, now).await.map_err(internal)?;
+    let shape = if auth.metrics.guesses.is_attacked() { CodeShape::TenCharacters } else { shape };
+    Ok(auth.chance.with(|rng| SentCode::generate(shape, rng)))
+}
+
 /// Adds the way in if the code is the one that was sent for it.
 pub(crate) async fn verify_code(
     auth: &AuthService,
     caller: &Principal,
+    purpose: CodePurpose,
     way_in: WayIn,
-    typed: &OneTimeCode,
+    typed: &SentCode,
 ) -> Result<(), ApiError> {
-    let digest = digest(auth, caller, &way_in, typed);
+    let guess = LinkGuess {
+        digest: digest(auth, caller, &way_in, typed),
+        shape: typed.shape(),
+        purpose,
+        subject: code::subject_digest(auth, purpose, &way_in.identifier),
+    };
     let (method_id, event_id) = auth.chance.with(|rng| (AuthMethodId::generate(rng), EventId::generate(rng)));
     let link = NewLink { user_id: caller.user_id.clone(), method_id, way_in };
     let event = caller.event(event_id, auth.clock.now());
     auth.changing_user(&caller.user_id);
-    match auth.store.redeem_link_code(&link, &digest, MAX_ATTEMPTS, &event).await.map_err(internal)? {
+    let outcome = auth.store.redeem_link_code(&link, &guess, MAX_ATTEMPTS, &event).await.map_err(internal)?;
+    match &outcome {
+        LinkCodeOutcome::Right(_) => auth.metrics.guesses.note(purpose.into(), true),
+        LinkCodeOutcome::Wrong { .. } => auth.metrics.guesses.note(purpose.into(), false),
+        _ => {}
+    }
+    match outcome {
         LinkCodeOutcome::Right(outcome) => concluded(&outcome),
         LinkCodeOutcome::Wrong { attempts_remaining } => Err(code::wrong(attempts_remaining)),
         LinkCodeOutcome::NoCode => Err(code::wrong(0)),
@@ -119,7 +147,7 @@ async fn keep(
     auth: &AuthService,
     caller: &Principal,
     way_in: WayIn,
-    typed: &OneTimeCode,
+    typed: &SentCode,
     allowance: &Allowance,
     now: Timestamp,
 ) -> Result<(Told, bool), ApiError> {
@@ -135,7 +163,7 @@ async fn keep(
 }
 
 /// Bound to the account, the way in and the purpose: worthless for any other.
-fn digest(auth: &AuthService, caller: &Principal, way_in: &WayIn, typed: &OneTimeCode) -> Digest {
+fn digest(auth: &AuthService, caller: &Principal, way_in: &WayIn, typed: &SentCode) -> Digest {
     let method = way_in.method.as_str();
     auth.code_digests.digest(&["link", caller.user_id.as_str(), method, &way_in.identifier, typed.expose()])
 }

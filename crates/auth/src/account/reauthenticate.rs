@@ -14,7 +14,7 @@ use web::ApiError;
 
 use crate::notify::ReauthMail;
 use crate::principal::OwnSession;
-use crate::second_factor::ShownCode;
+use crate::second_factor::{ShownCode, wants_two};
 use crate::sign_in::allowance::{self, When};
 use crate::sign_in::{CODE_LIFETIME, code, email as by_email, oauth, sms, wallet};
 use crate::{AuthService, internal};
@@ -166,8 +166,11 @@ pub(crate) async fn verify_second_factor(
     let factor = factor.filter(|factor| factor.is_enabled).ok_or_else(no_second_factor)?;
     let proof = code.prove(auth, user_id, &factor)?;
     let event = event(auth, session);
-    let outcome = auth.store.reauthenticate_by_second_factor(&who(session), proof.as_ref(), &event).await;
-    concluded(auth, &outcome.map_err(internal)?, &event, || code::wrong(0))
+    let (who, guessed) = (who(session), code.guessed());
+    let outcome = auth.store.reauthenticate_by_second_factor(&who, guessed, proof.as_ref(), &event).await;
+    let outcome = outcome.map_err(internal)?;
+    code.note(auth, outcome == ReauthOutcome::Renewed);
+    concluded(auth, &outcome, &event, || code::wrong(0))
 }
 
 /// Whose guesses are counted, and how many there may be.
@@ -202,6 +205,7 @@ fn concluded(
         }
         ReauthOutcome::Expired => ApiError::new(ErrorCode::CodeExpired, "This code is too old; request a new one"),
         ReauthOutcome::NeedsSecondFactor => needs_second_factor(),
+        ReauthOutcome::WantsTwoSteps => wants_two(),
         ReauthOutcome::NoSecondFactor => no_second_factor(),
         ReauthOutcome::Gone => ApiError::new(ErrorCode::SessionRevoked, "This session has been ended"),
     };

@@ -12,7 +12,7 @@ use web::{ApiError, Context};
 
 use super::caller::RecentSession;
 use super::limits::{self, Strict};
-use super::sign_in::{address, typed_code};
+use super::sign_in::{address, sent_code};
 use super::sms::{number, recipient};
 use crate::AuthService;
 use crate::account::link;
@@ -79,11 +79,13 @@ pub(super) async fn verify(
     match request {
         LinkVerifyRequest::Email(request) => {
             let way_in = store::WayIn::email(address(&request.email)?.as_str());
-            link::verify_code(&auth, caller, way_in, &typed_code(&request.code)?).await?;
+            link::verify_code(&auth, caller, store::CodePurpose::SignInByEmail, way_in, &sent_code(&request.code)?)
+                .await?;
         }
         LinkVerifyRequest::Sms(request) => {
             let way_in = sms::way_in(&number(&request.phone)?);
-            link::verify_code(&auth, caller, way_in, &typed_code(&request.code)?).await?;
+            link::verify_code(&auth, caller, store::CodePurpose::SignInBySms, way_in, &sent_code(&request.code)?)
+                .await?;
         }
         LinkVerifyRequest::Wallet(request) => {
             let address = wallet::address(&request.address)?;

@@ -67,12 +67,12 @@ pub(super) async fn verify_email_code(
     email::verify(&auth, context.client(), &address, &typed).await.map(Json)
 }
 
-/// The code in a request to sign in.
+/// The code in a request to sign in or to link.
 pub(super) fn sent_code(text: &str) -> Result<SentCode, ApiError> {
     text.parse().map_err(|error| ApiError::validation("code", error))
 }
 
-/// The code in a request to link.
+/// The code in a request to prove again who one is.
 pub(super) fn typed_code(text: &str) -> Result<OneTimeCode, ApiError> {
     text.parse().map_err(|error| ApiError::validation("code", error))
 }

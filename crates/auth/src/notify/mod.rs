@@ -98,7 +98,8 @@ pub trait SmsSender: Send + Sync + 'static {
 /// What a mail says that proves an address which somebody adds to their account.
 pub(crate) struct LinkMail<'a> {
     pub(crate) to: &'a EmailAddress,
-    pub(crate) code: &'a OneTimeCode,
+    /// As people see it.
+    pub(crate) code: &'a SecretString,
     pub(crate) minutes: u64,
 }
 

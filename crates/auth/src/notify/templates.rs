@@ -110,13 +110,18 @@ impl Templates {
         Ok(Sms { to: to.clone(), text: text.trim().into() })
     }
 
-    pub(crate) fn link_sms(&self, to: &PhoneNumber, code: &OneTimeCode, minutes: u64) -> Result<Sms, minijinja::Error> {
-        let text = self.render("link.sms.txt", code.expose(), "", minutes, None)?;
+    pub(crate) fn link_sms(
+        &self,
+        to: &PhoneNumber,
+        code: &SecretString,
+        minutes: u64,
+    ) -> Result<Sms, minijinja::Error> {
+        let text = self.render("link.sms.txt", code.expose_secret(), "", minutes, None)?;
         Ok(Sms { to: to.clone(), text: text.trim().into() })
     }
 
     pub(crate) fn link(&self, mail: &LinkMail<'_>) -> Result<Mail, minijinja::Error> {
-        let render = |name| self.render(name, mail.code.expose(), "", mail.minutes, None);
+        let render = |name| self.render(name, mail.code.expose_secret(), "", mail.minutes, None);
         Ok(Mail {
             to: mail.to.clone(),
             subject: render("link.subject.txt")?.trim().to_owned(),

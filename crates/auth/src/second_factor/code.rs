@@ -58,7 +58,7 @@ impl ShownCode {
     }
 
     /// How it is counted.
-    pub(super) const fn guessed(&self) -> Guessed {
+    pub(crate) const fn guessed(&self) -> Guessed {
         match self {
             Self::App(_) => Guessed::OneStep,
             Self::Successive(..) | Self::Backup(_) => Guessed::Long,
@@ -66,7 +66,7 @@ impl ShownCode {
     }
 
     /// Counts that it was right, or wrong.
-    pub(super) fn note(&self, auth: &AuthService, is_right: bool) {
+    pub(crate) fn note(&self, auth: &AuthService, is_right: bool) {
         let channel = match self {
             Self::App(_) | Self::Successive(..) => Channel::App,
             Self::Backup(_) => Channel::Backup,

@@ -19,7 +19,7 @@ use crate::{AuthService, internal};
 
 /// The answer to a single code of a person at whose codes somebody has guessed too often. Nobody is shut out: whoever
 /// holds the app has two codes after half a minute, and the backup codes.
-fn wants_two() -> ApiError {
+pub(crate) fn wants_two() -> ApiError {
     let sentence = "Too many wrong codes were tried for this account: enter two codes of your authenticator app that \
                     follow each other, all twelve digits, or a backup code";
     ApiError::new(ErrorCode::InvalidCode, sentence)

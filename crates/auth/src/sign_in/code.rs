@@ -156,7 +156,7 @@ fn digest(auth: &AuthService, purpose: CodePurpose, subject: &str, code: &SentCo
 }
 
 /// Under what guesses at the subject are counted, for longer than anything of a deleted account may be kept.
-fn subject_digest(auth: &AuthService, purpose: CodePurpose, subject: &str) -> Digest {
+pub(crate) fn subject_digest(auth: &AuthService, purpose: CodePurpose, subject: &str) -> Digest {
     auth.code_digests.digest(&["flow.subject", purpose.as_str(), subject])
 }
 

@@ -101,7 +101,15 @@ async fn each_way_in_leads_to_its_own_account_and_makes_none_unasked() {
                     assert!(text.contains("\"CLI\"") && text.is_ascii(), "it names the program: {text}");
                     let form = |code: &str| format!("phone=%2B14155552671&flow={}&code={code}", hidden(&asked, "flow"));
                     page(send(&world, &at(&asking, "sms-code"), &form("x")).await, 400);
-                    let wrong = page(send(&world, &at(&asking, "sms-code"), &form(if &text[..6] == "000000" { "000001" } else { "000000" })).await, 400);
+                    let wrong = page(
+                        send(
+                            &world,
+                            &at(&asking, "sms-code"),
+                            &form(if &text[..6] == "000000" { "000001" } else { "000000" }),
+                        )
+                        .await,
+                        400,
+                    );
                     assert!(wrong.contains("2 tries left"), "{wrong}");
                     let form = form(&text[..6]);
                     page(send(&world, &at(&asking, "sms-code"), &form).await, 200)

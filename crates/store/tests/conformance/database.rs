@@ -13,9 +13,9 @@ use rand_chacha::ChaCha20Rng;
 use sqlx::any::AnyConnectOptions;
 use sqlx::{AnyPool, ConnectOptions as _, Row as _};
 use store::{
-    Allowance, Channel, CodeOutcome, CodePurpose, CreationLimits, CreationOutcome, Event, Flow, MethodType, NewCode,
-    NewEvent, NewMfaChallenge, NewSession, NewSignIn, NewToken, NewTokenSecret, Options, Profile, Redemption, Session,
-    SignInOutcome, SignedIn, Store, Token, User, WayIn,
+    Allowance, Channel, CodeOutcome, CodePurpose, CreationLimits, CreationOutcome, Event, Flow, LinkGuess, MethodType,
+    NewCode, NewEvent, NewMfaChallenge, NewSession, NewSignIn, NewToken, NewTokenSecret, Options, Profile, Redemption,
+    Session, SignInOutcome, SignedIn, Store, Token, User, WayIn,
 };
 use tempfile::TempDir;
 
@@ -324,6 +324,16 @@ where
     F: Future<Output: Send + 'static> + Send + 'static,
 {
     tasks.into_iter().collect::<tokio::task::JoinSet<_>>().join_all().await
+}
+
+/// A guess at six digits, of a budget of its own.
+pub(crate) fn guess(at: &Digest) -> LinkGuess {
+    LinkGuess {
+        digest: *at,
+        shape: CodeShape::SixDigits,
+        purpose: CodePurpose::SignInByEmail,
+        subject: digest(&["subject", &at.to_string()]),
+    }
 }
 
 /// More messages than any test sends.

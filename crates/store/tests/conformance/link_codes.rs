@@ -1,8 +1,8 @@
 use domain::audit::EventType;
-use domain::{Timestamp, UserId};
-use store::{LinkCodeOutcome, LinkOutcome, MethodType, NewLink, NewLinkCode, Store, WayIn};
+use domain::{CodeShape, Timestamp, UserId};
+use store::{LinkCodeOutcome, LinkGuess, LinkOutcome, MethodType, NewLink, NewLinkCode, Store, WayIn};
 
-use crate::database::{Database, MINUTE, NOW, digest, in_parallel, plenty};
+use crate::database::{DAY, Database, MINUTE, NOW, digest, guess, in_parallel, plenty};
 
 const NEW: &str = "new@example.com";
 
@@ -29,7 +29,7 @@ async fn redeem(
     at: Timestamp,
 ) -> LinkCodeOutcome {
     let digest = digest(&[user_id.as_str(), &way_in.identifier, code]);
-    store.redeem_link_code(&link(db, user_id, way_in), &digest, 3, &db.event(at)).await.unwrap()
+    store.redeem_link_code(&link(db, user_id, way_in), &guess(&digest), 3, &db.event(at)).await.unwrap()
 }
 
 fn sms(number: &str) -> WayIn {
@@ -93,13 +93,49 @@ pub(crate) async fn what_is_anothers_stays_theirs(db: &Database) {
     assert_eq!(db.sign_in("bob@example.com").await.user.id, bob.id);
 }
 
+/// Whoever has many accounts guesses no more at a mailbox than whoever signs in by it, and together with them.
+pub(crate) async fn however_many_accounts_guess_at_an_address_few_guesses_are_compared(db: &Database) {
+    let subject = digest(&["the mailbox"]);
+    let shape = async |at: Timestamp| db.store.link_code_shape(&subject, at).await.unwrap();
+    let mut people = Vec::new();
+    for number in 0..40 {
+        people.push(db.user(&format!("thief{number}@example.com")).await);
+    }
+    assert_eq!(shape(NOW).await, CodeShape::SixDigits);
+    for person in &people {
+        put(db, &person.id, WayIn::email(NEW), "123456").await;
+    }
+    let guess =
+        |typed: &str, shape: CodeShape| LinkGuess { digest: digest(&[typed]), shape, subject, ..guess(&subject) };
+    let outcomes = in_parallel((0..120).map(|number| {
+        let (store, event) = (db.instance(number), db.event(NOW));
+        let (link, wrong) = (link(db, &people[number / 3].id, WayIn::email(NEW)), guess("wrong", CodeShape::SixDigits));
+        async move { store.redeem_link_code(&link, &wrong, 3, &event).await.unwrap() }
+    }))
+    .await;
+    let compared = outcomes.iter().filter(|outcome| matches!(outcome, LinkCodeOutcome::Wrong { .. })).count();
+    assert_eq!(compared, 80, "of 120, in parallel");
+
+    let ann = db.user("ann@example.com").await;
+    put(db, &ann.id, WayIn::email(NEW), "123456").await;
+    let right = guess("", CodeShape::SixDigits);
+    let right = LinkGuess { digest: digest(&[ann.id.as_str(), NEW, "123456"]), ..right };
+    let short = db.store.redeem_link_code(&link(db, &ann.id, WayIn::email(NEW)), &right, 3, &db.event(NOW)).await;
+    assert_eq!(short.unwrap(), LinkCodeOutcome::TooManyAttempts, "nothing short is compared any more");
+    assert_eq!(shape(NOW).await, CodeShape::TenCharacters);
+    let long = LinkGuess { shape: CodeShape::TenCharacters, ..right };
+    let added = db.store.redeem_link_code(&link(db, &ann.id, WayIn::email(NEW)), &long, 3, &db.event(NOW)).await;
+    assert_eq!(added.unwrap(), LinkCodeOutcome::Right(LinkOutcome::Linked), "its owner is shut out of nothing");
+    assert_eq!(shape(NOW.plus(366 * DAY)).await, CodeShape::SixDigits);
+}
+
 pub(crate) async fn of_parallel_wrong_link_codes_three_are_compared(db: &Database) {
     let ann = db.user("ann@example.com").await;
     for round in 0..10 {
         put(db, &ann.id, WayIn::email(NEW), "123456").await;
         let outcomes = in_parallel((0..50).map(|number| {
             let (store, event, link) = (db.instance(number), db.event(NOW), link(db, &ann.id, WayIn::email(NEW)));
-            async move { store.redeem_link_code(&link, &digest(&["wrong"]), 3, &event).await.unwrap() }
+            async move { store.redeem_link_code(&link, &guess(&digest(&["wrong"])), 3, &event).await.unwrap() }
         }))
         .await;
         let mut compared: Vec<u32> = outcomes
@@ -126,7 +162,7 @@ pub(crate) async fn of_parallel_right_link_codes_one_adds(db: &Database) {
         let right = digest(&[ann.id.as_str(), &way_in.identifier, "123456"]);
         let outcomes = in_parallel((0..20).map(|number| {
             let (store, event, link) = (db.instance(number), db.event(NOW), link(db, &ann.id, way_in.clone()));
-            async move { store.redeem_link_code(&link, &right, 3, &event).await.unwrap() }
+            async move { store.redeem_link_code(&link, &guess(&right), 3, &event).await.unwrap() }
         }))
         .await;
         let linked = LinkCodeOutcome::Right(LinkOutcome::Linked);
@@ -145,7 +181,7 @@ pub(crate) async fn of_accounts_that_prove_one_address_at_once_one_gets_it(db: &
             put(db, &user.id, way_in.clone(), "123456").await;
             let right = digest(&[user.id.as_str(), &way_in.identifier, "123456"]);
             let (store, event, link) = (db.instance(number), db.event(NOW), link(db, &user.id, way_in.clone()));
-            tasks.push(async move { store.redeem_link_code(&link, &right, 3, &event).await.unwrap() });
+            tasks.push(async move { store.redeem_link_code(&link, &guess(&right), 3, &event).await.unwrap() });
         }
         let outcomes = in_parallel(tasks).await;
         let count = |outcome: LinkOutcome| {
@@ -172,7 +208,8 @@ pub(crate) async fn a_link_beside_the_accounts_end_is_before_or_after_it(db: &Da
         put(db, &user.id, way_in.clone(), "123456").await;
         let right = digest(&[user.id.as_str(), &way_in.identifier, "123456"]);
         let (store, event, link) = (db.store.clone(), db.event(NOW), link(db, &user.id, way_in.clone()));
-        let linking = tokio::spawn(async move { store.redeem_link_code(&link, &right, 3, &event).await.unwrap() });
+        let linking =
+            tokio::spawn(async move { store.redeem_link_code(&link, &guess(&right), 3, &event).await.unwrap() });
         assert!(db.other.delete_user(&user.id, &db.event(NOW)).await.unwrap());
         let outcome = linking.await.unwrap();
         let before = LinkCodeOutcome::Right(LinkOutcome::Linked);

@@ -1,6 +1,6 @@
 use store::{LinkCodeOutcome, LinkOutcome, MethodType, NewEvent, NewLink, UnlinkOutcome, User, WayIn};
 
-use crate::database::{Database, NOW, digest, in_parallel, plenty};
+use crate::database::{Database, NOW, digest, guess, in_parallel, plenty};
 
 /// Sends a code for a way in, as the service does.
 async fn send_code(db: &Database, user: &User, way_in: &WayIn) {
@@ -16,7 +16,7 @@ async fn send_code(db: &Database, user: &User, way_in: &WayIn) {
 /// Adds the way in by that code.
 async fn redeem(db: &Database, user: &User, way_in: WayIn, event: &NewEvent) -> LinkCodeOutcome {
     let link = NewLink { user_id: user.id.clone(), method_id: db.redemption("", "", NOW).sign_in.method_id, way_in };
-    db.store.redeem_link_code(&link, &digest(&["code"]), 3, event).await.unwrap()
+    db.store.redeem_link_code(&link, &guess(&digest(&["code"])), 3, event).await.unwrap()
 }
 
 /// Adds ways in to the account by codes, as the service does.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use domain::UserId;
 use domain::audit::EventType;
 use store::{
-    MethodType, MfaOutcome, NewOAuthLink, NewOAuthProof, NewOAuthState, ProofFor, ProofPurpose, ReauthOutcome,
+    Guessed, MethodType, MfaOutcome, NewOAuthLink, NewOAuthProof, NewOAuthState, ProofFor, ProofPurpose, ReauthOutcome,
     SecondProof, Session, WalletChallenge, WalletPurpose, WayIn,
 };
 
@@ -59,7 +59,8 @@ pub(crate) async fn a_way_in_that_was_removed_proves_nothing(db: &Database) {
     store.put_reauth_flow(&flow(&ann, &session, "a", "123456"), &plenty(NOW), NOW).await.unwrap();
     let methods = db.store.list_methods(&ann.id).await.unwrap();
     let first = methods.iter().find(|method| method.identifier == "ann@example.com").unwrap();
-    db.store.unlink_method(&ann.id, &first.id, &db.event(NOW)).await.unwrap();
+    // By the session itself, or it would end with the way in that it began with.
+    db.store.unlink_method(&ann.id, &first.id, &by(db, &session.id, NOW)).await.unwrap();
     let event = by(db, &session.id, AGED);
     let outcome = store.reauthenticate_by_code(&who(&ann, &session), &typed(None, "123456"), &event).await.unwrap();
     assert_eq!(outcome, ReauthOutcome::NoProof);
@@ -124,6 +125,33 @@ async fn with_factor(db: &Database, user_id: &UserId) {
     assert!(db.store.enable_factor(user_id, &factor, 1, &codes, &db.event(NOW)).await.unwrap());
 }
 
+/// However many sessions a thief has, they guess at the app no more than whoever signs in; nobody is shut out by it.
+pub(crate) async fn a_persons_sessions_guess_at_the_app_as_often_as_sign_ins(db: &Database) {
+    let ann = db.user("ann@example.com").await;
+    let mut sessions = Vec::new();
+    for _ in 0..4 {
+        sessions.push(db.sign_in("ann@example.com").await.session);
+    }
+    with_factor(db, &ann.id).await;
+    let guess = async |session: &Session, guessed: Guessed, proof: Option<SecondProof>| {
+        let (who, event) = (who(&ann, session), by(db, &session.id, NOW));
+        db.store.reauthenticate_by_second_factor(&who, guessed, proof.as_ref(), &event).await.unwrap()
+    };
+    let mut compared = 0;
+    for session in &sessions[..3] {
+        for _ in 0..15 {
+            match guess(session, Guessed::OneStep, None).await {
+                ReauthOutcome::Wrong { .. } => compared += 1,
+                outcome => assert_eq!(outcome, ReauthOutcome::WantsTwoSteps, "{compared}"),
+            }
+        }
+    }
+    assert_eq!(compared, 30, "of 45");
+    let own = &sessions[3];
+    assert_eq!(guess(own, Guessed::OneStep, Some(SecondProof::Step(2))).await, ReauthOutcome::WantsTwoSteps);
+    assert_eq!(guess(own, Guessed::Long, Some(SecondProof::TwoSteps(2))).await, ReauthOutcome::Renewed);
+}
+
 /// Whoever has the mailbox and a session has not got the second factor.
 pub(crate) async fn with_a_second_factor_nothing_else_renews(db: &Database) {
     let store = demanding(&db.store, false);
@@ -133,7 +161,8 @@ pub(crate) async fn with_a_second_factor_nothing_else_renews(db: &Database) {
     store.put_reauth_flow(&flow(&ann, &session, "a", "123456"), &plenty(NOW), NOW).await.unwrap();
     let event = || by(db, &session.id, NOW);
     let by_step = async |step: Option<SecondProof>| {
-        store.reauthenticate_by_second_factor(&who(&ann, &session), step.as_ref(), &event()).await.unwrap()
+        let who = who(&ann, &session);
+        store.reauthenticate_by_second_factor(&who, Guessed::OneStep, step.as_ref(), &event()).await.unwrap()
     };
     assert_eq!(by_step(Some(SecondProof::Step(2))).await, ReauthOutcome::NoSecondFactor);
     with_factor(db, &ann.id).await;

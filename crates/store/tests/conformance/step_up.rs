@@ -9,7 +9,7 @@ use store::{
     Reauthentication, RotationTerms, SecondProof, Session, StepUp, Store, StoreError, User, WayIn,
 };
 
-use crate::database::{Database, LIMITS, MINUTE, NOW, client, digest, in_parallel, plenty, seal_key};
+use crate::database::{Database, LIMITS, MINUTE, NOW, client, digest, guess, in_parallel, plenty, seal_key};
 
 pub(crate) const MAX_AGE: Duration = Duration::from_mins(10);
 /// The first moment at which a proof of now is too old.
@@ -96,7 +96,7 @@ async fn attempts(
             done.push((what, false));
         }
     };
-    note("link", store.redeem_link_code(&link, &digest(&["code"]), 3, &event()).await.map(drop));
+    note("link", store.redeem_link_code(&link, &guess(&digest(&["code"])), 3, &event()).await.map(drop));
     note("set primary", store.set_primary_method(&user.id, &method.id, &event()).await.map(drop));
     note("unlink", store.unlink_method(&user.id, &link.method_id, &event()).await.map(drop));
     note("set up", store.put_factor(&user.id, "thief", seal_key("seal").id(), &event()).await.map(drop));
