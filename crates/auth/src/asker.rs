@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use domain::{ClaimedName, ClientInfo, Neighbourhood, Timestamp};
 use minijinja::{Value, context};
+use store::Pairing;
 
 /// What a page or mail says of a device.
 #[derive(Debug, Clone)]
@@ -35,6 +36,12 @@ impl From<Asker> for Value {
     fn from(Asker { agent, network, at }: Asker) -> Self {
         context! { agent, network, at }
     }
+}
+
+/// What a program that waits calls itself, as pages and messages show it. A stranger has chosen it, and who gets the
+/// message: there is no room in it for a message of the stranger's.
+pub(crate) fn program_name(pairing: &Pairing) -> String {
+    ClaimedName::clean(pairing.name.as_str()).map_or_else(String::new, |name| name.to_string())
 }
 
 /// Whether two addresses are of one network, as far as is known.

@@ -66,6 +66,7 @@ impl Store {
             let asks = event.actor.session_id.as_ref();
             let ended = sessions::end_begun_with(tx, user_id, id, asks, event.at).await?;
             end_forms(tx, user_id).await?;
+            end_exchange_codes(tx, id).await?;
             let event = event.clone().with("method", &method.kind).with("methodId", id.as_str());
             let event = event.with("sessionsEnded", &ended.to_string());
             // Before it goes, so that whoever has the address that is removed is told as well. With the user's row locked
@@ -121,6 +122,21 @@ impl Store {
 /// Whoever has proved a way in on the page of a pairing has minutes to decide there; by which one, nobody wrote down.
 async fn end_forms(tx: &mut AnyConnection, user_id: &UserId) -> Result<(), StoreError> {
     sqlx::query("DELETE FROM pairing_forms WHERE user_id = $1").bind(user_id.as_str()).execute(tx).await?;
+    Ok(())
+}
+
+/// Whoever has come in by the way in and not yet exchanged the code for it would find no account, and make one.
+async fn end_exchange_codes(tx: &mut AnyConnection, id: &AuthMethodId) -> Result<(), StoreError> {
+    for is_of_it in [
+        "c.identifier = m.identifier AND c.type = m.type AND c.provider = m.provider",
+        "c.email = m.identifier AND m.type = 'email'",
+    ] {
+        let sql = format!(
+            "DELETE FROM exchange_codes WHERE digest IN \
+             (SELECT c.digest FROM auth_methods m JOIN exchange_codes c ON {is_of_it} WHERE m.id = $1)"
+        );
+        sqlx::query(sqlx::AssertSqlSafe(sql)).bind(id.as_str()).execute(&mut *tx).await?;
+    }
     Ok(())
 }
 

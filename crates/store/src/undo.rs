@@ -11,8 +11,27 @@ use crate::rows::Columns;
 use crate::transaction::transaction;
 use crate::{Store, StoreError, sessions, users};
 
+/// Of rows that end in a session by a way in of the user's, without the user's id.
+macro_rules! of_way_in {
+    ($table:literal, $key:literal, $match:literal) => {
+        concat!(
+            "DELETE FROM ",
+            $table,
+            " WHERE ",
+            $key,
+            " IN (SELECT c.",
+            $key,
+            " FROM auth_methods m JOIN ",
+            $table,
+            " c ON ",
+            $match,
+            " WHERE m.user_id = $1 LIMIT $2)"
+        )
+    };
+}
+
 /// What lets somebody in besides sessions, or soon would, and with what they are known; each of at most `$2` rows.
-const ENDED: [&str; 9] = [
+const ENDED: [&str; 12] = [
     // With their secrets.
     of_user!("personal_access_tokens", "id"),
     of_user!("pairings", "id"),
@@ -21,6 +40,18 @@ const ENDED: [&str; 9] = [
     of_user!("link_codes", "type" within a user),
     of_user!("oauth_states", "digest"),
     of_user!("oauth_proofs", "digest"),
+    // A code or link that was sent before: whoever reads the mailbox asks for another.
+    of_way_in!(
+        "one_time_codes",
+        "id",
+        "c.app_id = m.app_id AND c.purpose IN ('sign_in.email', 'sign_in.sms') AND c.subject = m.identifier"
+    ),
+    of_way_in!(
+        "exchange_codes",
+        "digest",
+        "c.identifier = m.identifier AND c.type = m.type AND c.provider = m.provider"
+    ),
+    of_way_in!("exchange_codes", "digest", "c.email = m.identifier AND m.type = 'email'"),
     of_user!("wallet_challenges", "digest"),
     // Whoever signs in next is told of, whatever they sign in with.
     of_user!("known_devices", "digest" within a user),

@@ -102,6 +102,39 @@ async fn somebody_lets_a_program_in_by_keyboard() {
     }
 }
 
+/// Browsers pass over a disabled button when Enter is pressed on a tick, and press the next one.
+#[tokio::test]
+async fn enter_on_a_tick_approves_nothing() {
+    let installation = Installation::new(&[]).await;
+    let (_auth, _backend) = installation.start().await;
+    installation.sign_in("ann@example.com").await;
+    for runs_scripts in [true, false] {
+        let mut browser = Browser::start(runs_scripts);
+        let asked = json!({ "name": "my laptop", "scopes": ["profile:read", "tokens:write"] });
+        let started = installation.post("/auth/cli/start", None, asked).await;
+        let poll = json!({ "verificationSessionId": started.text("/verificationSessionId"),
+                           "pollSecret": started.text("/pollSecret") });
+        browser.open(started.text("/verificationUrl")).await;
+        let mails = installation.mail.mails().len();
+        browser.type_text("ann@example.com").await;
+        browser.press("Enter").await;
+        browser.type_text(&six_digits(&installation.mail.mails()[mails].text)).await;
+        browser.press("Enter").await;
+        for scope in ["profile:read", "tokens:write"] {
+            assert_eq!(browser.key("Tab").await.focus, focus("input", scope));
+            let still = browser.key("Enter").await;
+            assert_eq!(still.focus, focus("input", scope));
+            assert!(still.text.contains("signed in as ann@example.com"), "{}", still.text);
+        }
+        let waiting = installation.post("/auth/cli/poll", None, poll).await;
+        assert_eq!(waiting.text("/status"), "pending");
+        for _ in 0..3 {
+            browser.key("Tab").await;
+        }
+        assert!(browser.press("Enter").await.text.contains("The program is let in"), "its form is still good");
+    }
+}
+
 #[tokio::test]
 async fn somebody_signs_in_with_the_mails_link_by_keyboard() {
     let installation = Installation::new(&[]).await;

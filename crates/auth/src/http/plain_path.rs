@@ -22,6 +22,7 @@ fn is_plain_segment(segment: &[u8]) -> bool {
     if segment.ends_with(b".") {
         return false;
     }
+    let mut decoded = Vec::with_capacity(segment.len());
     let mut rest = segment;
     while let Some((byte, after)) = rest.split_first() {
         rest = after;
@@ -40,18 +41,20 @@ fn is_plain_segment(segment: &[u8]) -> bool {
                     return false;
                 }
                 rest = after;
+                decoded.push(encoded);
             }
             b' ' => return false,
             byte if !is_harmless(*byte) => return false,
-            _ => {}
+            byte => decoded.push(*byte),
         }
     }
-    true
+    // `%c0%af` and `%e0%80%af` were slashes to old decoders, and others drop what is no UTF-8.
+    str::from_utf8(&decoded).is_ok()
 }
 
-/// Not a byte that ends a path, parts it, or is none of UTF-8 (`%c0%af` was a slash to old decoders).
+/// Not a byte that ends a path or parts it.
 fn is_harmless(byte: u8) -> bool {
-    !byte.is_ascii_control() && !matches!(byte, b'\\' | b';' | b'#' | 0xc0 | 0xc1 | 0xf5..)
+    !byte.is_ascii_control() && !matches!(byte, b'\\' | b';' | b'#')
 }
 
 #[cfg(test)]
@@ -113,6 +116,14 @@ mod tests {
             "/projects/write%+f",
             "/projects%c0%afwrite",
             "/projects%c1%9cwrite",
+            "/projects%e0%80%afwrite",
+            "/projects%f0%80%80%afwrite",
+            "/projects/%e0%80%aewrite",
+            "/projects/%80write",
+            "/projects/wr%EFte",
+            "/projects%ed%a0%80/write",
+            "/projects/%f4%90%80%80write",
+            "/caf%C3",
             "/projects/a b",
             "/projects/\u{7f}",
             "/my%2dprojects",
@@ -122,5 +133,6 @@ mod tests {
             assert!(!is_plain(target.as_bytes()), "{target:?}");
         }
         assert!(!is_plain(b"/projects\xc0\xafwrite") && !is_plain(b"/\xff"));
+        assert!(!is_plain(b"/wr\xefte") && !is_plain(b"/write\x85"));
     }
 }

@@ -10,7 +10,7 @@ use web::ApiError;
 use super::allowance::{self, Told, When};
 use super::code::Typed;
 use super::{CODE_LIFETIME, code, email_link};
-use crate::asker::Asker;
+use crate::asker::{Asker, program_name};
 use crate::metrics::Message;
 use crate::notify::{Asked, LetInMail, Mail, Mailer, SignInMail};
 use crate::{AuthService, internal};
@@ -60,8 +60,14 @@ pub(crate) async fn request(
         }
         SignInTo::Pairing(pairing) => {
             let asked_by = Asker::of(pairing.ip, pairing.user_agent.as_deref(), pairing.created_at);
-            let program = pairing.name.as_str();
-            auth.templates.let_in(&LetInMail { to: email, code: &code, program, asked_by: &asked_by, minutes })
+            let program = program_name(pairing);
+            auth.templates.let_in(&LetInMail {
+                to: email,
+                code: &code,
+                program: &program,
+                asked_by: &asked_by,
+                minutes,
+            })
         }
     };
     let mail = mail.map_err(|error| ApiError::internal(&error))?;

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use auth_api::{ErrorCode, SignInReply};
-use domain::{ClientInfo, OneTimeSecret, PhoneNumber, TokenName};
-use store::{Channel, CodePurpose, MethodType, WayIn};
+use domain::{ClientInfo, OneTimeSecret, PhoneNumber};
+use store::{Channel, CodePurpose, MethodType, Pairing, WayIn};
 use web::ApiError;
 
 use super::allowance::{self, Told, When};
 use super::code::Typed;
 use super::{CODE_LIFETIME, code};
+use crate::asker::program_name;
 use crate::metrics::Message;
 use crate::notify::Sms;
 use crate::{AuthService, internal};
@@ -38,7 +39,7 @@ pub(crate) async fn request(
     auth: &AuthService,
     client: &ClientInfo,
     phone: &PhoneNumber,
-    program: Option<&TokenName>,
+    program: Option<&Pairing>,
     has_room: bool,
 ) -> Result<(OneTimeSecret, Told), ApiError> {
     require_configured(auth)?;
@@ -52,7 +53,7 @@ pub(crate) async fn request(
     let code = prepared.code(shape).show();
     let sms = match program {
         None => auth.templates.sign_in_sms(phone, &code, minutes),
-        Some(program) => auth.templates.let_in_sms(phone, &code, program.as_str(), minutes),
+        Some(program) => auth.templates.let_in_sms(phone, &code, &program_name(program), minutes),
     };
     send(auth, sms.map_err(|error| ApiError::internal(&error))?, When::of(told)).await?;
     Ok((prepared.flow, told))

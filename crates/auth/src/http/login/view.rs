@@ -9,7 +9,7 @@ use store::Pairing;
 use web::ApiError;
 
 use crate::AuthService;
-use crate::asker::{Asker, same_network};
+use crate::asker::{Asker, program_name, same_network};
 use crate::http::pages::Page;
 
 /// A program that waits, as somebody sees it who is somewhere.
@@ -137,7 +137,7 @@ fn shown(waiting: &Waiting) -> Value {
     context! {
         id => pairing.id.as_str(),
         user_code => pairing.user_code.to_string(),
-        name => pairing.name.as_str(),
+        name => program_name(pairing),
         asked,
         same_network => same_network(pairing.ip, *seen_from),
         wants_all => wants_all(&pairing.scopes),

@@ -63,7 +63,7 @@ pub(super) async fn send_sms(
         sms::require_configured(&auth)?;
         sms::require_reachable(&auth, &phone)?;
         let has_room = limits::has_room(&auth, &format!("phone:{phone}"), auth.config.limits.strict).await?;
-        let (flow, _) = sms::request(&auth, context.client(), &phone, Some(&pairing.name), has_room).await?;
+        let (flow, _) = sms::request(&auth, context.client(), &phone, Some(&pairing), has_room).await?;
         Ok((phone, flow))
     };
     match sent.await {
