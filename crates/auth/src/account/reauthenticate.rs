@@ -7,8 +7,8 @@
 use auth_api::ErrorCode;
 use domain::{Digest, EmailAddress, EventId, OneTimeCode, OneTimeSecret, PhoneNumber, Timestamp};
 use store::{
-    Allowance, AuthMethod, MethodType, NewEvent, NewReauthFlow, ProofFor, ProofPurpose, ReauthCode, ReauthOutcome,
-    Reauthentication, WayIn,
+    Allowance, AuthMethod, CodePurpose, MethodType, NewEvent, NewReauthFlow, ProofFor, ProofPurpose, ReauthCode,
+    ReauthOutcome, Reauthentication, WayIn,
 };
 use web::ApiError;
 
@@ -141,6 +141,12 @@ pub(crate) async fn verify_code(
     };
     let event = event(auth, session);
     let outcome = auth.store.reauthenticate_by_code(&who(session), &code, &event).await.map_err(internal)?;
+    let purpose = if method == MethodType::Sms { CodePurpose::SignInBySms } else { CodePurpose::SignInByEmail };
+    match &outcome {
+        ReauthOutcome::Renewed => auth.metrics.guesses.note(purpose.into(), true),
+        ReauthOutcome::Wrong { .. } => auth.metrics.guesses.note(purpose.into(), false),
+        _ => {}
+    }
     concluded(auth, &outcome, &event, || code::wrong(0))
 }
 
