@@ -85,6 +85,9 @@ impl RunningAuth {
             Some(outbox) => Some(Arc::new(outbox.clone()) as Arc<dyn Mailer>),
             None => mailer(settings.mail, settings.from)?,
         };
+        if let Some(notice) = settings.notice {
+            tracing::warn!("{notice}");
+        }
         if mailer.is_none() {
             tracing::warn!("neither SMTP_URL nor RESEND_API_KEY is set: nobody can sign in by e-mail");
         }

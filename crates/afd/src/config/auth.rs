@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ::auth::{Config, EthereumRpc, LeakPolicy, Limits, Reauth, Secrets};
 use ::http::uri::Authority;
-use domain::{Limit, LimitError, PhoneNumber, PhoneNumberError, parse_duration};
+use domain::{Limit, PhoneNumber, PhoneNumberError, parse_duration};
 use limiter::Redis;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
@@ -29,6 +29,8 @@ pub(crate) struct AuthSettings {
     pub product: String,
     /// The operator's own templates.
     pub templates: Option<PathBuf>,
+    /// What is to be said at start: a setting that does something else than whoever wrote it may expect.
+    pub notice: Option<&'static str>,
     pub service: Config,
 }
 
@@ -76,6 +78,7 @@ pub(crate) fn auth(mut source: Source) -> Result<AuthSettings, Problems> {
     let ethereum = ethereum(source);
 
     let sms = sms(source);
+    let (limits, notice) = limits(source);
     let settings = AuthSettings {
         listen: listen(source, "0.0.0.0", 3001),
         database_url: database_setting(source),
@@ -87,13 +90,14 @@ pub(crate) fn auth(mut source: Source) -> Result<AuthSettings, Problems> {
         from: source.text("FROM_EMAIL").unwrap_or_else(|| format!("no-reply@{domain}")),
         product: domain,
         templates: source.text("MAIL_TEMPLATES_DIR").map(PathBuf::from),
+        notice,
         service: Config {
             secrets: Secrets { service_jwt, refresh_jwt: refresh_jwt.unwrap_or_default(), seal },
             access_lifetime: duration(source, "JWT_EXPIRES_IN", Duration::from_mins(15)),
             refresh_lifetime: duration(source, "JWT_REFRESH_EXPIRES_IN", Duration::from_hours(7 * 24)),
             session_max_lifetime: duration(source, "SESSION_MAX_LIFETIME", Duration::from_hours(30 * 24)),
             reauth: reauth(source),
-            limits: limits(source),
+            limits,
             bcrypt_cost: bcrypt_cost(source),
             cache_memory: source.read_or("CACHE_MEMORY", Config::CACHE_MEMORY, cache_memory),
             trusted_proxies: trusted_proxies(source),
@@ -240,11 +244,12 @@ fn reauth(source: &mut Source) -> Reauth {
     }
 }
 
-fn limits(source: &mut Source) -> Limits {
+fn limits(source: &mut Source) -> (Limits, Option<&'static str>) {
     let default = Limits::default();
     let Limits { token, creations_per_day, exchanges, max_active_tokens, strict, standard, relaxed, .. } = default;
+    let Strict { strict, by_address } = strict_limit(source.read("RATE_LIMIT_STRICT", str::parse).unwrap_or(strict));
     let sms_per_day = source.number("SMS_DAILY_CAP", default.sms_per_day, 1, 10_000_000);
-    Limits {
+    let limits = Limits {
         token: Limit::per_minute(source.number("RATE_LIMIT_TOKEN_PER_MINUTE", token.count, 1, 10_000_000)),
         creations_per_day: source.number("RATE_LIMIT_TOKEN_CREATION_PER_DAY", creations_per_day, 1, 10_000_000),
         exchanges: source.read_or("RATE_LIMIT_TOKEN_EXCHANGE", exchanges, str::parse),
@@ -255,30 +260,39 @@ fn limits(source: &mut Source) -> Limits {
         sms_per_block: source
             .read_or("SMS_BLOCK_DAILY_CAP", default.sms_per_block.min(sms_per_day), |text| part_of(text, sms_per_day)),
         sms_countries: source.read_or("SMS_COUNTRIES", default.sms_countries, str::parse),
-        sign_in: source.read_or("RATE_LIMIT_SIGN_IN", default.sign_in, str::parse),
-        strict: source.read_or("RATE_LIMIT_STRICT", strict, strict_limit),
+        sign_in: source.read_or("RATE_LIMIT_SIGN_IN", by_address.unwrap_or(default.sign_in), str::parse),
+        strict,
         standard: source.read_or("RATE_LIMIT_STANDARD", standard, str::parse),
         relaxed: source.read_or("RATE_LIMIT_RELAXED", relaxed, str::parse),
-    }
+    };
+    (limits, by_address.map(|_| RAISED))
 }
 
 /// The most that one mailbox, number or wallet can be granted in 15 minutes.
 const MAX_STRICT: u32 = 20;
 const STRICT_WINDOW: Duration = Duration::from_mins(15);
 
-/// What guards a mailbox or a number cannot be raised into danger: whoever only wanted more room for the people behind one
-/// address would not notice.
-fn strict_limit(text: &str) -> Result<Limit, String> {
-    let limit: Limit = text.parse().map_err(|error: LimitError| error.to_string())?;
-    let by_rate = u64::from(limit.count) * STRICT_WINDOW.as_secs() <= u64::from(MAX_STRICT) * limit.window.as_secs();
-    if limit.count <= MAX_STRICT && by_rate {
-        return Ok(limit);
+const RAISED: &str = "RATE_LIMIT_STRICT counts as 20/15m: it is what one mailbox, number or wallet is granted wherever the \
+     requests come from, and more would let strangers flood it. What it is set to is granted to each address, unless \
+     RATE_LIMIT_SIGN_IN says what is: set that instead";
+
+/// What `RATE_LIMIT_STRICT` comes to.
+struct Strict {
+    /// What one mailbox, number or wallet is granted.
+    strict: Limit,
+    /// What one address is granted, if it was this that the setting was raised for.
+    by_address: Option<Limit>,
+}
+
+/// What guards a mailbox or a number cannot be raised into danger. It was the limit of an address as well, once, and was
+/// raised for the many people behind one: for an installation whose settings are of that time it still does that.
+fn strict_limit(given: Limit) -> Strict {
+    let Limit { count, window } = given;
+    let by_rate = u64::from(count) * STRICT_WINDOW.as_secs() <= u64::from(MAX_STRICT) * window.as_secs();
+    if count <= MAX_STRICT && by_rate {
+        return Strict { strict: given, by_address: None };
     }
-    Err(format!(
-        "must be at most {MAX_STRICT}/15m: it is what one mailbox, number or wallet is granted wherever the requests come \
-         from, and more would let strangers flood it and guess at it; for many people behind one address raise \
-         RATE_LIMIT_SIGN_IN"
-    ))
+    Strict { strict: Limit { count: MAX_STRICT, window: STRICT_WINDOW }, by_address: Some(given) }
 }
 
 /// A number of the day's SMS.

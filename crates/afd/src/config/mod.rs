@@ -206,10 +206,6 @@ mod tests {
             ("RATE_LIMIT_TOKEN_CREATION_PER_DAY", "off"),
             ("MAX_ACTIVE_TOKENS", "0"),
             ("RATE_LIMIT_STRICT", "0/15m"),
-            ("RATE_LIMIT_STRICT", "21/15m"),
-            ("RATE_LIMIT_STRICT", "5/1m"),
-            ("RATE_LIMIT_STRICT", "100/1d"),
-            ("RATE_LIMIT_STRICT", "4294967295/1s"),
             ("RATE_LIMIT_SIGN_IN", "0/15m"),
             ("RATE_LIMIT_SIGN_IN", "off"),
             ("EMAIL_DAILY_CAP", "0"),
@@ -293,13 +289,22 @@ mod tests {
     }
 
     #[test]
-    fn what_guards_a_mailbox_is_not_raised_into_danger_and_the_reason_is_told() {
-        let limits = |more: &[(&str, &str)]| auth(source(&[&GOOD[..], more].concat())).map(|all| all.service.limits);
+    fn what_guards_a_mailbox_is_not_raised_into_danger_and_an_old_setting_still_helps_who_shares_an_address() {
+        let settings = |more: &[(&str, &str)]| auth(source(&[&GOOD[..], more].concat()));
+        let limits = |more: &[(&str, &str)]| settings(more).map(|all| all.service.limits);
         for (text, count) in [("20/15m", 20), ("1/45s", 1), ("20/1d", 20)] {
             assert_eq!(limits(&[("RATE_LIMIT_STRICT", text)]).unwrap().strict.count, count, "{text}");
         }
-        let told = problems(limits(&[("RATE_LIMIT_STRICT", "100/15m")]));
-        assert!(told.contains("at most 20/15m") && told.contains("raise RATE_LIMIT_SIGN_IN"), "{told}");
+        for text in ["21/15m", "5/1m", "100/1d", "4294967295/1s", "100/15m"] {
+            let raised = limits(&[("RATE_LIMIT_STRICT", text)]).unwrap();
+            let most = "20/15m".parse().unwrap();
+            assert_eq!((raised.strict, raised.sign_in), (most, text.parse().unwrap()), "{text}");
+            let both = limits(&[("RATE_LIMIT_STRICT", text), ("RATE_LIMIT_SIGN_IN", "40/15m")]).unwrap();
+            assert_eq!((both.strict, both.sign_in.count), (most, 40), "{text}");
+        }
+        let told = settings(&[("RATE_LIMIT_STRICT", "100/15m")]).unwrap().notice.unwrap();
+        assert!(told.contains("counts as 20/15m") && told.contains("RATE_LIMIT_SIGN_IN"), "{told}");
+        assert_eq!(settings(&[("RATE_LIMIT_STRICT", "20/15m")]).unwrap().notice, None);
         let wide = limits(&[("RATE_LIMIT_SIGN_IN", "5000/15m")]).unwrap();
         assert_eq!((wide.sign_in.count, wide.strict.count), (5000, 5));
     }
