@@ -351,7 +351,12 @@ pub(crate) async fn put_backup_codes(
 pub(crate) async fn remove(tx: &mut AnyConnection, user_id: &UserId) -> Result<bool, StoreError> {
     let removed =
         sqlx::query("DELETE FROM totp_factors WHERE user_id = $1").bind(user_id.as_str()).execute(&mut *tx).await?;
-    for statement in ["DELETE FROM backup_codes WHERE user_id = $1", "DELETE FROM mfa_challenges WHERE user_id = $1"] {
+    for statement in [
+        "DELETE FROM backup_codes WHERE user_id = $1",
+        "DELETE FROM mfa_challenges WHERE user_id = $1",
+        // They were guesses at a secret that is gone.
+        "DELETE FROM totp_guesses WHERE user_id = $1",
+    ] {
         sqlx::query(statement).bind(user_id.as_str()).execute(&mut *tx).await?;
     }
     Ok(removed.rows_affected() > 0)

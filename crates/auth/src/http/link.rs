@@ -1,6 +1,7 @@
 //! `/account/methods/link`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use auth_api::{
     CodeSentReply, ErrorBody, LinkReply, LinkRequest, LinkVerifyRequest, MessageReply, OAuthLinkReply,
@@ -8,6 +9,7 @@ use auth_api::{
 };
 use axum::extract::State;
 use axum::{Extension, Json};
+use domain::Limit;
 use web::{ApiError, Context};
 
 use super::caller::RecentSession;
@@ -16,9 +18,22 @@ use super::sign_in::{address, sent_code};
 use super::sms::{number, recipient};
 use crate::AuthService;
 use crate::account::link;
+use crate::principal::Principal;
 use crate::sign_in::allowance::Told;
 use crate::sign_in::wallet::{self, CHALLENGE_LIFETIME, For};
 use crate::sign_in::{CODE_LIFETIME, oauth, sms};
+
+/// Past the quota of a mailbox or number, which strangers may have filled, an account gets a code so often.
+const PAST_THE_QUOTA: Limit = Limit { count: 1, window: Duration::from_mins(5) };
+
+/// Counts by mailbox or number as well, as when signing in: many accounts together could flood one. Nobody is shut out by
+/// what others have asked for.
+async fn admit(auth: &AuthService, context: &Context, caller: &Principal, subject: &str) -> Result<(), ApiError> {
+    if limits::has_room(auth, subject, auth.config.limits.strict).await? {
+        return Ok(());
+    }
+    limits::admit(auth, context, &format!("link:{}", caller.user_id), PAST_THE_QUOTA).await
+}
 
 /// Begin to add a way in. The reply is that of the matching sign-in request.
 #[utoipa::path(post, path = "/account/methods/link", tag = "account", request_body = LinkRequest,
@@ -32,17 +47,15 @@ pub(super) async fn begin(
     web::Json(request): web::Json<LinkRequest>,
 ) -> Result<Json<LinkReply>, ApiError> {
     let caller = &session.principal;
-    let strict = auth.config.limits.strict;
     Ok(Json(match request {
         LinkRequest::Email(request) => {
             let address = address(&request.email)?;
-            // By mailbox as well, as when signing in: many accounts together could flood one.
-            limits::admit(&auth, &context, &format!("mailbox:{}", address.mailbox()), strict).await?;
+            admit(&auth, &context, caller, &format!("mailbox:{}", address.mailbox())).await?;
             LinkReply::CodeSent(code_sent(link::request_email(&auth, caller, &address).await?))
         }
         LinkRequest::Sms(request) => {
             let phone = recipient(&auth, &request.phone)?;
-            limits::admit(&auth, &context, &format!("phone:{phone}"), strict).await?;
+            admit(&auth, &context, caller, &format!("phone:{phone}")).await?;
             LinkReply::CodeSent(code_sent(link::request_sms(&auth, caller, &phone).await?))
         }
         LinkRequest::Wallet(request) => {

@@ -13,7 +13,7 @@ use store::MethodType;
 use web::{ApiError, Context};
 
 use super::caller::Session;
-use super::limits;
+use super::limits::{self, Strict};
 use super::sign_in::{address, typed_code};
 use super::sms::number;
 use crate::AuthService;
@@ -31,6 +31,8 @@ use crate::sign_in::{CODE_LIFETIME, code};
 pub(super) async fn request(
     State(auth): State<Arc<AuthService>>,
     Session(me): Session,
+    // With sign-ins: whoever begins many sessions has no more messages sent by it.
+    _: Strict,
     Extension(context): Extension<Arc<Context>>,
     web::Json(request): web::Json<ReauthenticateRequest>,
 ) -> Result<Json<ReauthenticateReply>, ApiError> {

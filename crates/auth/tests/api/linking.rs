@@ -25,6 +25,23 @@ async fn methods(world: &World, access: &str) -> Vec<String> {
     found
 }
 
+/// Before, whoever asked for five codes to sign in by an address kept everybody from adding it.
+#[tokio::test]
+async fn strangers_keep_nobody_from_adding_an_address() {
+    let world = World::with(|setup| setup.config.limits.strict = "5/15m".parse().unwrap()).await;
+    let ann = world.ann().await;
+    for number in 0..30 {
+        world.request_code(SECOND).from(&format!("203.0.113.{number}")).await.ok(200);
+    }
+    begin(&world, &ann.access, SECOND).await;
+    let body = proof(SECOND, &world.mailed_code(SECOND));
+    let again = json!({ "type": "email", "email": SECOND });
+    let again = world.post("/account/methods/link").by(&ann.access).json(&again).await;
+    again.fails(429, "RATE_LIMIT_EXCEEDED");
+    world.post("/account/methods/link/verify").by(&ann.access).json(&body).await.ok(200);
+    assert_eq!(methods(&world, &ann.access).await, ["ann@example.com", SECOND]);
+}
+
 #[tokio::test]
 async fn an_address_is_added_by_its_code_and_signs_in_to_the_same_account() {
     let world = World::new().await;

@@ -320,11 +320,12 @@ async fn the_page_says_when_the_program_is_elsewhere() {
 #[tokio::test]
 async fn the_mail_names_the_program_and_has_no_link_past_the_page() {
     let world = World::new().await;
-    let asking = start(&world, json!({ "name": "laptop" })).await;
+    let asking = start(&world, json!({ "name": format!("laptop {}", "x".repeat(80)) })).await;
     page(send(&world, &at(&asking, "email"), &format!("email={ANN}")).await, 200);
     let mail = world.outbox.mails().remove(0);
-    for text in [&mail.subject, &mail.text, &mail.html] {
-        assert!(text.contains("“laptop”"), "{text}");
+    assert!(!mail.subject.contains("laptop"), "a stranger writes no subject: {}", mail.subject);
+    for text in [&mail.text, &mail.html] {
+        assert!(text.contains(&format!("“laptop {}...”", "x".repeat(50))), "{text}");
     }
     assert!(mail.text.contains("198.51.100.0/24") && mail.text.contains("test/1.0"), "{}", mail.text);
     assert!(!mail.text.contains("/login/email/") && !mail.html.contains("href"), "{}", mail.text);

@@ -150,6 +150,9 @@ pub(crate) async fn a_persons_sessions_guess_at_the_app_as_often_as_sign_ins(db:
     let own = &sessions[3];
     assert_eq!(guess(own, Guessed::OneStep, Some(SecondProof::Step(2))).await, ReauthOutcome::WantsTwoSteps);
     assert_eq!(guess(own, Guessed::Long, Some(SecondProof::TwoSteps(2))).await, ReauthOutcome::Renewed);
+
+    assert!(db.store.reset_factor(&ann.id, &db.event(NOW)).await.unwrap());
+    assert_eq!(db.count("SELECT COUNT(*) FROM totp_guesses").await, 0, "a new secret has not been guessed at");
 }
 
 /// Whoever has the mailbox and a session has not got the second factor.
