@@ -178,9 +178,6 @@ impl Store {
             if !spend(tx, user_id, proof).await? {
                 return Ok(false);
             }
-            if let SecondProof::Step(_) = proof {
-                guesses::take_back_one(tx, event.actor.session_id.as_ref()).await?;
-            }
             remove(tx, user_id).await?;
             record(tx, EventType::MfaDisabled, Some(user_id), event).await?;
             Ok(true)

@@ -8,7 +8,7 @@ use store::{
     GUESSES_COUNT_FOR, GuessCounts, Guessed, MfaAttempt, MfaOutcome, NewEvent, SecondProof, TOTP_GUESSES_PER_YEAR,
 };
 
-use crate::database::{DAY, Database, MINUTE, NOW, in_parallel};
+use crate::database::{DAY, Database, MINUTE, NOW, digest, in_parallel};
 use crate::second_factor::{ann, backup, finish, waiting};
 
 async fn attempt(db: &Database, challenge: &Digest, guessed: Guessed, at: domain::Timestamp) -> MfaAttempt {
@@ -66,8 +66,11 @@ pub(crate) async fn a_session_takes_back_what_was_right_and_no_more(db: &Databas
     }
     assert!(!db.store.disable_factor(&ann.id, &SecondProof::Step(1), &event).await.unwrap());
     assert_eq!(counted(db).await, 3);
-    assert!(db.store.disable_factor(&ann.id, &SecondProof::Step(1_001), &event).await.unwrap());
+    let (factor, right) = (db.store.find_factor(&ann.id).await.unwrap().unwrap(), SecondProof::Step(1_001));
+    assert!(db.store.replace_backup_codes(&ann.id, &factor, &right, &[digest(&["new"])], &event).await.unwrap());
     assert_eq!(counted(db).await, 2, "what was wrong before may have been a thief's");
+    assert!(db.store.disable_factor(&ann.id, &SecondProof::Step(1_002), &event).await.unwrap());
+    assert_eq!(counted(db).await, 0, "a new secret has not been guessed at");
     let nobody = "nobody".parse().unwrap();
     assert!(!db.store.count_totp_guess(&nobody, Some(&session), NOW).await.unwrap());
 }
