@@ -60,16 +60,16 @@ pub(crate) async fn a_person_suffers_thirty_guesses_at_single_codes_a_year(db: &
 pub(crate) async fn a_session_takes_back_what_was_right_and_no_more(db: &Database) {
     let ann = ann(db).await;
     let session: SessionId = "thesession".parse().unwrap();
-    let event = NewEvent { actor: Actor { session_id: Some(session.clone()), ..Actor::default() }, ..db.event(NOW) };
+    let event = || NewEvent { actor: Actor { session_id: Some(session.clone()), ..Actor::default() }, ..db.event(NOW) };
     for _ in 0..3 {
         assert!(db.store.count_totp_guess(&ann.id, Some(&session), NOW).await.unwrap());
     }
-    assert!(!db.store.disable_factor(&ann.id, &SecondProof::Step(1), &event).await.unwrap());
+    assert!(!db.store.disable_factor(&ann.id, &SecondProof::Step(1), &event()).await.unwrap());
     assert_eq!(counted(db).await, 3);
     let (factor, right) = (db.store.find_factor(&ann.id).await.unwrap().unwrap(), SecondProof::Step(1_001));
-    assert!(db.store.replace_backup_codes(&ann.id, &factor, &right, &[digest(&["new"])], &event).await.unwrap());
+    assert!(db.store.replace_backup_codes(&ann.id, &factor, &right, &[digest(&["new"])], &event()).await.unwrap());
     assert_eq!(counted(db).await, 2, "what was wrong before may have been a thief's");
-    assert!(db.store.disable_factor(&ann.id, &SecondProof::Step(1_002), &event).await.unwrap());
+    assert!(db.store.disable_factor(&ann.id, &SecondProof::Step(1_002), &event()).await.unwrap());
     assert_eq!(counted(db).await, 0, "a new secret has not been guessed at");
     let nobody = "nobody".parse().unwrap();
     assert!(!db.store.count_totp_guess(&nobody, Some(&session), NOW).await.unwrap());
