@@ -38,9 +38,10 @@ impl Subscriber for Recorder {
         let mut statement = Statement::default();
         event.record(&mut statement);
         let sql = if statement.whole.trim().is_empty() { statement.summary } else { statement.whole };
+        let sql = sql.split_whitespace().collect::<Vec<_>>().join(" ");
         // A connection that is new says first how long it waits; which guess opens one is chance.
         if !sql.starts_with("SET ") && !sql.starts_with("PRAGMA ") {
-            self.0.lock().unwrap().push(sql.split_whitespace().collect::<Vec<_>>().join(" "));
+            self.0.lock().unwrap().push(sql);
         }
     }
 }
