@@ -63,9 +63,19 @@ impl FromStr for PhoneNumber {
         if !number.is_valid() || matches!(kind, Type::PremiumRate | Type::SharedCost) {
             return Err(PhoneNumberError);
         }
-        let region = number.metadata(&DATABASE).and_then(|metadata| metadata.id().parse().ok());
-        let mobile_in = region.filter(|_| matches!(kind, Type::Mobile | Type::FixedLineOrMobile));
-        Ok(Self { text: number.format().mode(Mode::E164).to_string(), mobile_in })
+        let text = number.format().mode(Mode::E164).to_string();
+        let metadata = number.metadata(&DATABASE);
+        let is_mobile = match kind {
+            Type::Mobile | Type::FixedLineOrMobile => true,
+            // The type is told without the zeros that a number begins with where they are part of it (Ivory Coast).
+            Type::Unknown => metadata.and_then(|metadata| metadata.descriptors().mobile()).is_some_and(|mobile| {
+                let code = format!("+{}", number.code().value());
+                text.strip_prefix(&code).is_some_and(|national| national.starts_with('0') && mobile.is_match(national))
+            }),
+            _ => false,
+        };
+        let region = metadata.and_then(|metadata| metadata.id().parse().ok());
+        Ok(Self { mobile_in: region.filter(|_| is_mobile), text })
     }
 }
 
@@ -106,6 +116,12 @@ mod tests {
             ("+5511961234567", "BR"),
             ("+524421234567", "MX"),
             ("+8613912345678", "CN"),
+            // A zero is part of these.
+            ("+2250701234567", "CI"),
+            ("+2250101234567", "CI"),
+            ("+242061234567", "CG"),
+            ("+242041234567", "CG"),
+            ("+2290197123456", "BJ"),
         ] {
             assert_eq!(of(text).map(|country| country.to_string()).as_deref(), Some(country), "{text}");
         }
@@ -123,6 +139,9 @@ mod tests {
             "+18005550123",
             "+15005550123",
             "+4930123456",
+            // Landlines of Ivory Coast and Congo-Brazzaville.
+            "+2252721234567",
+            "+242222123456",
             "+80012345678",
             "+979123456789",
         ] {
