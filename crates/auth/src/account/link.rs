@@ -21,9 +21,7 @@ pub(crate) async fn request_email(
     caller: &Principal,
     email: &EmailAddress,
 ) -> Result<Told, ApiError> {
-    let Some(mailer) = &auth.mailer else {
-        return Err(ApiError::new(ErrorCode::EmailNotConfigured, "This installation sends no e-mail"));
-    };
+    let mailer = by_email::configured(auth)?;
     let now = auth.clock.now();
     let typed = new_code(auth, CodePurpose::SignInByEmail, email.as_str(), now).await?;
     let mail = LinkMail { to: email, code: &typed.show(), minutes: CODE_LIFETIME.as_secs() / 60 };
@@ -92,12 +90,8 @@ pub(crate) async fn verify_code(
         LinkCodeOutcome::Right(outcome) => concluded(&outcome),
         LinkCodeOutcome::Wrong { attempts_remaining } => Err(code::wrong(attempts_remaining)),
         LinkCodeOutcome::NoCode => Err(code::wrong(0)),
-        LinkCodeOutcome::TooManyAttempts => {
-            Err(ApiError::new(ErrorCode::TooManyAttempts, "Too many wrong codes; request a new one"))
-        }
-        LinkCodeOutcome::Expired => {
-            Err(ApiError::new(ErrorCode::CodeExpired, "This code is too old; request a new one"))
-        }
+        LinkCodeOutcome::TooManyAttempts => Err(code::refused_flow()),
+        LinkCodeOutcome::Expired => Err(code::expired()),
     }
 }
 

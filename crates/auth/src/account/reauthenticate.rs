@@ -55,9 +55,7 @@ pub(crate) async fn request_email(
     session: &OwnSession,
     way_in: WayIn,
 ) -> Result<OneTimeSecret, ApiError> {
-    let Some(mailer) = &auth.mailer else {
-        return Err(ApiError::new(ErrorCode::EmailNotConfigured, "This installation sends no e-mail"));
-    };
+    let mailer = by_email::configured(auth)?;
     let to: EmailAddress = way_in.identifier.parse().map_err(|error| ApiError::internal(&error))?;
     let typed = auth.chance.with(|rng| OneTimeCode::generate(rng));
     let asked_from = session.principal.client.ip;
@@ -203,13 +201,11 @@ fn concluded(
         ReauthOutcome::Renewed => return Ok(event.at.plus(auth.config.reauth.max_age)),
         ReauthOutcome::Wrong { attempts_remaining } => code::wrong(*attempts_remaining),
         ReauthOutcome::NoProof => no_proof(),
-        ReauthOutcome::TooManyAttempts => {
-            ApiError::new(ErrorCode::TooManyAttempts, "Too many wrong codes; request a new one")
-        }
+        ReauthOutcome::TooManyAttempts => code::refused_flow(),
         ReauthOutcome::Exhausted => {
             ApiError::new(ErrorCode::TooManyAttempts, "Too many wrong codes in this session; sign in again")
         }
-        ReauthOutcome::Expired => ApiError::new(ErrorCode::CodeExpired, "This code is too old; request a new one"),
+        ReauthOutcome::Expired => code::expired(),
         ReauthOutcome::NeedsSecondFactor => needs_second_factor(),
         ReauthOutcome::WantsTwoSteps => wants_two(),
         ReauthOutcome::NoSecondFactor => no_second_factor(),

@@ -136,13 +136,18 @@ pub(crate) fn refused(auth: &AuthService, purpose: CodePurpose, outcome: &CodeOu
         }
         CodeOutcome::Right(_) => wrong(0),
         CodeOutcome::TooManyAttempts => refused_flow(),
-        CodeOutcome::Expired => ApiError::new(ErrorCode::CodeExpired, "This code is too old; request a new one"),
+        CodeOutcome::Expired => expired(),
     }
 }
 
 /// The answer in a flow that has no guesses left.
 pub(crate) fn refused_flow() -> ApiError {
     ApiError::new(ErrorCode::TooManyAttempts, "Too many wrong codes; request a new one")
+}
+
+/// The answer to a code whose time is over.
+pub(crate) fn expired() -> ApiError {
+    ApiError::new(ErrorCode::CodeExpired, "This code is too old; request a new one")
 }
 
 /// A guess that was compared and wrong, or that there was nothing to compare with.

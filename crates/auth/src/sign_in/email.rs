@@ -36,9 +36,7 @@ pub(crate) async fn request(
     to: &SignInTo<'_>,
     has_room: bool,
 ) -> Result<(OneTimeSecret, Told), ApiError> {
-    let Some(mailer) = &auth.mailer else {
-        return Err(ApiError::new(ErrorCode::EmailNotConfigured, "This installation sends no e-mail"));
-    };
+    let mailer = configured(auth)?;
     let now = auth.clock.now();
     let token = auth.chance.with(|rng| OneTimeSecret::generate(rng));
     let mut prepared = code::prepare(auth, client, CodePurpose::SignInByEmail, email.as_str(), has_room, now);
@@ -75,6 +73,12 @@ pub(crate) async fn request(
     let when = if has_room { When::of(told) } else { When::Behind };
     send(auth, mailer, mail, when).await?;
     Ok((prepared.flow, told))
+}
+
+/// What hands mail over, where this installation sends any.
+pub(crate) fn configured(auth: &AuthService) -> Result<&Arc<dyn Mailer>, ApiError> {
+    let refusal = || ApiError::new(ErrorCode::EmailNotConfigured, "This installation sends no e-mail");
+    auth.mailer.as_ref().ok_or_else(refusal)
 }
 
 /// Hands a mail with a code over. It stays counted if that fails: it may have arrived all the same.
